@@ -1,0 +1,195 @@
+"""Every error this package raises, and what each reason means to a caller.
+
+::
+
+    ProxyError
+    ├── SettingsError               the environment is wrong: every mistake at once, exit status 2
+    ├── KeySourceError              a key file or directory can't be used
+    ├── ClusterConfigError          neither in-cluster files nor a kubeconfig can be used
+    ├── Refusal                     a request is turned away; carries a Reason
+    │   └── CredentialRefused       ... because of who is asking
+    └── UpstreamError               the apiserver leg failed; carries a Reason
+        ├── UpstreamRefused         it answered, and not with 101
+        ├── UpstreamUnreachable     no connection, or TLS failed
+        ├── UpstreamTimeout         no answer within the handshake time-out
+        └── UpstreamProtocolError   it answered something that is not a WebSocket handshake
+
+``str(error)`` is what the peer may read. ``error.detail`` is for the log only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, assert_never
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Reason(Enum):
+    """Why a request was refused or a dial failed: stable ``snake_case`` names (wire-contract, "Answers").
+
+    The value is what stands in an error body, in the log and in a metric's label.
+    """
+
+    BAD_PATH = "bad_path"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    UPGRADE_REQUIRED = "upgrade_required"
+    MALFORMED_REQUEST = "malformed_request"
+    REQUEST_TIMEOUT = "request_timeout"
+    BAD_QUERY = "bad_query"
+    BAD_HANDSHAKE = "bad_handshake"
+    UNKNOWN_SUBPROTOCOL = "unknown_subprotocol"
+    MISSING_TIMESTAMP = "missing_timestamp"
+    MALFORMED_TIMESTAMP = "malformed_timestamp"
+    MISSING_HMAC = "missing_hmac"
+    MALFORMED_HMAC = "malformed_hmac"
+    EXPIRED = "expired"
+    BAD_SIGNATURE = "bad_signature"
+    SUBJECT_DENIED = "subject_denied"
+    NAMESPACE_DENIED = "namespace_denied"
+    NO_RUNNING_POD = "no_running_pod"
+    TOO_MANY_SESSIONS = "too_many_sessions"
+    SHUTTING_DOWN = "shutting_down"
+    UPSTREAM_REFUSED = "upstream_refused"
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    UPSTREAM_PROTOCOL = "upstream_protocol"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What follows from a reason: HTTP status, log level, and ``Retry-After`` in seconds where one is sent."""
+
+    status: int
+    level: LogLevel
+    retry_after: int | None = None
+
+
+def rule(reason: Reason) -> Rule:  # noqa: PLR0911 - one row a line is the point of a table
+    """The one table from reason to answer (wire-contract, "Answers").
+
+    A dial's failure has the status it gets on ``/api/v1/...``; on ``/proxy/...`` it is told on channel 3.
+    """
+    match reason:
+        case Reason.BAD_PATH:
+            return Rule(404, "debug")
+        case Reason.METHOD_NOT_ALLOWED:
+            return Rule(405, "info")
+        case Reason.UPGRADE_REQUIRED:
+            return Rule(426, "info")
+        case (
+            Reason.MALFORMED_REQUEST
+            | Reason.BAD_QUERY
+            | Reason.BAD_HANDSHAKE
+            | Reason.UNKNOWN_SUBPROTOCOL
+        ):
+            return Rule(400, "info")
+        case Reason.REQUEST_TIMEOUT:
+            return Rule(408, "info")
+        case (
+            Reason.MISSING_TIMESTAMP
+            | Reason.MALFORMED_TIMESTAMP
+            | Reason.MISSING_HMAC
+            | Reason.MALFORMED_HMAC
+            | Reason.EXPIRED
+            | Reason.BAD_SIGNATURE
+            | Reason.SUBJECT_DENIED
+        ):
+            return Rule(401, "warning")
+        case Reason.NAMESPACE_DENIED:
+            return Rule(403, "warning")
+        case Reason.NO_RUNNING_POD:
+            return Rule(404, "warning")
+        case Reason.TOO_MANY_SESSIONS:
+            return Rule(429, "warning", retry_after=5)
+        case Reason.SHUTTING_DOWN:
+            return Rule(503, "info", retry_after=5)
+        case Reason.UPSTREAM_REFUSED | Reason.UPSTREAM_UNREACHABLE | Reason.UPSTREAM_PROTOCOL:
+            return Rule(502, "warning")
+        case Reason.UPSTREAM_TIMEOUT:
+            return Rule(504, "warning")
+        case Reason.INTERNAL_ERROR:
+            return Rule(500, "error")
+        case _ as never:
+            assert_never(never)
+
+
+class ProxyError(Exception):
+    """The root. ``str()`` is for the peer or the person at the keyboard, ``detail`` for the log."""
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class SettingsError(ProxyError):
+    """The environment can't be used. ``mistakes`` holds one sentence each; the message holds all of them."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        lines = "\n".join(f"  - {mistake}" for mistake in mistakes)
+        super().__init__(f"the settings are wrong:\n{lines}")
+        self.mistakes = mistakes
+
+
+class KeySourceError(ProxyError):
+    """A key file or directory is unreadable or holds no usable key."""
+
+
+class ClusterConfigError(ProxyError):
+    """Where the apiserver is, or how to speak to it, can't be found out."""
+
+
+class Refusal(ProxyError):
+    """A request that is turned away, with the reason the caller is told."""
+
+    def __init__(self, reason: Reason, message: str, *, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.reason = reason
+
+
+class CredentialRefused(Refusal):
+    """The caller isn't who it must be: 401. Its message never holds an expected signature."""
+
+
+class UpstreamError(ProxyError):
+    """The apiserver leg failed before it became a session.
+
+    ``status`` is the HTTP status for a caller on ``/api/v1/...``; ``body`` is the apiserver's own answer where it
+    gave one, to be handed on there untouched.
+    """
+
+    reason = Reason.UPSTREAM_UNREACHABLE
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.status = rule(self.reason).status
+
+
+class UpstreamRefused(UpstreamError):
+    """The apiserver answered the upgrade with another status than 101."""
+
+    reason = Reason.UPSTREAM_REFUSED
+
+    def __init__(self, message: str, *, status: int, content_type: str = "", body: bytes = b"") -> None:
+        super().__init__(message, detail=f"the apiserver answered {status}")
+        self.status = status
+        self.content_type = content_type
+        self.body = body
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No TCP connection to the apiserver, or no TLS on it."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """No answer from the apiserver within ``WS_HANDSHAKE_TIMEOUT``."""
+
+    reason = Reason.UPSTREAM_TIMEOUT
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The apiserver's answer isn't a WebSocket handshake (RFC 6455 §4.1)."""
+
+    reason = Reason.UPSTREAM_PROTOCOL

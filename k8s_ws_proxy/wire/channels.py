@@ -1,0 +1,66 @@
+"""The channels of ``v4.channel.k8s.io`` and ``v5.channel.k8s.io``, and ``metav1.Status`` on channel 3."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+V4: Final = "v4.channel.k8s.io"
+V5: Final = "v5.channel.k8s.io"
+SUBPROTOCOLS: Final = (V5, V4)
+
+STDIN: Final = 0
+STDOUT: Final = 1
+STDERR: Final = 2
+STATUS: Final = 3
+RESIZE: Final = 4
+CLOSE: Final = 255  # v5 only: the next byte names the channel that ends (KEP-4006)
+
+
+def choose_subprotocol(offered: Sequence[str]) -> str | None:
+    """The first known subprotocol in the client's order; None if none of them is known."""
+    return next((name for name in offered if name in SUBPROTOCOLS), None)
+
+
+def failure(message: str, *, reason: str, code: int) -> bytes:
+    """A Failure as ``metav1.Status``, in JSON. ``reason`` is a StatusReason in CamelCase or our own snake_case."""
+    status = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
+    return json.dumps(status, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def parse_status(payload: bytes) -> dict[str, Any] | None:
+    """The ``metav1.Status`` in ``payload``, or None where it isn't one.
+
+    (Without a subprotocol, channel 3 is plain text.)
+    """
+    try:
+        status = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    return status if isinstance(status, dict) and "status" in status else None
+
+
+def exit_code(status: dict[str, Any]) -> int | None:
+    """The command's exit code: 0 for Success, the ``ExitCode`` cause of a Failure, else None (it never ran)."""
+    if status.get("status") == "Success":
+        return 0
+    details = status.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    for cause in causes if isinstance(causes, list) else ():
+        if isinstance(cause, dict) and cause.get("reason") == "ExitCode":
+            try:
+                return int(cause.get("message", ""))
+            except (TypeError, ValueError):
+                return None
+    return None

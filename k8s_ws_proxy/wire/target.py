@@ -1,0 +1,202 @@
+"""URL -> what is wanted: frozen values, or a refusal (wire-contract, "Requests").
+
+In two steps, because they stand on two sides of the credential: the path decides whether there is such a route at
+all, before anybody is asked who they are; the query is read only for a caller who was let in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
+
+from k8s_ws_proxy.errors import Reason, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DEFAULT_COMMAND = ("/bin/sh",)
+
+_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_DNS_LABEL = re.compile(_LABEL, re.ASCII)
+_DNS_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class Dialect(Enum):
+    """Which of the two route families a caller speaks: it decides how failures are told and what is default."""
+
+    PROXY = "proxy"  # /proxy/...
+    APISERVER = "apiserver"  # /api/v1/...
+
+
+class Subresource(Enum):
+    """The pod subresource that a route leads to."""
+
+    EXEC = "exec"
+    ATTACH = "attach"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the path alone says. ``path`` is percent-decoded: it is what a caller signs."""
+
+    path: str
+    dialect: Dialect
+    subresource: Subresource
+    namespace: str
+    pod: str
+    container: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Which streams the session has. With ``tty``, ``stderr`` is off: a terminal has one output."""
+
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    tty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttachTarget:
+    """A container's own process. ``container`` None means the pod's default container."""
+
+    namespace: str
+    pod: str
+    container: str | None
+    streams: Streams
+
+    subresource = Subresource.ATTACH
+
+    @property
+    def interactive(self) -> bool:
+        """Somebody types into a terminal."""
+        return self.streams.tty and self.streams.stdin
+
+    def query(self) -> list[tuple[str, str]]:
+        """The parameters of ``PodAttachOptions`` that are on; an empty container is left out, never sent empty."""
+        on = [(name, "true") for name in ("stdin", "stdout", "stderr", "tty") if getattr(self.streams, name)]
+        return [("container", self.container), *on] if self.container else on
+
+    def upstream_path(self) -> str:
+        """Path and query for the apiserver."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}/{self.subresource.value}"
+        return f"{path}?{urlencode(self.query(), errors='surrogateescape')}"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecTarget(AttachTarget):
+    """A command in a container. Arguments are text with undecodable bytes as surrogate escapes."""
+
+    command: tuple[str, ...] = DEFAULT_COMMAND
+
+    subresource = Subresource.EXEC
+
+    def query(self) -> list[tuple[str, str]]:
+        """The parameters of ``PodExecOptions``: one ``command`` an argument, in order."""
+        return [("command", argument) for argument in self.command] + AttachTarget.query(self)
+
+    def with_command(self, command: Sequence[str]) -> ExecTarget:
+        """The same target with another command."""
+        return replace(self, command=tuple(command))
+
+
+Target = ExecTarget | AttachTarget
+
+
+def parse_path(raw_target: str) -> Route:
+    """The route named by an HTTP request target in origin form.
+
+    Raises Refusal(``bad_path``) for anything that isn't exactly one of the routes: empty, extra or missing
+    segments, ``..``, a trailing slash, a name that isn't a DNS-1123 label (pod: subdomain) once percent-decoded.
+    """
+    raw_path = raw_target.partition("?")[0]
+    segments = [_decode(segment) for segment in raw_path.split("/")]
+    match segments:
+        case ["", "proxy", ("exec" | "attach") as kind, namespace, pod]:
+            container, dialect = None, Dialect.PROXY
+        case ["", "proxy", ("exec" | "attach") as kind, namespace, pod, container_segment]:
+            container, dialect = _name(container_segment, _DNS_LABEL), Dialect.PROXY
+        case ["", "api", "v1", "namespaces", namespace, "pods", pod, ("exec" | "attach") as kind]:
+            container, dialect = None, Dialect.APISERVER
+        case _:
+            raise _bad_path()
+    return Route(
+        path="/".join(segments),
+        dialect=dialect,
+        subresource=Subresource(kind),
+        namespace=_name(namespace, _DNS_LABEL),
+        pod=_name(pod, _DNS_SUBDOMAIN),
+        container=container,
+    )
+
+
+def parse_target(route: Route, raw_target: str) -> Target:
+    """What is wanted on ``route``, from the query of the same request target.
+
+    Raises Refusal(``bad_query``) where a parameter can't be taken.
+    """
+    raw_query = raw_target.partition("?")[2].partition("#")[0]
+    pairs = parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape")
+    parameters: dict[str, list[str]] = {}
+    for name, value in pairs:
+        parameters.setdefault(name, []).append(value)
+    container = route.container
+    if container is None and (named := parameters.get("container", [""])[0]):
+        if not _DNS_LABEL.fullmatch(named):
+            raise Refusal(Reason.BAD_QUERY, "The container parameter must be a DNS-1123 label.")
+        container = named
+    streams = _streams(route.dialect, parameters)
+    if route.subresource is Subresource.ATTACH:
+        return AttachTarget(route.namespace, route.pod, container, streams)
+    command = tuple(parameters.get("command", DEFAULT_COMMAND))
+    if any("\0" in argument for argument in command):
+        raise Refusal(Reason.BAD_QUERY, "A command argument can't hold a NUL byte: no process can be given one.")
+    return ExecTarget(route.namespace, route.pod, container, streams, command)
+
+
+def _streams(dialect: Dialect, parameters: Mapping[str, list[str]]) -> Streams:
+    """On unless ``false``; but whoever speaks the apiserver's own dialect leaves out what it wants off.
+
+    On ``/api/v1/...`` a parameter that is absent is off, as for the apiserver, so that kubectl's ``exec`` without
+    ``-t`` doesn't get a terminal. Only a request that names no stream at all, which the apiserver would refuse, gets
+    the defaults of ``/proxy/...``.
+    """
+    named = {"stdin", "stdout", "stderr"} & parameters.keys()
+    default = dialect is Dialect.PROXY or not named
+
+    def on(name: str) -> bool:
+        value = parameters.get(name)
+        # Convert_Slice_string_To_bool of apimachinery: only "false" and "0" are false.
+        return default if value is None else value[0].lower() not in ("false", "0")
+
+    tty = on("tty")
+    # Some versions of the apiserver refuse stderr together with tty, the others ignore it.
+    return Streams(stdin=on("stdin"), stdout=on("stdout"), stderr=on("stderr") and not tty, tty=tty)
+
+
+def _decode(segment: str) -> str:
+    if _PERCENT.search(segment):
+        raise _bad_path()
+    try:
+        return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeDecodeError:
+        raise _bad_path() from None
+
+
+def _name(text: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(text):
+        raise _bad_path()
+    return text
+
+
+def _bad_path() -> Refusal:
+    return Refusal(
+        Reason.BAD_PATH,
+        "There is no such path. Known: /proxy/{exec,attach}/NAMESPACE/POD[/CONTAINER] and "
+        "/api/v1/namespaces/NAMESPACE/pods/POD/{exec,attach}.",
+    )
