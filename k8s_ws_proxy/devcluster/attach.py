@@ -1,0 +1,92 @@
+"""A container's own process, and everyone attached to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.devcluster import codec, session, status
+from k8s_ws_proxy.devcluster.websocket import MAX_DATA, ClientLeft
+from k8s_ws_proxy.observe import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from k8s_ws_proxy.devcluster.api import StreamTarget
+    from k8s_ws_proxy.devcluster.descriptors import Source
+    from k8s_ws_proxy.devcluster.process import Process
+    from k8s_ws_proxy.devcluster.websocket import WebSocket
+
+
+class MainProcess:
+    """Output goes to everyone who is attached, at the pace of the slowest, and nowhere while nobody is.
+
+    A process that has ended is started anew by the next attach, as a restart policy would have it.
+    """
+
+    def __init__(self, start: Callable[[], Awaitable[Process]], name: str) -> None:
+        self._start = start
+        self._name = name
+        self._lock = asyncio.Lock()
+        self._process: Process | None = None
+        self._run: asyncio.Task[None] | None = None
+        self._attached: dict[WebSocket, StreamTarget] = {}
+
+    async def attach(self, socket: WebSocket, target: StreamTarget) -> None:
+        """Carry one client until it leaves or the process ends. A status never tells the exit code: the kubelet
+        reports Success when an attached container has ended.
+        """
+        with contextlib.suppress(ClientLeft):
+            await session.announce(socket, target)
+            try:
+                async with self._lock:
+                    process, run = await self._running()
+                    self._attached[socket] = target
+            except OSError as exc:
+                failure = status.internal_error(f"error attaching to container: {exc.strerror}")
+                await session.finish(socket, failure)
+                return
+            taking = session.take_input(socket, target, process, _leave_open)
+            client = tasks.start(taking, name=f"{self._name} input")
+            try:
+                await asyncio.wait((client, run), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._attached.pop(socket, None)
+                client.cancel()
+                await asyncio.wait((client,))
+            if run.done():
+                await session.finish(socket, status.SUCCESS)
+
+    async def _running(self) -> tuple[Process, asyncio.Task[None]]:
+        if self._process is None or self._run is None or self._run.done():
+            self._process = await self._start()
+            self._run = tasks.start(self._share(self._process), name=self._name)
+        return self._process, self._run
+
+    async def _share(self, process: Process) -> None:
+        await asyncio.gather(
+            self._pump(codec.STDOUT, process.stdout), self._pump(codec.STDERR, process.stderr)
+        )
+        await process.wait()
+        process.close()
+
+    async def _pump(self, channel: int, source: Source | None) -> None:
+        while source is not None and (data := await source.read(MAX_DATA)):
+            wanted = [
+                socket
+                for socket, target in self._attached.items()
+                if (target.stdout if channel == codec.STDOUT else target.stderr)
+            ]
+            await asyncio.gather(*(self._send(socket, channel, data) for socket in wanted))
+            await asyncio.sleep(0)  # a busy stream lets the others in
+
+    async def _send(self, socket: WebSocket, channel: int, data: bytes) -> None:
+        try:
+            await socket.send(channel, data)
+        except ClientLeft:
+            self._attached.pop(socket, None)
+
+
+def _leave_open() -> None:
+    """Ending stdin on attach ends the client's side only: the container's own stdin stays open."""

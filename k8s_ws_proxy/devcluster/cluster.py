@@ -1,0 +1,165 @@
+"""The cluster itself: a listener on loopback, the world behind it, and the processes that run in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from k8s_ws_proxy.devcluster.credentials import Credentials
+from k8s_ws_proxy.devcluster.faults import Faults
+from k8s_ws_proxy.devcluster.nodes import Node
+from k8s_ws_proxy.devcluster.runtime import remove_tree
+from k8s_ws_proxy.devcluster.server import Seen, Server
+from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from k8s_ws_proxy.devcluster.world import World
+
+
+@dataclass(slots=True)
+class _Up:
+    """What there is between entering and leaving."""
+
+    scratch: Path
+    credentials: Credentials
+    node: Node
+    server: Server
+
+
+class DevCluster:
+    """An apiserver and a node in one, on 127.0.0.1, as long as the `async with` lasts.
+
+    `port` 0 takes any free port. Credentials are written to `directory`, or to a directory that is gone afterwards.
+    """
+
+    def __init__(
+        self, world: World = DEFAULT_WORLD, port: int = 0, directory: Path | str | None = None
+    ) -> None:
+        self._world = world
+        self._port = port
+        self._directory = None if directory is None else Path(directory)
+        self._up: _Up | None = None
+        self.faults = Faults()
+        """What shall go wrong."""
+
+    async def __aenter__(self) -> Self:
+        """Make certificates and tokens, and listen.
+
+        Raises OSError if it can't listen.
+        """
+        # Short, because a tmux socket lives below it and a Unix socket's path has 107 bytes at most.
+        scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="kdev-"))
+        directory = self._directory or scratch / "credentials"
+        credentials = await asyncio.to_thread(Credentials, self._world, directory)
+        context = await asyncio.to_thread(credentials.server_context)
+        node = Node(self._world, scratch)
+        server = Server(self._world, credentials, node, self.faults, context)
+        self._up = _Up(scratch, credentials, node, server)
+        try:
+            await server.listen(self._port)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    @property
+    def url(self) -> str:
+        """`https://127.0.0.1:PORT`; it stays the same across `stop_listening` and `start_listening`."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        return self._running.server.port
+
+    @property
+    def ca_file(self) -> Path:
+        """The CA's certificate, PEM."""
+        return self._running.credentials.ca_file
+
+    @property
+    def seen(self) -> list[Seen]:
+        """Every request since the start, oldest first."""
+        return self._running.server.seen
+
+    @property
+    def open_streams(self) -> int:
+        """Connections that have been upgraded and not yet closed."""
+        return self._running.server.open_streams
+
+    @property
+    def running_processes(self) -> int:
+        """Processes that exec or attach started and that have not ended, whether a client is there or not."""
+        return self._running.node.running
+
+    def token(self, user: str) -> str:
+        """The user's current token.
+
+        Raises KeyError for a user that isn't there, or whose token was taken away.
+        """
+        return self._running.credentials.token(user)
+
+    def replace_token(self, old: str, new: str | None) -> None:
+        """`old` is answered with 401 from now on, and `new`, if there is one, is the same user's.
+
+        Raises KeyError if `old` is unknown already.
+        """
+        self._running.credentials.replace(old, new)
+
+    def write_token(self, user: str, path: Path | str) -> Path:
+        """Write the user's current token to `path`, and nothing else. Blocks."""
+        return self._running.credentials.write_token(user, Path(path))
+
+    def write_kubeconfig(self, path: Path | str, user: str = "admin", *, certificate: bool = False) -> Path:
+        """Write a kubeconfig with the user's token, or with a client certificate. Blocks."""
+        credentials = self._running.credentials
+        write = credentials.write_certificate_kubeconfig if certificate else credentials.write_kubeconfig
+        return write(Path(path), user, self.url)
+
+    def service_account_dir(self, user: str, namespace: str = "default") -> Path:
+        """A directory with `token`, `ca.crt` and `namespace`, as a pod finds it. Written at each call. Blocks."""
+        return self._running.credentials.service_account_dir(user, namespace)
+
+    async def delete_pod(self, namespace: str, name: str) -> None:
+        """Kill all that runs in the pod's containers, as its deletion does: their sessions end with 137.
+
+        The pod stays in the world, and its containers come up anew with the next process.
+        """
+        await self._running.node.kill_pod(namespace, name)
+
+    async def stop_listening(self, *, drop: bool = False) -> None:
+        """Refuse new connections from now on; with `drop`, reset those that are open."""
+        await self._running.server.stop_listening(drop=drop)
+
+    async def start_listening(self) -> None:
+        """Listen again, on the same port.
+
+        Raises OSError if it is taken.
+        """
+        await self._running.server.listen(self.port)
+
+    @property
+    def _running(self) -> _Up:
+        assert self._up is not None, "the cluster is not running"
+        return self._up
+
+    async def _stop(self) -> None:
+        up = self._running
+        async with contextlib.AsyncExitStack() as last:
+            last.push_async_callback(asyncio.to_thread, remove_tree, up.scratch)
+            last.push_async_callback(up.node.stop)
+            await up.server.stop()

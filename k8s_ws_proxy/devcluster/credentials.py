@@ -1,0 +1,114 @@
+"""Who the cluster takes for whom: bearer tokens and client certificates, and the files that hold them."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from k8s_ws_proxy.devcluster import kubeconfig
+from k8s_ws_proxy.devcluster.certs import Authority
+from k8s_ws_proxy.devcluster.world import ANONYMOUS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from k8s_ws_proxy.devcluster.http import Request
+    from k8s_ws_proxy.devcluster.world import User, World
+
+
+class Credentials:
+    """Tokens and certificates of one cluster. The methods that write files block."""
+
+    def __init__(self, world: World, directory: Path) -> None:
+        self._world = world
+        self._directory = directory
+        self._authority = Authority()
+        self._tokens = {f"{user.alias}-{secrets.token_urlsafe(24)}": user for user in world.users}
+        self.ca_file = directory / "ca.crt"
+        directory.mkdir(parents=True, exist_ok=True)
+        self.ca_file.write_bytes(self._authority.pem)
+
+    def server_context(self) -> ssl.SSLContext:
+        """TLS for the listener; a client certificate is welcome and must be the CA's."""
+        pair = self._authority.server()
+        certificate, key = self._directory / "server.crt", self._directory / "server.key"
+        certificate.write_bytes(pair.certificate)
+        key.touch(mode=0o600)
+        key.write_bytes(pair.key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        context.load_verify_locations(self.ca_file)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def token(self, alias: str) -> str:
+        """The user's token.
+
+        Raises KeyError for a user that isn't there, or whose token was taken away.
+        """
+        return next(iter(self._tokens_of(alias)))
+
+    def replace(self, old: str, new: str | None) -> None:
+        """From now on `old` is unknown, and `new`, if there is one, is its user's. Open streams live on.
+
+        Raises KeyError if `old` is unknown already.
+        """
+        user = self._tokens.pop(old)
+        if new is not None:
+            self._tokens[new] = user
+
+    def user(self, request: Request, certificate: dict[str, Any] | None) -> User | None:
+        """Who asks: a certificate's CN first, then the token, else anonymous. None is for a token nobody has."""
+        if certificate:
+            name = _common_name(certificate)
+            return next((user for user in self._world.users if user.name == name), None)
+        scheme, _, token = request.header("authorization").partition(" ")
+        if not token or scheme.lower() != "bearer":
+            return ANONYMOUS
+        return self._tokens.get(token.strip())
+
+    def write_token(self, alias: str, path: Path) -> Path:
+        """The token alone, in a file only its owner can read."""
+        path.touch(mode=0o600)
+        path.write_text(self.token(alias))
+        return path
+
+    def write_kubeconfig(self, path: Path, alias: str, url: str) -> Path:
+        """A kubeconfig with the user's token in it."""
+        path.touch(mode=0o600)
+        path.write_text(kubeconfig.render(url, self.ca_file, {"token": self.token(alias)}))
+        return path
+
+    def write_certificate_kubeconfig(self, path: Path, alias: str, url: str) -> Path:
+        """A kubeconfig with a client certificate, which lies beside it."""
+        pair = self._authority.client(self._world.user(alias).name)
+        certificate, key = path.with_suffix(".crt"), path.with_suffix(".key")
+        certificate.write_bytes(pair.certificate)
+        key.touch(mode=0o600)
+        key.write_bytes(pair.key)
+        files = {"client-certificate": str(certificate), "client-key": str(key)}
+        path.write_text(kubeconfig.render(url, self.ca_file, files))
+        return path
+
+    def service_account_dir(self, alias: str, namespace: str) -> Path:
+        """What a pod finds under `/var/run/secrets/kubernetes.io/serviceaccount`; written again at each call."""
+        directory = self._directory / "serviceaccounts" / alias
+        directory.mkdir(parents=True, exist_ok=True)
+        self.write_token(alias, directory / "token")
+        (directory / "ca.crt").write_bytes(self._authority.pem)
+        (directory / "namespace").write_text(namespace)
+        return directory
+
+    def _tokens_of(self, alias: str) -> list[str]:
+        tokens = [token for token, user in self._tokens.items() if user.alias == alias]
+        if not tokens:
+            raise KeyError(alias)
+        return tokens
+
+
+def _common_name(certificate: dict[str, Any]) -> str | None:
+    subject = certificate.get("subject", ())
+    assert isinstance(subject, tuple)
+    return next((value for rdn in subject for key, value in rdn if key == "commonName"), None)

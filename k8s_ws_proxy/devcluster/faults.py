@@ -1,0 +1,66 @@
+"""What can be made to go wrong, for the tests of whoever stands between a client and an apiserver."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+
+from k8s_ws_proxy.devcluster.http import Response
+
+
+class Death(enum.Enum):
+    """How a connection ends that is to die."""
+
+    EOF = enum.auto()
+    """In order as far as TLS and TCP go, but without status or close frame: what a dying kubelet looks like."""
+    RESET = enum.auto()
+    """A TCP RST."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """The upgrade is never answered; the connection stays open until the client leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Die:
+    """The connection ends when `sent` bytes have gone out after the 101: frame headers count, TLS doesn't."""
+
+    sent: int
+    how: Death
+
+
+Fault = Response | Hang | Die
+
+
+@dataclass(slots=True)
+class Faults:
+    """Faults wait in a queue: each request for a WebSocket takes the next one, before anything else is looked at."""
+
+    kubelet_up: bool = True
+    """False: exec and attach are answered with 500 `error dialing backend`."""
+    _queue: deque[Fault] = field(default_factory=deque)
+
+    def refuse(
+        self, code: int, body: bytes = b"", *, content_type: str = "application/json", times: int = 1
+    ) -> None:
+        """Answer the next `times` upgrades with this status and body."""
+        self._queue.extend([Response(code, body, content_type)] * times)
+
+    def hang(self, times: int = 1) -> None:
+        """Leave the next `times` upgrades without an answer."""
+        self._queue.extend([Hang()] * times)
+
+    def die_after(self, sent: int, how: Death = Death.EOF, times: int = 1) -> None:
+        """End the next `times` upgraded connections after exactly `sent` bytes from the server, 0 included."""
+        self._queue.extend([Die(sent, how)] * times)
+
+    def clear(self) -> None:
+        """Forget all faults."""
+        self._queue.clear()
+        self.kubelet_up = True
+
+    def take(self) -> Fault | None:
+        """The next upgrade's fault, if there is one."""
+        return self._queue.popleft() if self._queue else None

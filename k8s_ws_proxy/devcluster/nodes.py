@@ -1,0 +1,78 @@
+"""The node: every container of the world, brought up when it is first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.devcluster.attach import MainProcess
+from k8s_ws_proxy.devcluster.process import Process, start_on_pipes, start_on_terminal
+from k8s_ws_proxy.devcluster.runtime import Runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from k8s_ws_proxy.devcluster.api import StreamTarget
+    from k8s_ws_proxy.devcluster.world import Container, Pod, World
+
+
+class Node:
+    """Containers by namespace, pod and name."""
+
+    def __init__(self, world: World, directory: Path) -> None:
+        self._runtimes: dict[tuple[str, str, str], Runtime] = {}
+        self._mains: dict[tuple[str, str, str], MainProcess] = {}
+        for number, pod in enumerate(world.pods):
+            for container in pod.containers:
+                key = (pod.namespace, pod.name, container.name)
+                self._runtimes[key] = Runtime(pod, container, directory / str(number))
+                self._mains[key] = self._main(pod, container)
+
+    @property
+    def running(self) -> int:
+        """How many processes of exec and attach have not ended."""
+        return sum(runtime.running for runtime in self._runtimes.values())
+
+    def main(self, target: StreamTarget) -> MainProcess:
+        """The container's own process."""
+        return self._mains[_key(target)]
+
+    async def start(self, target: StreamTarget) -> Process:
+        """Start what an exec asks for.
+
+        Raises OSError if it can't be started, a missing or empty command included.
+        """
+        if not target.argv or not target.argv[0]:
+            raise FileNotFoundError(errno.ENOENT, "no command specified")
+        if any("\0" in argument for argument in target.argv):
+            raise OSError(errno.EINVAL, "invalid argument")
+        runtime = self._runtimes[_key(target)]
+        if target.tty:
+            return await start_on_terminal(runtime, target.argv)
+        return await start_on_pipes(
+            runtime, target.argv, stdin=target.stdin, stdout=target.stdout, stderr=target.stderr
+        )
+
+    async def kill_pod(self, namespace: str, name: str) -> None:
+        """Kill everything in the pod's containers."""
+        runtimes = [runtime for key, runtime in self._runtimes.items() if key[:2] == (namespace, name)]
+        await asyncio.gather(*(runtime.stop() for runtime in runtimes))
+
+    async def stop(self) -> None:
+        """Kill everything in every container."""
+        await asyncio.gather(*(runtime.stop() for runtime in self._runtimes.values()))
+
+    def _main(self, pod: Pod, container: Container) -> MainProcess:
+        runtime = self._runtimes[pod.namespace, pod.name, container.name]
+
+        async def start() -> Process:
+            if container.tty:
+                return await start_on_terminal(runtime, container.argv)
+            return await start_on_pipes(runtime, container.argv, stdin=True, stdout=True, stderr=True)
+
+        return MainProcess(start, f"devcluster {pod.namespace}/{pod.name}/{container.name} attach")
+
+
+def _key(target: StreamTarget) -> tuple[str, str, str]:
+    return target.pod.namespace, target.pod.name, target.container.name

@@ -1,0 +1,73 @@
+"""What exec and attach share: a client's messages to a process, and the status at the end (apiserver-facts: Channel 3)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.devcluster import codec
+from k8s_ws_proxy.devcluster.codec import StatusForm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from k8s_ws_proxy.devcluster.api import StreamTarget
+    from k8s_ws_proxy.devcluster.process import Process
+    from k8s_ws_proxy.devcluster.status import Status
+    from k8s_ws_proxy.devcluster.websocket import WebSocket
+
+
+async def announce(socket: WebSocket, target: StreamTarget) -> None:
+    """The empty message that says the streams are there, on the lowest channel the client may hear from.
+
+    Raises ClientLeft.
+    """
+    if target.stdout:
+        channel = codec.STDOUT
+    else:
+        channel = codec.STDERR if target.stderr else codec.STATUS
+    await socket.send(channel, b"")
+
+
+async def take_input(
+    socket: WebSocket, target: StreamTarget, process: Process, end_stdin: Callable[[], None]
+) -> None:
+    """Hand the client's messages to the process, no faster than it takes them, until the client has left."""
+    async for message in socket.messages():
+        decoded = socket.subprotocol.decode(message)
+        if decoded is None:
+            continue
+        channel, data = decoded
+        if channel == codec.STDIN and process.stdin is not None and target.stdin:
+            await process.stdin.write(data)
+        elif channel == codec.RESIZE:
+            _resize(process, bytes(data))
+        elif channel == codec.CLOSE and socket.subprotocol.ends_stdin:
+            if len(data) != 1 or data[0] > codec.RESIZE:
+                await socket.close()
+                return
+            if data[0] == codec.STDIN:
+                end_stdin()
+
+
+async def finish(socket: WebSocket, result: Status) -> None:
+    """The status in the subprotocol's form, then the close frame.
+
+    Raises ClientLeft.
+    """
+    if socket.subprotocol.status is not StatusForm.TEXT_IF_FAILED:
+        await socket.send(codec.STATUS, result.frame())
+    elif not result.succeeded:
+        await socket.send(codec.STATUS, result.message.encode("utf-8", "surrogateescape"))
+    await socket.close()
+
+
+def _resize(process: Process, data: bytes) -> None:
+    """`Width` and `Height` in upper or lower case, as Go's JSON takes them; what can't be read is ignored."""
+    try:
+        size = {str(key).lower(): value for key, value in json.loads(data).items()}
+    except (ValueError, AttributeError, RecursionError):
+        return
+    columns, rows = size.get("width", 0), size.get("height", 0)
+    if all(type(value) is int and 0 <= value <= 0xFFFF for value in (columns, rows)):
+        process.resize(columns, rows)
