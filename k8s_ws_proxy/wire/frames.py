@@ -35,7 +35,7 @@ _MASK: Final = 0x80
 _KNOWN: Final = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 
 
-class FrameViolation(Exception):  # noqa: N818 - a verdict on the peer, not an error of ours
+class FrameViolation(Exception):
     """The peer broke RFC 6455. ``code`` is the close code it gets."""
 
     def __init__(self, code: int, text: str) -> None:

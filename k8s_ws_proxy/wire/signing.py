@@ -67,9 +67,7 @@ def verify(
             Reason.MALFORMED_TIMESTAMP, f"{TIMESTAMP_HEADER} must be Unix seconds in decimal digits."
         )
     if not _SHA256_HEX.fullmatch(signature):
-        raise CredentialRefused(
-            Reason.MALFORMED_HMAC, f"{HMAC_HEADER} must be the 64 hex digits of an HMAC-SHA256."
-        )
+        raise CredentialRefused(Reason.MALFORMED_HMAC, f"{HMAC_HEADER} must be the 64 hex digits of an HMAC-SHA256.")
     if abs(int(now) - int(timestamp)) > skew:
         raise CredentialRefused(
             Reason.EXPIRED,

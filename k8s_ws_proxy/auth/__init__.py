@@ -1,0 +1,1 @@
+"""Request -> Principal, or a refusal."""

@@ -1,0 +1,84 @@
+"""The one place that decides who may come in (wire-contract, "Credentials")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from k8s_ws_proxy.errors import CredentialRefused, Reason
+from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from multidict import CIMultiDictProxy
+
+    from k8s_ws_proxy.keyring import Keyring
+    from k8s_ws_proxy.wire.signing import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who was let in: by ``hmac`` with a key's id, or by ``client_cert`` with the subject that is listed."""
+
+    mode: str
+    name: str
+
+
+class Authorizer:
+    """A client certificate that was presented decides alone; otherwise the headers do.
+
+    ``clock`` gives Unix seconds; ``skew`` is in seconds.
+    """
+
+    def __init__(
+        self, keyring: Keyring, *, skew: int, allowed_subjects: frozenset[str], clock: Callable[[], float]
+    ) -> None:
+        self._keyring = keyring
+        self._skew = skew
+        self._allowed_subjects = allowed_subjects
+        self._clock = clock
+
+    async def authorize(
+        self, path: str, headers: CIMultiDictProxy[str], certificate: Mapping[str, Any] | None
+    ) -> Principal:
+        """The principal behind a request for ``path``. Raises CredentialRefused.
+
+        ``certificate`` is what ``ssl.SSLSocket.getpeercert()`` says of a chain that has been verified.
+        """
+        if certificate and self._allowed_subjects:
+            return self._by_certificate(certificate)
+        timestamps = headers.getall(TIMESTAMP_HEADER, [])
+        hmacs = headers.getall(HMAC_HEADER, [])
+        try:
+            key = self._by_headers(path, timestamps, hmacs)
+        except CredentialRefused as refused:
+            if refused.reason is not Reason.BAD_SIGNATURE:
+                raise
+            # The caller may have read the new secret a moment before this daemon looks again.
+            before = self._keyring.keys
+            await self._keyring.look()
+            if self._keyring.keys == before:
+                raise
+            key = self._by_headers(path, timestamps, hmacs)
+        return Principal("hmac", key.id)
+
+    def _by_headers(self, path: str, timestamps: list[str], hmacs: list[str]) -> Key:
+        return verify(timestamps, hmacs, path=path, keys=self._keyring.keys, now=self._clock(), skew=self._skew)
+
+    def _by_certificate(self, certificate: Mapping[str, Any]) -> Principal:
+        names = subject_names(certificate)
+        for name in names:
+            if name in self._allowed_subjects:
+                return Principal("client_cert", name)
+        raise CredentialRefused(
+            Reason.SUBJECT_DENIED,
+            "The client certificate's subject is not on the list of those let in.",
+            detail=f"CN and DNS names: {names}",
+        )
+
+
+def subject_names(certificate: Mapping[str, Any]) -> list[str]:
+    """The certificate's CNs and DNS SANs, in its order."""
+    common = [value for part in certificate.get("subject", ()) for kind, value in part if kind == "commonName"]
+    return common + [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]

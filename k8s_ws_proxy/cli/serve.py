@@ -1,0 +1,93 @@
+"""``k8s-ws-proxy serve``: the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from k8s_ws_proxy.errors import KeySourceError, SettingsError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from k8s_ws_proxy.keyring import KeySource, Reading
+    from k8s_ws_proxy.settings import Settings
+
+_HELP = """\
+Run the proxy. Everything is set by environment variables; README lists them all.
+
+  SHARED_SECRET_FILE   the secret that callers sign with (or SHARED_SECRET_DIR: several)
+  WS_PROXY_LISTEN_ADDR where to listen, ":8080" by default
+  KUBECONFIG           how to reach the apiserver, when not running in a cluster
+
+Exit status: 2 with every mistake listed if the settings are wrong, 1 if it can't listen,
+0 after SIGTERM or SIGINT. A second signal ends the sessions that are still running at once.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add this command to the parser."""
+    import argparse as argparse_  # noqa: PLC0415 - only for the constant
+
+    parser = commands.add_parser(
+        "serve", help="run the proxy", description=_HELP, formatter_class=argparse_.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+
+
+def run(_arguments: argparse.Namespace) -> int:
+    """Serve until a signal; the exit status. Raises SettingsError."""
+    return serve(os.environ)
+
+
+def serve(environ: Mapping[str, str]) -> int:
+    """Serve with the settings in ``environ``. Raises SettingsError."""
+    from k8s_ws_proxy.observe import log  # noqa: PLC0415 - the other commands don't need it
+
+    settings, source, reading = prepare(environ)
+    log.configure(settings.log_level)
+    try:
+        asyncio.run(_serve(settings, source, reading, environ))
+    except OSError as error:
+        log.logger().error("can't listen", error=str(error))
+        return 1
+    return 0
+
+
+def prepare(environ: Mapping[str, str]) -> tuple[Settings, KeySource, Reading]:
+    """The settings and the first reading of the keys. Raises SettingsError with all that is wrong with either."""
+    from k8s_ws_proxy import settings as settings_  # noqa: PLC0415
+    from k8s_ws_proxy.keyring import KeySource  # noqa: PLC0415
+
+    settings, mistakes = settings_.parse(environ)
+    source = KeySource(settings.secret_file, settings.secret_dir)
+    reading = None
+    if settings.secret_file is not None or settings.secret_dir is not None:
+        try:
+            reading = source.read()
+        except KeySourceError as error:
+            mistakes.append(str(error))
+    if mistakes or reading is None:
+        raise SettingsError(mistakes)
+    return settings, source, reading
+
+
+async def _serve(settings: Settings, source: KeySource, reading: Reading, environ: Mapping[str, str]) -> None:
+    from k8s_ws_proxy.web.app import running  # noqa: PLC0415
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    async with running(settings, source, reading, environ) as daemon:
+
+        def on_signal() -> None:
+            if stop.is_set():
+                daemon.hurry()
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        await stop.wait()
+        await daemon.shut_down()

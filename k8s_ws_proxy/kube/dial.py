@@ -1,0 +1,173 @@
+"""Dialling the apiserver: TCP, TLS, and one HTTP exchange on it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import secrets
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakKeyDictionary
+
+import aiohappyeyeballs
+
+from k8s_ws_proxy.errors import ClusterConfigError, UpstreamError, UpstreamRefused, UpstreamUnreachable
+from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.wire.handshake import Exchange, Upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.config import Endpoint
+
+_T = TypeVar("_T")
+
+_READ: Final = 32 * 1024  # bytes: a TLS record must fit
+
+# The last TLS session of each context: resuming one about halves the handshake.
+_sessions: WeakKeyDictionary[ssl.SSLContext, ssl.SSLSession] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An upgraded connection to the apiserver, and what it sent right after the 101."""
+
+    stream: Stream
+    subprotocol: str | None
+    early: bytes
+
+
+async def dial(access: Access, path: str) -> Upstream:
+    """Open a WebSocket to ``path`` on the apiserver.
+
+    A 401, or a certificate that doesn't verify, has the configuration read again and one more try: a token expires
+    and a CA is replaced under a running daemon. Raises UpstreamError; the caller bounds the time.
+    """
+    try:
+        return await _dial_once(access, path)
+    except UpstreamRefused as refused:
+        if refused.status != 401:
+            raise
+    except UpstreamUnreachable as error:
+        if not isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise
+    await access.reread()
+    return await _dial_once(access, path)
+
+
+async def get(access: Access, path: str) -> tuple[int, bytes]:
+    """Status and body (its first 64 KiB) of a GET. Raises UpstreamError; the caller bounds the time."""
+    endpoint = _endpoint(access)
+    headers = [("Host", endpoint.authority), ("Accept", "application/json"), ("Connection", "close")]
+    if endpoint.authorization:
+        headers.append(("Authorization", endpoint.authorization))
+    exchange = Exchange(endpoint.prefix + path, headers)
+    async with _connected(access, endpoint) as stream:
+        result = await _exchange(stream, exchange.request, exchange.receive)
+        stream.close()
+    if not isinstance(result, tuple):
+        raise UpstreamUnreachable("The apiserver switched protocols on a plain request.")
+    status, _content_type, body = result
+    access.succeeded()
+    return status, body
+
+
+async def _dial_once(access: Access, path: str) -> Upstream:
+    endpoint = _endpoint(access)
+    key = base64.b64encode(secrets.token_bytes(16)).decode()
+    upgrade = Upgrade(endpoint.prefix + path, host=endpoint.authority, key=key, authorization=endpoint.authorization)
+    async with _connected(access, endpoint) as stream:
+        try:
+            accepted = await _exchange(stream, upgrade.request, upgrade.receive)
+        except UpstreamRefused:
+            access.succeeded()
+            raise
+        access.succeeded()
+        return Upstream(stream, accepted.subprotocol, accepted.early)
+
+
+def _endpoint(access: Access) -> Endpoint:
+    try:
+        return access.endpoint
+    except ClusterConfigError as error:
+        raise UpstreamUnreachable("The proxy doesn't know where the apiserver is.", detail=str(error)) from error
+
+
+@contextlib.asynccontextmanager
+async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream]:
+    """A stream to the apiserver, closed if the block fails; network errors become UpstreamUnreachable."""
+    stream = None
+    try:
+        stream = await _connect(endpoint)
+        yield stream
+    except (OSError, StreamLost) as error:
+        # ssl's errors are OSErrors. The peer isn't told addresses; the log is.
+        if stream is not None:
+            stream.close()
+        access.failed(str(error))
+        text = (
+            "The apiserver's certificate doesn't verify."
+            if isinstance(error, ssl.SSLCertVerificationError)
+            else "The apiserver can't be reached."
+        )
+        raise UpstreamUnreachable(text, detail=str(error)) from error
+    except UpstreamError as error:
+        if stream is not None:
+            stream.close()
+        if not isinstance(error, UpstreamRefused):
+            access.failed(str(error))
+        raise
+    except BaseException:
+        if stream is not None:
+            stream.close()
+        raise
+
+
+async def _connect(endpoint: Endpoint) -> Stream:
+    loop = asyncio.get_running_loop()
+    infos = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    sock = await aiohappyeyeballs.start_connection(infos, loop=loop, happy_eyeballs_delay=0.25)
+    if endpoint.tls is None:
+        return Stream(sock, loop)
+    try:
+        secured = endpoint.tls.wrap_socket(
+            sock,
+            server_hostname=endpoint.server_name,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
+            session=_sessions.get(endpoint.tls),
+        )
+    except BaseException:
+        sock.close()
+        raise
+    stream = Stream(secured, loop)
+    try:
+        await stream.handshake()
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+async def _exchange(stream: Stream, request: bytes, receive: Callable[[bytes], _T | None]) -> _T:
+    view = memoryview(request)
+    while view:
+        sent = stream.write(view)
+        if sent is None:
+            await stream.writable()
+        else:
+            view = view[sent:]
+    block = bytearray(_READ)
+    while True:
+        count = stream.read_into(memoryview(block))
+        if count is None:
+            await stream.readable()
+            continue
+        if (tls := stream.tls) is not None and (session := tls.session) is not None and session.has_ticket:
+            _sessions[tls.context] = session  # TLS 1.3 tickets come with the first bytes
+        if (result := receive(bytes(block[:count]))) is not None:
+            return result

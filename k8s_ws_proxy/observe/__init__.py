@@ -1,0 +1,1 @@
+"""Logging, metrics, and the one place that starts tasks."""

@@ -1,0 +1,1 @@
+"""The I/O shell around ``wire.relay``: sockets, readiness, back-pressure."""

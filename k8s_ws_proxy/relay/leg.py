@@ -1,0 +1,83 @@
+"""One side of a session: a stream, and what waits to be written to it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.wire.cutter import HEADROOM, Block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from k8s_ws_proxy.wire.cutter import Piece
+
+
+class Leg:
+    """Reads blocks from its stream, writes pieces to it, and keeps what the socket wouldn't take.
+
+    ``waiting`` is the number of bytes kept. The session reads nothing for this leg while there are any, so it is
+    never more than one block and a few control frames.
+    """
+
+    __slots__ = ("_outbox", "broken", "received", "sent", "stream", "waiting")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._outbox: deque[memoryview] = deque()
+        self.waiting = 0
+        self.received = 0  # bytes, framing included
+        self.sent = 0
+        self.broken = False  # a write failed: nothing more will go out, but there may be bytes to read
+
+    def read(self, block: Block, carry: bytes) -> int | None:
+        """Read one block, ``carry`` before it: the offset after the last byte, None if there is nothing yet.
+
+        Raises StreamLost; an end is told as EOFError.
+        """
+        start = HEADROOM + len(carry)
+        count = self.stream.read_into(block.view[start:])
+        if count is None:
+            return None
+        if count == 0:
+            raise EOFError
+        block.buf[HEADROOM:start] = carry
+        self.received += count
+        return start + count
+
+    def send(self, pieces: Iterable[Piece]) -> None:
+        """Write ``pieces`` in order; what can't be written now is copied and kept."""
+        for piece in pieces:
+            done = 0 if self._outbox else self._write(memoryview(piece))
+            if done < len(piece) and not self.broken:
+                self._outbox.append(memoryview(bytes(piece[done:])))
+                self.waiting += len(piece) - done
+
+    def flush(self) -> None:
+        """Write what was kept, as far as the socket takes it."""
+        while self._outbox:
+            piece = self._outbox[0]
+            done = self._write(piece)
+            self.waiting -= done
+            if done < len(piece):
+                if not self.broken:
+                    self._outbox[0] = piece[done:]
+                return
+            self._outbox.popleft()
+
+    def _write(self, view: memoryview) -> int:
+        """Bytes written, fewer than there are only if the socket is full or broken."""
+        done, size = 0, len(view)
+        try:
+            while done < size:
+                count = self.stream.write(view[done:] if done else view)
+                if count is None:
+                    break
+                done += count
+        except StreamLost:
+            self.broken = True
+            self._outbox.clear()
+            self.waiting = 0
+        self.sent += done
+        return done

@@ -1,0 +1,277 @@
+"""A session on two sockets: ``wire.relay`` decides, this reads, writes, waits and closes."""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.relay.leg import Leg
+from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.wire.cutter import HEADROOM, Block
+from k8s_ws_proxy.wire.liveness import Health
+from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+BLOCK_SIZE: Final = 128 * 1024  # bytes read in one turn of the loop; at most two blocks and their frames are held
+_CONTROL_ROOM: Final = 16 * 1024  # bytes of pongs that may wait for a client besides a block
+_UPSTREAM_FLUSH: Final = 1.0  # seconds: a client's end closes upstream within one
+_STATUS_GRACE: Final = 5.0  # seconds from the status to upstream's close
+_LINGER: Final = 10.0  # seconds for the client to close after us, counted only while nothing is unsent
+_WATCH: Final = 0.5  # seconds between looks at a client that isn't being read
+
+
+class Session:
+    """Carries one session to its end. It starts relaying when it is made; there is nothing to await.
+
+    ``on_end`` is called once, when both sides have been told all there is to tell them; ``on_closed`` once after it,
+    when both sockets are closed.
+    """
+
+    __slots__ = (
+        "_block",
+        "_client",
+        "_loop",
+        "_on_closed",
+        "_on_end",
+        "_overdue",
+        "_period",
+        "_stop_flushing",
+        "_told",
+        "_upstream",
+        "_watching",
+        "relay",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        block: Block,
+        client: Stream,
+        upstream: Stream | None,
+        *,
+        ping_period: float,
+        on_end: Callable[[Session], None],
+        on_closed: Callable[[Session], None],
+    ) -> None:
+        self._loop = loop
+        self._block = block
+        self._client: Leg = Leg(client)
+        self._upstream: Leg | None = Leg(upstream) if upstream else None
+        self._period = ping_period
+        self._on_end = on_end
+        self._on_closed = on_closed
+        self._told = False
+        self._stop_flushing: asyncio.TimerHandle | None = None
+        self._overdue: asyncio.TimerHandle | None = None
+        self._watching: asyncio.TimerHandle | None = None
+        self.relay = Relay(partial(secrets.token_bytes, 4))
+        self.timer: asyncio.TimerHandle | None = loop.call_later(ping_period, self._tick)
+
+    @property
+    def bytes_from_client(self) -> int:
+        """Bytes read from the client since the 101, framing included."""
+        return self._client.received
+
+    @property
+    def bytes_to_client(self) -> int:
+        """Bytes written to the client since the 101, framing included."""
+        return self._client.sent
+
+    def start(self, head: bytes, *, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
+        """Send ``head`` (the 101) to the client, then relay; the rest are bytes that came with the handshakes."""
+        self._client.send([head])
+        self._client.sent = 0
+        for early, take in ((from_client, self.relay.client_data), (from_upstream, self.relay.upstream_data)):
+            for offset in range(0, len(early), BLOCK_SIZE // 2):
+                part = early[offset : offset + BLOCK_SIZE // 2]
+                carry = self.relay.client_carry() if early is from_client else self.relay.upstream_carry()
+                end = HEADROOM + len(carry) + len(part)
+                self._block.buf[HEADROOM:end] = carry + part
+                take(self._block, HEADROOM, end)
+                self._send()
+        self._client.received = len(from_client)
+        self._settle()
+
+    def refuse(self, head: bytes, status: bytes, reason: str) -> None:
+        """Instead of start(): send ``head`` (the 101), tell ``status`` on channel 3, and close with 1011."""
+        self._client.send([head])
+        self._client.sent = 0
+        self.relay.fail(status, reason)
+        self._settle()
+
+    def drain(self, line: bytes, channel: int, reason: str) -> None:
+        """The daemon goes down: tell the client, close with 1001."""
+        self.relay.drain(line, channel, reason)
+        self._settle()
+
+    def abort(self) -> None:
+        """Close both sockets now."""
+        self._finish()
+        self._drop_upstream()
+
+    def _client_readable(self) -> None:
+        try:
+            end = self._client.read(self._block, self.relay.client_carry())
+        except (EOFError, StreamLost):
+            if self.relay.phase is Phase.CLOSING:
+                self._finish()
+                return
+            self.relay.client_end()
+            self._client.stream.on_readable(None)
+        else:
+            if end is None:
+                return
+            self.relay.client_data(self._block, HEADROOM, end)
+        self._settle()
+
+    def _upstream_readable(self) -> None:
+        assert self._upstream is not None
+        try:
+            end = self._upstream.read(self._block, self.relay.upstream_carry())
+        except (EOFError, StreamLost):
+            self.relay.upstream_end()
+        else:
+            if end is None:
+                return
+            self.relay.upstream_data(self._block, HEADROOM, end)
+        self._settle()
+
+    def _client_writable(self) -> None:
+        self._client.flush()
+        self._settle()
+
+    def _upstream_writable(self) -> None:
+        assert self._upstream is not None
+        self._upstream.flush()
+        self._settle()
+
+    def _send(self) -> None:
+        relay = self.relay
+        if relay.to_client:
+            self._client.send(relay.to_client)
+            relay.to_client = []
+        if relay.to_upstream:
+            if self._upstream is not None:
+                self._upstream.send(relay.to_upstream)
+            relay.to_upstream = []
+
+    def _settle(self) -> None:
+        """After every event: send what there is, then listen for what may come next."""
+        self._send()
+        client, upstream = self._client, self._upstream
+        if client.broken and self.relay.phase is Phase.RELAYING:
+            self.relay.client_end()
+            self._send()
+        if self.relay.phase is Phase.CLOSING:
+            self._close_down()
+            return
+        assert upstream is not None
+        # Back-pressure: nothing is read for a side that still has something to take.
+        reading = not upstream.waiting and client.waiting <= BLOCK_SIZE + _CONTROL_ROOM
+        client.stream.on_readable(self._client_readable if reading else None)
+        client.stream.on_writable(self._client_writable if client.waiting else None)
+        upstream.stream.on_writable(self._upstream_writable if upstream.waiting else None)
+        if client.waiting:
+            upstream.stream.on_readable(None)
+        else:
+            upstream.stream.on_readable(self._upstream_readable)
+        if not reading and self._watching is None:
+            self._watching = self._loop.call_later(_WATCH, self._watch)
+        if self.relay.status_seen and self._overdue is None:
+            self._overdue = self._loop.call_later(_STATUS_GRACE, self._status_overdue)
+
+    def _watch(self) -> None:
+        """A client that isn't read because upstream is slow can't be seen to leave: ask the kernel."""
+        self._watching = None
+        if self.relay.phase is Phase.RELAYING and self._client.stream.peer_gone():
+            self.relay.client_end()
+        self._settle()
+
+    def _status_overdue(self) -> None:
+        self._overdue = None
+        if not self._client.waiting:  # else upstream's close may not have been read yet
+            self.relay.status_overdue()
+        self._settle()
+
+    def _tick(self) -> None:
+        self.timer = self._loop.call_later(self._period, self._tick)
+        client, upstream = self._client, self._upstream
+        if self.relay.phase is Phase.CLOSING or upstream is None:
+            if client.stream.unanswered(self._period):
+                self._finish()
+            return
+        self.relay.tick(self._health(client), self._health(upstream))
+        self._settle()
+
+    def _health(self, leg: Leg) -> Health:
+        return Health(
+            unsent=leg.waiting > 0 or leg.stream.unsent(),
+            unanswered=leg.stream.unanswered(self._period),
+        )
+
+    def _close_down(self) -> None:
+        """CLOSING: both sides get what they are owed; upstream a second for it, the client what it needs."""
+        upstream, client = self._upstream, self._client
+        if upstream is not None:
+            if not upstream.waiting:
+                self._drop_upstream()
+            else:
+                upstream.stream.on_readable(None)
+                upstream.stream.on_writable(self._upstream_writable)
+                if self._stop_flushing is None:
+                    self._stop_flushing = self._loop.call_later(_UPSTREAM_FLUSH, self._drop_upstream)
+        if self.timer is None:
+            return  # the client's side is closed already
+        if client.broken or self.relay.ending is Ending.CLIENT_SILENT:
+            self._tell()
+            self._finish()
+            return
+        client.stream.on_writable(self._client_writable if client.waiting else None)
+        client.stream.on_readable(self._client_readable)
+        if not client.waiting and not self._told:
+            client.stream.end_output()
+            self._tell()
+            self._loop.call_later(_LINGER, self._linger)
+        elif client.waiting and self.relay.ending is Ending.CLIENT_LEFT:
+            self._tell()
+            self._finish()  # it isn't there to read the rest
+
+    def _linger(self) -> None:
+        """Closing with unread bytes in our kernel would reset the connection, and cut off what is still under way."""
+        if self.timer is None:
+            return
+        if self._client.stream.unsent() and not self._client.stream.unanswered(self._period):
+            self._loop.call_later(_LINGER, self._linger)
+        else:
+            self._finish()
+
+    def _drop_upstream(self) -> None:
+        if self._stop_flushing is not None:
+            self._stop_flushing.cancel()
+        if self._upstream is not None:
+            self._upstream.stream.end_output()
+            self._upstream.stream.close()
+            self._upstream = None
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._on_end(self)
+
+    def _finish(self) -> None:
+        if self.timer is None:
+            return
+        for handle in (self.timer, self._overdue, self._watching):
+            if handle is not None:
+                handle.cancel()
+        self.timer = None
+        self._tell()
+        if self._stop_flushing is None:  # else what the client sent before it went still has its second
+            self._drop_upstream()
+        self._client.stream.close()
+        self._on_closed(self)

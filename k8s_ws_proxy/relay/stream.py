@@ -1,0 +1,214 @@
+"""One connected, non-blocking socket, plain or TLS, behind one face.
+
+asyncio's own TLS transport keeps a 256 KiB buffer for each connection and copies every byte twice; a non-blocking
+``ssl.SSLSocket`` keeps none. So sockets are read and written directly here, and the event loop only says when.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import socket
+import ssl
+import struct
+import termios
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+# struct tcp_info of linux/tcp.h, as far as it is used here.
+_TCP_INFO_SIZE: Final = 104
+_CLOSE_WAIT: Final = 8
+_CLOSED: Final = 7
+_TLS_RECORD: Final = 16384  # bytes: RFC 8446 §5.1
+
+
+class StreamLost(Exception):
+    """The connection broke: reset, timed out, or TLS was cut off."""
+
+
+class Stream:
+    """A socket that never blocks. Reads and writes say None where they would have to wait.
+
+    ``on_readable`` and ``on_writable`` register callbacks with the loop; passing None takes them back.
+    """
+
+    __slots__ = ("_closed", "_fd", "_loop", "_reading", "_sock", "_tls", "_writing")
+
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):  # not a TCP socket
+            # A keystroke is a segment of its own; waiting for more of them is what people feel.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self._loop = loop
+        self._fd = sock.fileno()
+        self._reading = False
+        self._writing = False
+        self._closed = False
+
+    @property
+    def tls(self) -> ssl.SSLSocket | None:
+        """The TLS socket, if it is one."""
+        return self._tls
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for asking it about names; reading and writing is this class's."""
+        return self._sock
+
+    def read_into(self, view: memoryview) -> int | None:
+        """Read until ``view`` is full or nothing is there: the bytes read, 0 at the end, None if it must wait.
+
+        ``view`` must hold a TLS record, 16 KiB. What was read before an end or a break is returned first; the next
+        call then says so. Raises StreamLost.
+        """
+        if self._tls is None:
+            try:
+                return self._sock.recv_into(view)
+            except (BlockingIOError, InterruptedError):
+                return None
+            except OSError as error:
+                raise StreamLost(str(error)) from error
+        filled = 0
+        try:
+            # A TLS read yields one record at most; the block is worth filling before it is looked at. A record is
+            # never taken in part: the rest would wait inside OpenSSL, where the event loop doesn't see it.
+            while len(view) - filled >= _TLS_RECORD:
+                count = self._tls.recv_into(view[filled:])
+                if count == 0:
+                    return filled
+                filled += count
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return filled or None
+        except ssl.SSLZeroReturnError:
+            return filled
+        except ssl.SSLEOFError as error:
+            if filled:
+                return filled
+            raise StreamLost("the connection ended without TLS's close_notify") from error
+        except OSError as error:
+            if filled:
+                return filled
+            raise StreamLost(str(error)) from error
+        return filled
+
+    def write(self, view: bytes | memoryview) -> int | None:
+        """Write what the socket takes: the bytes taken, None if it must wait.
+
+        With TLS, a write that must wait has to be repeated with the same bytes. Raises StreamLost.
+        """
+        try:
+            if self._tls is None:
+                return self._sock.send(view)
+            # A record at a time: OpenSSL reports no progress within a write that it can't finish.
+            return self._tls.send(view[:_TLS_RECORD])
+        except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return None
+        except OSError as error:
+            raise StreamLost(str(error)) from error
+
+    def on_readable(self, callback: Callable[[], None] | None) -> None:
+        """Have ``callback`` called whenever there is something to read."""
+        if callback is not None:
+            if not self._reading and not self._closed:
+                self._loop.add_reader(self._fd, callback)
+                self._reading = True
+        elif self._reading:
+            self._loop.remove_reader(self._fd)
+            self._reading = False
+
+    def on_writable(self, callback: Callable[[], None] | None) -> None:
+        """Have ``callback`` called whenever something can be written."""
+        if callback is not None:
+            if not self._writing and not self._closed:
+                self._loop.add_writer(self._fd, callback)
+                self._writing = True
+        elif self._writing:
+            self._loop.remove_writer(self._fd)
+            self._writing = False
+
+    async def readable(self) -> None:
+        """Wait until there is something to read."""
+        await self._ready(self.on_readable)
+
+    async def writable(self) -> None:
+        """Wait until something can be written."""
+        await self._ready(self.on_writable)
+
+    async def _ready(self, register: Callable[[Callable[[], None] | None], None]) -> None:
+        waiter = self._loop.create_future()
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        register(wake)
+        try:
+            await waiter
+        finally:
+            register(None)
+
+    async def handshake(self) -> None:
+        """Complete the TLS handshake, if this is a TLS socket. Raises ssl.SSLError or OSError."""
+        if self._tls is None:
+            return
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self.readable()
+            except ssl.SSLWantWriteError:
+                await self.writable()
+            else:
+                return
+
+    def peer_gone(self) -> bool:
+        """The peer has closed or reset, even if bytes of its own still wait to be read (tcp(7), TCP_INFO)."""
+        return self._tcp_info()[0] in (_CLOSE_WAIT, _CLOSED)
+
+    def unsent(self) -> bool:
+        """The kernel holds bytes that the peer's kernel has not acknowledged (tcp(7), SIOCOUTQ)."""
+        queued = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._fd, termios.TIOCOUTQ, queued)
+        except OSError:
+            return False
+        return queued[0] > 0
+
+    def unanswered(self, seconds: float) -> bool:
+        """Segments or window probes have gone unacknowledged, and nothing was, for ``seconds``."""
+        _state, retransmits, probes, last_ack = self._tcp_info()
+        return (retransmits > 0 or probes > 0) and last_ack >= seconds * 1000
+
+    def _tcp_info(self) -> tuple[int, int, int, int]:
+        """State, unanswered retransmissions, unanswered probes, ms since the last acknowledgement."""
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        except OSError:
+            return _CLOSED, 0, 0, 0
+        state, _ca_state, retransmits, probes = info[:4]
+        (last_ack,) = struct.unpack_from("=I", info, 56)
+        return state, retransmits, probes, last_ack
+
+    def end_output(self) -> None:
+        """Tell the peer that nothing more will come: TLS's close_notify, then a FIN."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._tls is not None:
+                self._tls.unwrap()
+        with contextlib.suppress(OSError):
+            # Not SSLSocket.shutdown: it would drop the TLS state, and what the peer still says is discarded anyway.
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close the socket and forget it in the loop."""
+        if self._closed:
+            return
+        self._closed = True
+        self.on_readable(None)
+        self.on_writable(None)
+        self._sock.close()

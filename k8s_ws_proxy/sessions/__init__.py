@@ -1,0 +1,1 @@
+"""Who is connected: admission, the books, and the way down."""

@@ -1,0 +1,95 @@
+"""The sessions under way: a slot is taken before anything is dialled, and given back when both sockets are closed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.observe import metrics, tasks
+from k8s_ws_proxy.sessions.books import Books
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from k8s_ws_proxy.auth.authorizer import Principal
+    from k8s_ws_proxy.relay.session import Session
+    from k8s_ws_proxy.wire.target import Target
+
+
+class Slot:
+    """One admitted session. ``session`` is None until its 101."""
+
+    def __init__(self, registry: Registry, books: Books) -> None:
+        self._registry = registry
+        self.books = books
+        self.session: Session | None = None
+
+    def opened(self, session: Session) -> None:
+        """The 101 is about to be sent."""
+        self.session = session
+        self.books.opened()
+
+    def ended(self, session: Session) -> None:
+        """Both sides have been told."""
+        self.books.ended(session)
+
+    def release(self, _session: Session | None = None) -> None:
+        """Give the slot back."""
+        self._registry.release(self)
+
+
+class Registry:
+    """Admits up to ``limit`` sessions at once. ``clock`` is monotonic, in seconds."""
+
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._slots: set[Slot] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.draining = False
+
+    def admit(self, principal: Principal, target: Target, peer: str) -> Slot:
+        """A slot for one session. Raises Refusal(``shutting_down``) or Refusal(``too_many_sessions``)."""
+        if self.draining:
+            raise Refusal(Reason.SHUTTING_DOWN, "This proxy is shutting down: try again, another one will answer.")
+        if len(self._slots) >= self._limit:
+            raise Refusal(
+                Reason.TOO_MANY_SESSIONS, "This proxy has as many sessions as it can take: try again in a while."
+            )
+        slot = Slot(self, Books(secrets.token_hex(8), principal, target, peer, self._clock))
+        self._slots.add(slot)
+        self._empty.clear()
+        metrics.SESSIONS_OPEN.set(len(self._slots))
+        return slot
+
+    def release(self, slot: Slot) -> None:
+        """Give a slot back; twice does no harm."""
+        self._slots.discard(slot)
+        metrics.SESSIONS_OPEN.set(len(self._slots))
+        if not self._slots:
+            self._empty.set()
+
+    def open_slots(self) -> list[Slot]:
+        """Those admitted now."""
+        return list(self._slots)
+
+    async def emptied_or(self, other: asyncio.Event) -> None:
+        """Wait until the last session ended, or ``other`` is set."""
+        waiters = [tasks.start(event.wait(), name="drain") for event in (self._empty, other)]
+        try:
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+
+    async def wait_empty(self, timeout: float) -> bool:
+        """Whether all sessions ended within ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,181 @@
+"""The environment -> frozen Settings, with every mistake at once (wire-contract, "Settings")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import durationpy
+
+from k8s_ws_proxy.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen; an empty host is every interface, port 0 any free port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """As it is written in the environment."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """The TLS listener's files. Without a client CA no certificate is asked for."""
+
+    listen: Address
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the daemon runs with. Durations are seconds."""
+
+    listen: Address = Address("", 8080)
+    secret_file: Path | None = None
+    secret_dir: Path | None = None
+    skew: int = 300
+    tmux_cascade: bool = False
+    allowed_namespaces: frozenset[str] = frozenset()
+    log_level: str = "info"
+    ping_period: float = 30.0
+    handshake_timeout: float = 10.0
+    tls: TlsSettings | None = None
+    allowed_subjects: frozenset[str] = frozenset()
+    guacd_subjects: frozenset[str] = frozenset()
+    pod_alias_label: str = ""
+    node_name: str = ""
+    admin: Address | None = None
+    max_sessions: int = 2000
+    drain_timeout: float = 30.0
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Takes values out of the environment and keeps a list of what is wrong with them."""
+
+    environ: Mapping[str, str]
+    mistakes: list[str] = field(default_factory=list)
+
+    def text(self, name: str, default: str = "") -> str:
+        return self.environ.get(name, "").strip() or default
+
+    def path(self, name: str) -> Path | None:
+        value = self.text(name)
+        return Path(value) if value else None
+
+    def names(self, name: str) -> frozenset[str]:
+        return frozenset(part.strip() for part in self.text(name).split(",") if part.strip())
+
+    def number(self, name: str, default: int, *, least: int) -> int:
+        value = self.text(name)
+        if not value:
+            return default
+        if not (value.isascii() and value.isdigit()) or int(value) < least:
+            self.mistakes.append(f"{name} must be a whole number, at least {least}; it is {value!r}")
+            return default
+        return int(value)
+
+    def boolean(self, name: str) -> bool:
+        value = self.text(name, "false").lower()
+        if value not in ("true", "false", "1", "0"):
+            self.mistakes.append(f"{name} must be true or false; it is {value!r}")
+        return value in ("true", "1")
+
+    def choice(self, name: str, default: str, among: tuple[str, ...]) -> str:
+        value = self.text(name, default).lower()
+        if value not in among:
+            self.mistakes.append(f"{name} must be one of {', '.join(among)}; it is {value!r}")
+            return default
+        return value
+
+    def duration(self, name: str, default: float, *, least: float) -> float:
+        """Go's duration syntax (time.ParseDuration): ``30s``, ``1m30s``, ``500ms``."""
+        value = self.text(name)
+        if not value:
+            return default
+        parse: Callable[[str], timedelta] = durationpy.from_str
+        try:
+            seconds = parse(value).total_seconds()
+        except (durationpy.DurationError, OverflowError):
+            self.mistakes.append(f"{name} must be a duration such as 30s, 1m30s or 500ms; it is {value!r}")
+            return default
+        if seconds < least:
+            self.mistakes.append(f"{name} must be at least {least:g}s; it is {value!r}")
+            return default
+        return seconds
+
+    def address(self, name: str, default: str) -> Address:
+        """Go's listen address: ``:8080``, ``127.0.0.1:8080``, ``[::1]:8080``."""
+        value = self.text(name, default)
+        host, colon, port = value.rpartition(":")
+        if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535 or ("[" in host) != (":" in host):
+            self.mistakes.append(f"{name} must be HOST:PORT or :PORT; it is {value!r}")
+            host, _, port = default.rpartition(":")
+        return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """The settings, with defaults in the place of what is wrong, and a sentence for each mistake."""
+    read = _Reader(environ)
+    settings = Settings(
+        listen=read.address("WS_PROXY_LISTEN_ADDR", ":8080"),
+        secret_file=read.path("SHARED_SECRET_FILE"),
+        secret_dir=read.path("SHARED_SECRET_DIR"),
+        skew=read.number("HMAC_SKEW_SECONDS", 300, least=0),
+        tmux_cascade=read.boolean("TMUX_CASCADE"),
+        allowed_namespaces=read.names("ALLOWED_NAMESPACES"),
+        log_level=read.choice("LOG_LEVEL", "info", LOG_LEVELS),
+        ping_period=read.duration("WS_PING_PERIOD", 30.0, least=0.1),
+        handshake_timeout=read.duration("WS_HANDSHAKE_TIMEOUT", 10.0, least=0.1),
+        tls=_tls(read),
+        allowed_subjects=read.names("CLIENT_CERT_ALLOWED_SUBJECTS"),
+        guacd_subjects=read.names("GUACD_SUBJECTS"),
+        pod_alias_label=read.text("POD_ALIAS_LABEL"),
+        node_name=read.text("NODE_NAME"),
+        admin=read.address("WS_PROXY_ADMIN_ADDR", "") if read.text("WS_PROXY_ADMIN_ADDR") else None,
+        max_sessions=read.number("MAX_SESSIONS", 2000, least=1),
+        drain_timeout=read.duration("DRAIN_TIMEOUT", 30.0, least=0.0),
+    )
+    if settings.secret_file is None and settings.secret_dir is None:
+        read.mistakes.append("SHARED_SECRET_FILE or SHARED_SECRET_DIR must be set: without a key nobody can be let in")
+    if settings.allowed_subjects and (settings.tls is None or settings.tls.client_ca_file is None):
+        read.mistakes.append(
+            "CLIENT_CERT_ALLOWED_SUBJECTS needs the TLS listener (TLS_CERT_FILE, TLS_KEY_FILE) and TLS_CLIENT_CA_FILE"
+        )
+    if not settings.guacd_subjects <= settings.allowed_subjects:
+        read.mistakes.append("GUACD_SUBJECTS must be among CLIENT_CERT_ALLOWED_SUBJECTS: nobody else comes in by them")
+    return settings, read.mistakes
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """The settings. Raises SettingsError with every mistake."""
+    settings, mistakes = parse(environ)
+    if mistakes:
+        raise SettingsError(mistakes)
+    return settings
+
+
+def _tls(read: _Reader) -> TlsSettings | None:
+    cert, key = read.path("TLS_CERT_FILE"), read.path("TLS_KEY_FILE")
+    client_ca = read.path("TLS_CLIENT_CA_FILE")
+    listen = read.address("TLS_LISTEN_ADDR", ":8443")
+    if cert and key:
+        return TlsSettings(listen, cert, key, client_ca)
+    if cert or key:
+        read.mistakes.append("TLS_CERT_FILE and TLS_KEY_FILE must be set together")
+    elif client_ca:
+        read.mistakes.append("TLS_CLIENT_CA_FILE needs the TLS listener: set TLS_CERT_FILE and TLS_KEY_FILE")
+    return None

@@ -1,0 +1,1 @@
+"""The shell towards callers: the only floor that imports aiohttp.web."""

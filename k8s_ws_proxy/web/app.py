@@ -1,0 +1,178 @@
+"""The composition root: everything is made, started and stopped here, in pairs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from k8s_ws_proxy.auth.authorizer import Authorizer
+from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
+from k8s_ws_proxy.keyring import Keyring
+from k8s_ws_proxy.kube.access import Access
+from k8s_ws_proxy.kube.dial import get
+from k8s_ws_proxy.observe import metrics, tasks
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.relay.session import BLOCK_SIZE
+from k8s_ws_proxy.sessions.drain import drain
+from k8s_ws_proxy.sessions.registry import Registry
+from k8s_ws_proxy.web.errors import closing, refuse
+from k8s_ws_proxy.web.exec import Sessions
+from k8s_ws_proxy.web.health import Health
+from k8s_ws_proxy.web.listener import Listener, bind
+from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.wire.cutter import Block
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from k8s_ws_proxy.keyring import KeySource, Reading
+    from k8s_ws_proxy.settings import Settings
+
+_MAX_LINE: Final = 128 * 1024  # bytes of a request line: a command's arguments stand in it
+_MAX_HEADER: Final = 16 * 1024  # bytes of one header
+_KEEPALIVE: Final = 75.0  # seconds for a connection without a request
+_PROBE: Final = 10.0  # seconds between questions to the apiserver; each failed dial counts, too
+_PROBE_FIRST: Final = 1.0  # seconds, until it has answered once
+
+
+class _Protocol(web.RequestHandler):
+    """aiohttp's protocol, with its own errors told as ours are."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp couldn't parse, or what went wrong in our code."""
+        if isinstance(request.transport, StreamTransport):
+            request.transport.request_began()
+        if status < 500:
+            return refuse(
+                request,
+                Refusal(
+                    Reason.MALFORMED_REQUEST,
+                    "The request isn't valid HTTP/1.1, or its line or a header is too long.",
+                    detail=repr(message or exc)[:200],
+                ),
+            )
+        logger().error("a request failed in the proxy itself", exc_info=exc)
+        return refuse(request, Refusal(Reason.INTERNAL_ERROR, "Something went wrong in the proxy: see its log."))
+
+
+class _Server(web.Server):
+    """Makes our protocol."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class Daemon:
+    """The running daemon. ``ports`` are those listened on: ``http``, and ``admin`` where it is on."""
+
+    def __init__(self, settings: Settings, registry: Registry, sessions: Sessions, health: Health) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._sessions = sessions
+        self._health = health
+        self._hurry = asyncio.Event()
+        self.ports: dict[str, int] = {}
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Every request on the callers' listeners."""
+        try:
+            path = request.raw_path.partition("?")[0]
+            if path in ("/healthz", "/readyz"):
+                return self._probe(request, path)
+            return await self._sessions.open(request)
+        except Refusal as refusal:
+            return refuse(request, refusal)
+
+    async def handle_admin(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Every request on the operators' listener."""
+        path = request.raw_path.partition("?")[0]
+        if path not in ("/healthz", "/readyz", "/metrics"):
+            return refuse(request, Refusal(Reason.BAD_PATH, "Here are /metrics, /healthz and /readyz."))
+        return self._probe(request, path)
+
+    async def shut_down(self) -> None:
+        """Drain: unready and refusing at once, then wait for the sessions, then end them."""
+        await drain(self._registry, self._settings.drain_timeout, self._hurry)
+
+    def hurry(self) -> None:
+        """End what runs without waiting any longer."""
+        self._hurry.set()
+
+    def _probe(self, request: web.BaseRequest, path: str) -> web.Response:
+        if isinstance(request.transport, StreamTransport):
+            request.transport.request_began()
+        if request.method not in ("GET", "HEAD"):
+            return refuse(request, Refusal(Reason.METHOD_NOT_ALLOWED, "This path is read by GET."))
+        if path == "/metrics":
+            answer = web.Response(body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        else:
+            answer = self._health.answer(path)
+        return closing(answer)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str]
+) -> AsyncIterator[Daemon]:
+    """A daemon that listens, until the block is left. Raises OSError if it can't listen."""
+    loop = asyncio.get_running_loop()
+    block = Block(BLOCK_SIZE)
+    keyring = Keyring(source, first)
+    access = Access(environ)
+    registry = Registry(settings.max_sessions, time.monotonic)
+    authorizer = Authorizer(keyring, skew=settings.skew, allowed_subjects=settings.allowed_subjects, clock=time.time)
+    sessions = Sessions(settings, authorizer=authorizer, access=access, registry=registry, block=block)
+    daemon = Daemon(settings, registry, sessions, Health(keyring, access, registry))
+    async with contextlib.AsyncExitStack() as stack:
+
+        def listen(name: str, address: Any, handler: Any) -> None:
+            server = _Server(
+                handler,
+                handler_cancellation=True,  # a client that leaves takes its dial with it
+                max_line_size=_MAX_LINE,
+                max_field_size=_MAX_HEADER,
+                keepalive_timeout=_KEEPALIVE,
+                access_log=None,
+            )
+            sock = bind(address)
+            listener = Listener(sock, server, loop=loop, block=block, head_timeout=settings.handshake_timeout)
+            stack.push_async_callback(server.shutdown, 0.1)
+            stack.callback(listener.close)
+            daemon.ports[name] = listener.port
+            logger().info("listening", listener=name, address=str(address), port=listener.port)
+
+        await access.reread()
+        for coro, name in (
+            (keyring.keep_fresh(), "keep keys fresh"),
+            (access.keep_fresh(), "keep cluster configuration fresh"),
+            (_probe_apiserver(access), "probe apiserver"),
+        ):
+            stack.callback(tasks.start(coro, name=name).cancel)
+        listen("http", settings.listen, daemon.handle)
+        if settings.admin is not None:
+            listen("admin", settings.admin, daemon.handle_admin)
+        # What exists by now lives as long as the process: the collector needn't walk it during somebody's keystroke.
+        gc.collect()
+        gc.freeze()
+        yield daemon
+
+
+async def _probe_apiserver(access: Access) -> None:
+    while True:
+        with contextlib.suppress(UpstreamError, TimeoutError):
+            async with asyncio.timeout(_PROBE):
+                await get(access, "/version")
+        await asyncio.sleep(_PROBE if access.answered else _PROBE_FIRST)

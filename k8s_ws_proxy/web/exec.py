@@ -1,0 +1,128 @@
+"""One session's way: path, credential, namespace, limits, dial, 101, relay."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamTimeout
+from k8s_ws_proxy.kube.dial import Upstream, dial
+from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.relay.session import Session
+from k8s_ws_proxy.web.errors import peer_of, refuse_upstream
+from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.web.upgrade import HandedOn, Offer, parse_offer, take_over
+from k8s_ws_proxy.wire import tmux
+from k8s_ws_proxy.wire.channels import failure, parse_status
+from k8s_ws_proxy.wire.target import Dialect, ExecTarget, Route, Target, parse_path, parse_target
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from k8s_ws_proxy.auth.authorizer import Authorizer
+    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.relay.stream import Stream
+    from k8s_ws_proxy.sessions.registry import Registry, Slot
+    from k8s_ws_proxy.settings import Settings
+    from k8s_ws_proxy.wire.cutter import Block
+
+
+class Sessions:
+    """Opens sessions for exec and attach."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        authorizer: Authorizer,
+        access: Access,
+        registry: Registry,
+        block: Block,
+    ) -> None:
+        self._settings = settings
+        self._authorizer = authorizer
+        self._access = access
+        self._registry = registry
+        self._block = block
+
+    async def open(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer ``request``: a session, or why not. Raises Refusal."""
+        transport = request.transport
+        assert isinstance(transport, StreamTransport)
+        deadline = transport.request_began() + self._settings.handshake_timeout
+        route = parse_path(request.raw_path)
+        principal = await self._authorizer.authorize(route.path, request.headers, transport.get_extra_info("peercert"))
+        self._check_namespace(route)
+        offer = parse_offer(request)
+        target = parse_target(route, request.raw_path)
+        slot = self._registry.admit(principal, target, peer_of(request))
+        try:
+            return await self._dial_and_relay(request, route, target, offer, slot, deadline)
+        except asyncio.CancelledError:
+            slot.books.abandoned()
+            raise
+        finally:
+            if slot.session is None:
+                slot.release()
+
+    async def _dial_and_relay(
+        self, request: web.BaseRequest, route: Route, target: Target, offer: Offer, slot: Slot, deadline: float
+    ) -> web.StreamResponse:
+        try:
+            upstream = await self._dial(target, deadline)
+        except UpstreamError as error:
+            metrics.REFUSALS.labels(error.reason.value).inc()
+            slot.books.failed(error.reason.value, f"{error} {error.detail}".strip())
+            if route.dialect is Dialect.APISERVER:
+                return refuse_upstream(request, error)
+            client, _early = take_over(request)
+            self._session(slot, client, None).refuse(offer.switching(), _status(error), str(error))
+            return HandedOn()
+        client, early = take_over(request)
+        session = self._session(slot, client, upstream)
+        slot.opened(session)
+        session.start(offer.switching(), from_client=early, from_upstream=upstream.early)
+        return HandedOn()
+
+    async def _dial(self, target: Target, deadline: float) -> Upstream:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await dial(self._access, self._wrapped(target).upstream_path())
+        except TimeoutError as error:
+            self._access.failed("timed out")
+            raise UpstreamTimeout(
+                f"The apiserver didn't answer within {self._settings.handshake_timeout:g} s."
+            ) from error
+
+    def _session(self, slot: Slot, client: Stream, upstream: Upstream | None) -> Session:
+        slot.session = session = Session(
+            asyncio.get_running_loop(),
+            self._block,
+            client,
+            upstream.stream if upstream else None,
+            ping_period=self._settings.ping_period,
+            on_end=slot.ended,
+            on_closed=slot.release,
+        )
+        return session
+
+    def _check_namespace(self, route: Route) -> None:
+        allowed = self._settings.allowed_namespaces
+        if allowed and route.namespace not in allowed:
+            raise Refusal(
+                Reason.NAMESPACE_DENIED,
+                f"Namespace {route.namespace} is not among those this proxy may reach (ALLOWED_NAMESPACES).",
+            )
+
+    def _wrapped(self, target: Target) -> Target:
+        if self._settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:
+            return target.with_command(tmux.wrap(target.command))
+        return target
+
+
+def _status(error: UpstreamError) -> bytes:
+    """The failure as ``metav1.Status``: the apiserver's own where it sent one."""
+    if isinstance(error, UpstreamRefused) and (status := parse_status(error.body)) is not None:
+        return json.dumps(status).encode()
+    return failure(str(error), reason="InternalError", code=error.status)

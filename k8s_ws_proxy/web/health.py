@@ -1,0 +1,43 @@
+"""``/healthz`` and ``/readyz``: JSON that says why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.keyring import Keyring
+    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.sessions.registry import Registry
+
+
+class Health:
+    """Alive: the loop answers. Ready: sessions can be opened here.
+
+    An apiserver that is lost later doesn't turn this unready: it would be so on every node at once, and the Service
+    would have nobody left to say what is wrong.
+    """
+
+    def __init__(self, keyring: Keyring, access: Access, registry: Registry) -> None:
+        self._keyring = keyring
+        self._access = access
+        self._registry = registry
+
+    def answer(self, path: str) -> web.Response:
+        """The answer to a GET of one of the two paths."""
+        if path == "/healthz":
+            return web.json_response({"status": "ok"})
+        ready, checks = self._readiness()
+        return web.json_response(
+            {"status": "ready" if ready else "not ready", "checks": checks}, status=200 if ready else 503
+        )
+
+    def _readiness(self) -> tuple[bool, dict[str, Any]]:
+        keys = bool(self._keyring.keys)
+        checks = {
+            "keys": "ok" if keys else "no key is loaded",
+            "apiserver": "ok" if self._access.reachable else self._access.last_error,
+            "shutdown": "the daemon is going down" if self._registry.draining else "no",
+        }
+        return keys and self._access.answered and not self._registry.draining, checks

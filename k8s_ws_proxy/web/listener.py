@@ -1,0 +1,123 @@
+"""Listening sockets: accept, shake hands if TLS, give the connection to aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.observe import tasks
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.relay.stream import Stream
+from k8s_ws_proxy.web.transport import StreamTransport
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from k8s_ws_proxy.settings import Address
+    from k8s_ws_proxy.wire.cutter import Block
+
+_BACKLOG: Final = 1024
+_ACCEPT_AT_ONCE: Final = 32  # connections in one turn of the loop
+_EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_EXHAUSTED_PAUSE: Final = 0.25  # seconds
+
+
+def bind(address: Address) -> socket.socket:
+    """A listening socket on ``address``; no host means every interface, IPv6 and IPv4. Raises OSError."""
+    if not address.host and socket.has_dualstack_ipv6():
+        return socket.create_server(("", address.port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+
+
+class Listener:
+    """One listening socket. ``tls`` is asked for the context of each new connection, so that it can be replaced."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        new_protocol: Callable[[], asyncio.Protocol],
+        *,
+        loop: asyncio.AbstractEventLoop,
+        block: Block,
+        head_timeout: float,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._new_protocol = new_protocol
+        self._loop = loop
+        self._block = block
+        self._head_timeout = head_timeout
+        self._tls = tls
+        self._connections: set[StreamTransport] = set()
+        loop.add_reader(sock.fileno(), self._accept)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        port: int = self._sock.getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Stop listening, and close every connection that isn't a session."""
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPT_AT_ONCE):
+            try:
+                sock, _peer = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                logger().error("no connection can be accepted", error=str(error))
+                self._loop.remove_reader(self._sock.fileno())
+                self._loop.call_later(_EXHAUSTED_PAUSE, self._resume)
+                return
+            if self._tls is None:
+                self._serve(Stream(sock, self._loop))
+            else:
+                tasks.start(self._shake_hands(sock, self._tls()), name="TLS handshake")
+
+    def _resume(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    async def _shake_hands(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        secured = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+        stream = Stream(secured, self._loop)
+        try:
+            async with asyncio.timeout(self._head_timeout):
+                await stream.handshake()
+        except (OSError, TimeoutError) as error:
+            peer = None
+            with contextlib.suppress(OSError):
+                peer = secured.getpeername()[0]
+            logger().warning("TLS handshake failed", peer=peer, error=str(error) or "timed out")
+            stream.close()
+        except BaseException:
+            stream.close()
+            raise
+        else:
+            self._serve(stream)
+
+    def _serve(self, stream: Stream) -> None:
+        connection = StreamTransport(
+            stream,
+            self._new_protocol(),
+            loop=self._loop,
+            block=self._block,
+            head_timeout=self._head_timeout,
+            on_closed=self._connections.discard,
+        )
+        if not connection.is_closing():
+            self._connections.add(connection)

@@ -1,0 +1,250 @@
+"""asyncio.Transport over a Stream: aiohttp parses the request on it, then the session takes the stream away.
+
+asyncio's own transports don't give their socket back, and its TLS one costs 256 KiB a connection
+(``relay.stream``). Requests and answers here are small; nothing in this file is on a session's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from k8s_ws_proxy.errors import Reason, rule
+from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.relay.stream import Stream, StreamLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from k8s_ws_proxy.wire.cutter import Block
+
+_LINGER: Final = 1.0  # seconds for a refused caller to read its answer before the socket closes
+
+
+class StreamTransport(asyncio.Transport):
+    """A connection while it is still HTTP.
+
+    A request must be complete ``head_timeout`` seconds after its first byte. ``on_closed`` is called when the
+    transport is done with the stream, closed or handed on.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        protocol: asyncio.Protocol,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        block: Block,
+        head_timeout: float,
+        on_closed: Callable[[StreamTransport], None],
+    ) -> None:
+        super().__init__()
+        self._stream = stream
+        self._protocol = protocol
+        self._loop = loop
+        self._block = block
+        self._head_timeout = head_timeout
+        self._on_closed = on_closed
+        self._outbox = bytearray()
+        self._closing = False
+        self._lost = False
+        self._detached = False
+        self._paused = False
+        self._writing_paused = False
+        self._head: asyncio.TimerHandle | None = None
+        self._first_byte_at: float | None = None
+        protocol.connection_made(self)
+        if not self._closing:
+            stream.on_readable(self._readable)
+
+    def request_began(self) -> float:
+        """The loop's time at the first byte of the request that is being handled; its head is complete."""
+        began = self._first_byte_at
+        self._first_byte_at = None
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+        return self._loop.time() if began is None else began
+
+    def detach(self) -> Stream:
+        """Hand the stream on. To aiohttp the connection is lost as soon as it closes it."""
+        assert not self._closing, "a closed connection can't become a session"
+        assert not self._outbox, "an answer is still under way"
+        self._detached = True
+        self._stream.on_readable(None)
+        self._stream.on_writable(None)
+        self._drop_head_timer()
+        return self._stream
+
+    def _readable(self) -> None:
+        try:
+            count = self._stream.read_into(self._block.view)
+        except StreamLost as error:
+            self._lose(error)
+            return
+        if count is None:
+            return
+        if self._closing:
+            if count == 0:
+                self._lose(None)
+            return
+        if count == 0:
+            self._protocol.eof_received()
+            self._lose(None)
+            return
+        if self._first_byte_at is None:
+            self._first_byte_at = self._loop.time()
+            self._head = self._loop.call_later(self._head_timeout, self._head_overdue)
+        self._protocol.data_received(bytes(self._block.view[:count]))
+
+    def _head_overdue(self) -> None:
+        self._head = None
+        reason = Reason.REQUEST_TIMEOUT
+        logger().info("request refused", reason=reason.value, peer=self.get_extra_info("peername"))
+        metrics.REFUSALS.labels(reason.value).inc()
+        body = json.dumps(
+            {"error": "The request was not complete in time: send its head at once.", "reason": reason.value}
+        ).encode()
+        head = (
+            f"HTTP/1.1 {rule(reason).status} Request Timeout\r\n"
+            f"Date: {email.utils.formatdate(usegmt=True)}\r\n"
+            "Content-Type: application/json; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        self.write(head.encode() + body)
+        self.close()
+
+    def _writable(self) -> None:
+        try:
+            while self._outbox:
+                count = self._stream.write(bytes(self._outbox))
+                if count is None:
+                    return
+                del self._outbox[:count]
+        except StreamLost as error:
+            self._lose(error)
+            return
+        if self._writing_paused:
+            self._writing_paused = False
+            self._stream.on_writable(None)
+            self._protocol.resume_writing()
+        if self._closing:
+            self._end_output()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send ``data`` after what waits already."""
+        if self._closing or self._detached:
+            return
+        if not self._outbox:
+            self._outbox += data
+            self._writable()
+            if self._outbox:
+                self._writing_paused = True
+                self._protocol.pause_writing()
+                self._stream.on_writable(self._writable)
+        else:
+            self._outbox += data
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send all of it."""
+        self.write(b"".join(list_of_data))
+
+    def close(self) -> None:
+        """Send what waits, then close; a stream that was handed on stays open."""
+        if self._detached:
+            self._lose(None)
+            return
+        if self._closing:
+            return
+        self._closing = True
+        self._drop_head_timer()
+        if not self._outbox:
+            self._end_output()
+
+    def abort(self) -> None:
+        """Close now."""
+        self._lose(None)
+
+    def _end_output(self) -> None:
+        """Closing over bytes that nobody read would reset the connection, and the answer with it."""
+        self._stream.end_output()
+        self._stream.on_readable(self._readable)
+        self._loop.call_later(_LINGER, self._lose, None)
+
+    def _lose(self, error: Exception | None) -> None:
+        if self._lost:
+            return
+        self._lost = self._closing = True
+        self._drop_head_timer()
+        if not self._detached:
+            self._stream.close()
+        self._loop.call_soon(self._protocol.connection_lost, error)
+        self._on_closed(self)
+
+    def _drop_head_timer(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def is_closing(self) -> bool:
+        """Nothing can be written any more."""
+        return self._closing or self._detached
+
+    def is_reading(self) -> bool:
+        """Bytes are being delivered."""
+        return not self._paused and not self._closing
+
+    def pause_reading(self) -> None:
+        """Deliver nothing for now."""
+        self._paused = True
+        if not self._detached:
+            self._stream.on_readable(None)
+
+    def resume_reading(self) -> None:
+        """Deliver again."""
+        self._paused = False
+        if not self._detached and not self._closing:
+            self._stream.on_readable(self._readable)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """``socket``, ``peername``, ``sockname``, ``peercert``, ``sslcontext``."""
+        tls = self._stream.tls
+        match name:
+            case "socket":
+                return self._stream.socket
+            case "peername" | "sockname":
+                return self._name(name)
+            case "sslcontext":
+                return tls.context if tls else default
+            case "peercert":
+                return tls.getpeercert() if tls else default
+        return default
+
+    def _name(self, name: str) -> Any:
+        try:
+            return self._stream.socket.getpeername() if name == "peername" else self._stream.socket.getsockname()
+        except OSError:
+            return None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Deliver to ``protocol`` from now on."""
+        self._protocol = cast("asyncio.Protocol", protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Where bytes are delivered."""
+        return self._protocol
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that wait to be written."""
+        return len(self._outbox)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Answers are small: whatever the socket doesn't take at once pauses the writer."""
+
+    def can_write_eof(self) -> bool:
+        """HTTP/1.1 has no use for it."""
+        return False

@@ -1,0 +1,116 @@
+"""The server's side of the WebSocket handshake (RFC 6455 §4.2) on a request that aiohttp parsed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import web
+
+from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.wire.channels import SUBPROTOCOLS, choose_subprotocol
+from k8s_ws_proxy.wire.handshake import accept_value
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.relay.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A valid upgrade request. ``subprotocol`` is the one chosen, None if none was offered."""
+
+    key: str
+    subprotocol: str | None
+
+    def switching(self) -> bytes:
+        """The 101. No extension is ever accepted: frames go through as they are."""
+        lines = [
+            "HTTP/1.1 101 Switching Protocols",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Accept: {accept_value(self.key)}",
+        ]
+        if self.subprotocol is not None:
+            lines.append(f"Sec-WebSocket-Protocol: {self.subprotocol}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def parse_offer(request: web.BaseRequest) -> Offer:
+    """The upgrade that ``request`` asks for.
+
+    Raises Refusal: ``method_not_allowed``, ``upgrade_required``, ``bad_handshake`` or ``unknown_subprotocol``.
+    """
+    headers = request.headers
+    if request.method != "GET":
+        raise Refusal(Reason.METHOD_NOT_ALLOWED, "Sessions are opened by GET, as a WebSocket upgrade.")
+    if (
+        "websocket" not in _tokens(headers.getall("Upgrade", []))
+        or "upgrade" not in _tokens(headers.getall("Connection", []))
+        or headers.getall("Sec-WebSocket-Version", []) != ["13"]
+    ):
+        raise Refusal(Reason.UPGRADE_REQUIRED, "This path speaks WebSocket only (version 13): ask for an upgrade.")
+    if request.version != (1, 1) or request.can_read_body:
+        raise Refusal(Reason.BAD_HANDSHAKE, "A WebSocket upgrade is an HTTP/1.1 GET without a body.")
+    keys = headers.getall("Sec-WebSocket-Key", [])
+    if len(keys) != 1 or not _is_key(keys[0]):
+        raise Refusal(Reason.BAD_HANDSHAKE, "Sec-WebSocket-Key must be 16 bytes in base64, once.")
+    offered = [name for value in headers.getall("Sec-WebSocket-Protocol", []) for name in _list(value)]
+    chosen = choose_subprotocol(offered)
+    if offered and chosen is None:
+        raise Refusal(
+            Reason.UNKNOWN_SUBPROTOCOL, f"None of the subprotocols offered is spoken here: {', '.join(SUBPROTOCOLS)}."
+        )
+    return Offer(keys[0], chosen)
+
+
+class HandedOn(web.Response):
+    """What a handler returns after the connection has become a session: nothing is written."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:  # noqa: ARG002 - aiohttp's signature
+        """Nothing."""
+        self.force_close()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing."""
+
+
+def take_over(request: web.BaseRequest) -> tuple[Stream, bytes]:
+    """The request's connection, for good, and the bytes that came after its head."""
+    early = _Early()
+    # aiohttp gives whoever parses the upgraded protocol what it has read of it already; here that is nobody.
+    request.protocol.set_parser(cast("Any", early))
+    transport = request.transport
+    assert isinstance(transport, StreamTransport)
+    return transport.detach(), bytes(early.data)
+
+
+class _Early:
+    """Stands where aiohttp expects a WebSocket parser."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The connection is lost to aiohttp."""
+
+
+def _is_key(value: str) -> bool:
+    try:
+        return len(base64.b64decode(value, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _tokens(values: list[str]) -> set[str]:
+    return {token.lower() for value in values for token in _list(value)}
+
+
+def _list(value: str) -> list[str]:
+    return [item for part in value.split(",") if (item := part.strip())]

@@ -1,0 +1,155 @@
+"""The WebSocket handshake towards the apiserver (RFC 6455 §4.1), without a socket.
+
+h11 does the HTTP; here stands only what makes it an upgrade, and what a refusal means.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import h11
+
+from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
+from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_MAX_HEAD: Final = 64 * 1024  # bytes of an answer's head
+_MAX_BODY: Final = 64 * 1024  # bytes of a refusal's body that are kept
+_MAX_TEXT: Final = 512  # characters of a plain-text refusal that are handed on
+
+
+def accept_value(key: str) -> str:
+    """``Sec-WebSocket-Accept`` for a ``Sec-WebSocket-Key`` (RFC 6455 §4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The apiserver said 101. ``early`` are bytes of frames that came with it."""
+
+    subprotocol: str | None
+    early: bytes
+
+
+class Exchange:
+    """One HTTP/1.1 request and its answer: feed what arrives, until there is a result."""
+
+    def __init__(self, path: str, headers: Sequence[tuple[str, str]]) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        self._answer: h11.Response | None = None
+        self._body = bytearray()
+        request = h11.Request(method="GET", target=path, headers=list(headers))
+        self.request: bytes = self._http.send(request) + self._http.send(h11.EndOfMessage())
+
+    def receive(self, data: bytes) -> h11.InformationalResponse | tuple[int, str, bytes] | None:
+        """Feed bytes (none at the end of the connection).
+
+        The result is the 101, or status, content type and body of another answer; None while neither is complete.
+        Raises UpstreamProtocolError.
+        """
+        try:
+            self._http.receive_data(data)
+            while True:
+                event = self._http.next_event()
+                if event is h11.NEED_DATA:
+                    return None
+                if isinstance(event, h11.InformationalResponse):
+                    if event.status_code == 101:
+                        return event
+                elif isinstance(event, h11.Response):
+                    self._answer = event
+                elif isinstance(event, h11.Data):
+                    self._body += event.data[: _MAX_BODY - len(self._body)]
+                elif isinstance(event, h11.EndOfMessage):
+                    return self._finished()
+                else:
+                    raise UpstreamProtocolError("The apiserver closed the connection before it answered.")
+        except h11.RemoteProtocolError as error:
+            raise UpstreamProtocolError("The apiserver's answer isn't HTTP.", detail=str(error)) from error
+
+    def early(self) -> bytes:
+        """What came after the 101."""
+        return bytes(self._http.trailing_data[0])
+
+    def _finished(self) -> tuple[int, str, bytes]:
+        assert self._answer is not None
+        content_type = _value(self._answer.headers, b"content-type") or ""
+        return self._answer.status_code, content_type, bytes(self._body)
+
+
+class Upgrade:
+    """The upgrade request to ``path`` and the judgement of its answer. ``key`` is 16 random bytes in base64."""
+
+    def __init__(self, path: str, *, host: str, key: str, authorization: str | None) -> None:
+        self._key = key
+        headers = [
+            ("Host", host),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", key),
+            ("Sec-WebSocket-Protocol", ", ".join(SUBPROTOCOLS)),
+        ]
+        if authorization:
+            headers.append(("Authorization", authorization))
+        self._exchange = Exchange(path, headers)
+        self.request = self._exchange.request
+
+    def receive(self, data: bytes) -> Accepted | None:
+        """Feed bytes (none at the end of the connection); None while the answer isn't complete.
+
+        Raises UpstreamRefused for another status than 101, UpstreamProtocolError for what isn't a handshake.
+        """
+        result = self._exchange.receive(data)
+        if result is None:
+            return None
+        if isinstance(result, tuple):
+            raise refusal(*result)
+        headers = result.headers
+        if (_value(headers, b"upgrade") or "").lower() != "websocket" or "upgrade" not in _tokens(
+            _value(headers, b"connection")
+        ):
+            raise UpstreamProtocolError("The apiserver's 101 doesn't lead to WebSocket.")
+        if _value(headers, b"sec-websocket-accept") != accept_value(self._key):
+            raise UpstreamProtocolError("The apiserver's 101 has a wrong Sec-WebSocket-Accept.")
+        if _value(headers, b"sec-websocket-extensions"):
+            raise UpstreamProtocolError("The apiserver's 101 has an extension that nobody asked for.")
+        subprotocol = _value(headers, b"sec-websocket-protocol") or None
+        if subprotocol is not None and subprotocol not in SUBPROTOCOLS:
+            raise UpstreamProtocolError("The apiserver's 101 has a subprotocol that nobody offered.")
+        return Accepted(subprotocol, self._exchange.early())
+
+
+def refusal(status: int, content_type: str, body: bytes) -> UpstreamRefused:
+    """What the apiserver said instead of 101: its Status's message, or its text, as one line for a person."""
+    message = ""
+    if content_type.startswith("application/json"):
+        try:
+            parsed = json.loads(body)
+        except (ValueError, RecursionError):
+            parsed = None
+        if isinstance(parsed, dict) and isinstance(parsed.get("message"), str):
+            message = parsed["message"]
+    elif content_type.startswith("text/plain"):
+        message = body.decode("utf-8", "replace")
+    message = " ".join("".join(c if c.isprintable() else " " for c in message).split())[:_MAX_TEXT]
+    return UpstreamRefused(
+        message or f"The apiserver answered {status}.", status=status, content_type=content_type, body=body
+    )
+
+
+def _value(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> str | None:
+    """All values of a header, joined as RFC 9110 §5.3 has it."""
+    values = [value.decode("latin-1") for key, value in headers if key == name]
+    return ", ".join(values) if values else None
+
+
+def _tokens(value: str | None) -> set[str]:
+    return {token.strip().lower() for token in (value or "").split(",")}

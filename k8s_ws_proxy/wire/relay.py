@@ -1,0 +1,236 @@
+"""What a session does on data, end and tick: the whole of its behaviour, without a socket or a clock.
+
+::
+
+    RELAYING ──close, end, violation or silence of either side; drain──▶ CLOSING
+
+While RELAYING, blocks pass both ways. The way to CLOSING queues what each side is still owed: the client a status if
+upstream never sent one, and a close frame; upstream a close frame. In CLOSING nothing is relayed any more: the shell
+sends what is queued and closes both sockets.
+
+After each call the shell takes the pieces in ``to_client`` and ``to_upstream``; they may point into the block that
+was passed in, so they have to be sent or copied before the next read.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, assert_never
+
+from k8s_ws_proxy.wire import channels, frames
+from k8s_ws_proxy.wire.cutter import Block, Closed, Cutter, Event, Piece, Ping, Status, Violation
+from k8s_ws_proxy.wire.liveness import Health, Liveness, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PING_PAYLOAD: Final = b"k8s-ws-proxy"
+MOST_PONGS: Final = 16  # in answer to one block: RFC 6455 §5.5.3 wants only the most recent ping answered
+
+
+class Phase(Enum):
+    """Where the session is."""
+
+    RELAYING = "relaying"
+    CLOSING = "closing"
+
+
+class Ending(Enum):
+    """Why a session ended: stable names, in the log and in a metric's label."""
+
+    COMMAND_ENDED = "command_ended"
+    CLIENT_LEFT = "client_left"
+    CLIENT_SILENT = "client_silent"
+    CLIENT_BROKE_PROTOCOL = "client_broke_protocol"
+    UPSTREAM_FAILED = "upstream_failed"  # before it began: told on channel 3
+    UPSTREAM_LOST = "upstream_lost"
+    UPSTREAM_SILENT = "upstream_silent"
+    UPSTREAM_BROKE_PROTOCOL = "upstream_broke_protocol"
+    DRAINED = "drained"
+
+
+class Relay:
+    """One session between a client and the apiserver.
+
+    ``mask_key`` gives four fresh random bytes for each frame of our own to upstream (RFC 6455 §5.3).
+    """
+
+    __slots__ = (
+        "_client",
+        "_from_client",
+        "_from_upstream",
+        "_mask_key",
+        "_upstream",
+        "close_code",
+        "ending",
+        "exit_code",
+        "phase",
+        "status_seen",
+        "to_client",
+        "to_upstream",
+    )
+
+    def __init__(self, mask_key: Callable[[], bytes]) -> None:
+        self._mask_key = mask_key
+        self._from_client = Cutter(masked=True)
+        self._from_upstream = Cutter(masked=False)
+        self._client = Liveness()
+        self._upstream = Liveness()
+        self.phase = Phase.RELAYING
+        self.ending: Ending | None = None
+        self.close_code: int | None = None  # what the client was told, or told us
+        self.status_seen = False
+        self.exit_code: int | None = None
+        self.to_client: list[Piece] = []
+        self.to_upstream: list[Piece] = []
+
+    def client_carry(self) -> bytes:
+        """What has to lie before the next bytes from the client."""
+        return self._from_client.carry
+
+    def upstream_carry(self) -> bytes:
+        """What has to lie before the next bytes from upstream."""
+        return self._from_upstream.carry
+
+    def client_data(self, block: Block, start: int, end: int) -> None:
+        """Bytes from the client, its carry before them."""
+        if self.phase is Phase.CLOSING:
+            return  # it had not seen our close yet, or ignores it
+        self._client.heard()
+        pieces = self._from_client.take(block, start, end)
+        self.to_upstream += pieces
+        self._upstream.sent(_size(pieces))
+        self.to_client += _pongs(self._from_client.events, b"")
+        for event in self._from_client.events:
+            self._client_event(event)
+
+    def upstream_data(self, block: Block, start: int, end: int) -> None:
+        """Bytes from upstream, its carry before them."""
+        if self.phase is Phase.CLOSING:
+            return
+        self._upstream.heard()
+        pieces = self._from_upstream.take(block, start, end)
+        self.to_client += pieces
+        self._client.sent(_size(pieces))
+        if self._from_upstream.events:
+            self.to_upstream += _pongs(self._from_upstream.events, self._mask_key())
+        for event in self._from_upstream.events:
+            self._upstream_event(event)
+
+    def client_end(self) -> None:
+        """The client's connection is at its end, without a close frame or after one."""
+        if self.phase is Phase.RELAYING:
+            self._client_left(None, "")
+
+    def upstream_end(self) -> None:
+        """Upstream's connection is at its end."""
+        if self.phase is Phase.RELAYING:
+            self.to_client += self._from_upstream.last_words()
+            self._upstream_gone(None, "The connection to the apiserver ended without an exit status.")
+
+    def tick(self, client: Health, upstream: Health) -> None:
+        """A ping period has passed."""
+        if self.phase is Phase.CLOSING:
+            return
+        verdict = self._client.tick(client)
+        if verdict is Verdict.DEAD:
+            self._close(Ending.CLIENT_SILENT, frames.GOING_AWAY, "no answer to a ping")
+            return
+        if verdict is Verdict.PING:
+            self.to_client.append(frames.frame(frames.PING, PING_PAYLOAD))
+        verdict = self._upstream.tick(upstream)
+        if verdict is Verdict.DEAD:
+            self._fail(Ending.UPSTREAM_SILENT, "The apiserver didn't answer a ping: the connection is dead.")
+        elif verdict is Verdict.PING:
+            self.to_upstream.append(frames.frame(frames.PING, PING_PAYLOAD, self._mask_key()))
+
+    def status_overdue(self) -> None:
+        """The status came, but neither the close nor the end did in time."""
+        if self.phase is Phase.RELAYING:
+            self._upstream_gone(None, "")
+
+    def fail(self, status: bytes, reason: str) -> None:
+        """There is no upstream: tell ``status`` (a ``metav1.Status`` in JSON) on channel 3 and close with 1011."""
+        self._tell_status(status)
+        self._close(Ending.UPSTREAM_FAILED, frames.INTERNAL_ERROR, reason)
+
+    def drain(self, line: bytes, channel: int, reason: str) -> None:
+        """The daemon goes down: a line for the person, a status for the program, close 1001."""
+        if self.phase is Phase.CLOSING:
+            return
+        if not self.status_seen:
+            self.to_client.append(frames.frame(frames.BINARY, bytes((channel,)) + line))
+            self._tell_status(channels.failure(reason, reason="ServiceUnavailable", code=503))
+        self._close(Ending.DRAINED, frames.GOING_AWAY, reason)
+
+    def _client_event(self, event: Event) -> None:
+        match event:
+            case Ping():
+                pass
+            case Closed(code, reason):
+                self._client_left(code, reason)
+            case Violation(code, text):
+                self._close(Ending.CLIENT_BROKE_PROTOCOL, code, text)
+            case Status():
+                raise AssertionError("a client has no status channel")
+            case _ as never:
+                assert_never(never)
+
+    def _upstream_event(self, event: Event) -> None:
+        match event:
+            case Ping():
+                pass
+            case Status(payload):
+                self.status_seen = True
+                status = channels.parse_status(payload)
+                self.exit_code = channels.exit_code(status) if status else None
+            case Closed(code, _):
+                self._upstream_gone(code, "The apiserver closed the connection without an exit status.")
+            case Violation(_, text):
+                self._fail(Ending.UPSTREAM_BROKE_PROTOCOL, f"The apiserver broke the WebSocket protocol: {text}.")
+            case _ as never:
+                assert_never(never)
+
+    def _client_left(self, code: int | None, reason: str) -> None:
+        payload = frames.close_payload(code, reason)
+        self.to_client.append(frames.frame(frames.CLOSE, payload))  # RFC 6455 §5.5.1: typically echoes the code
+        self._leave_upstream(frames.GOING_AWAY if code is None else code)
+        self._enter_closing(Ending.CLIENT_LEFT, code)
+
+    def _upstream_gone(self, code: int | None, text: str) -> None:
+        if not self.status_seen:
+            self._fail(Ending.UPSTREAM_LOST, text)
+            return
+        self._close(Ending.COMMAND_ENDED, frames.NORMAL if code is None else code, "")
+
+    def _fail(self, ending: Ending, text: str) -> None:
+        """End with a Failure, unless upstream has said how the command ended. Never a Success that wasn't said."""
+        if not self.status_seen:
+            self._tell_status(channels.failure(text, reason="InternalError", code=500))
+        self._close(ending, frames.INTERNAL_ERROR, text)
+
+    def _tell_status(self, status: bytes) -> None:
+        self.to_client.append(frames.frame(frames.BINARY, bytes((channels.STATUS,)) + status))
+
+    def _close(self, ending: Ending, code: int, reason: str) -> None:
+        self.to_client.append(frames.frame(frames.CLOSE, frames.close_payload(code, reason)))
+        self._leave_upstream(frames.NORMAL if ending is Ending.COMMAND_ENDED else frames.GOING_AWAY)
+        self._enter_closing(ending, code)
+
+    def _leave_upstream(self, code: int) -> None:
+        self.to_upstream.append(frames.frame(frames.CLOSE, frames.close_payload(code), self._mask_key()))
+
+    def _enter_closing(self, ending: Ending, code: int | None) -> None:
+        assert self.phase is Phase.RELAYING, f"{ending} after {self.ending}"
+        self.phase = Phase.CLOSING
+        self.ending = ending
+        self.close_code = code
+
+
+def _pongs(events: list[Event], key: bytes) -> list[Piece]:
+    pings = [event for event in events if isinstance(event, Ping)]
+    return [frames.frame(frames.PONG, ping.payload, key) for ping in pings[-MOST_PONGS:]]
+
+
+def _size(pieces: list[Piece]) -> int:
+    return sum(map(len, pieces))

@@ -1,0 +1,40 @@
+"""argv -> argv: a command that joins the shared tmux session, or starts it (wire-contract, ``TMUX_CASCADE``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SESSION: Final = "catalyst-ops"
+
+# The requested command is "$@" throughout: no part of it is ever parsed by a shell.
+#
+# - tmux runs a command of one word through a shell, and one of several words itself: so there are always several,
+#   and the shell among them does nothing but exec "$@".
+# - tmux takes an argument that ends in ';' for the end of its own command, wherever it came from, unless it ends in
+#   '\;' (tmux(1), "Parsing syntax"): so such an argument gets its backslash, and arrives as it was sent.
+# - -A attaches where the session exists; its command is then not started again.
+# - window-size latest: the window is as large as the client that was used last. Before tmux 3.1 there is no such
+#   option; -q keeps it quiet there.
+# - -u: a container seldom has a locale, its terminal is UTF-8 all the same.
+_SCRIPT: Final = rf"""
+if command -v tmux >/dev/null 2>&1; then
+  for argument do
+    shift
+    case $argument in *\;) argument="${{argument%?}}\\;" ;; esac
+    set -- "$@" "$argument"
+  done
+  TERM=${{TERM:-xterm}}; export TERM
+  exec tmux -u new-session -A -s {SESSION} -- \
+    sh -c 'exec "$@"' sh "$@" \; set-option -q -w -t {SESSION}: window-size latest
+fi
+echo "k8s-ws-proxy: there is no tmux in this container; the session is not shared" >&2
+exec "$@"
+""".strip()
+
+
+def wrap(command: Sequence[str]) -> tuple[str, ...]:
+    """``command`` in the session ``catalyst-ops``; plainly, with one line on stderr, where there is no tmux."""
+    return ("sh", "-c", _SCRIPT, "k8s-ws-proxy", *command)
