@@ -1,0 +1,1 @@
+"""The harness behind `make bench`: this proxy beside its peers, in one interleaved run."""

@@ -1,0 +1,112 @@
+"""What is demanded, and what was measured: one entry for each figure of the demand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import ge, le
+
+from benchmarks.medians import Table
+
+_SPEED = "mb_per_second"
+_PEERS = {"haproxy": "HAProxy", "nginx": "nginx", "kubectl": "kubectl proxy", "direct": "no proxy"}
+_PEERS["messages"] = "message by message"
+
+
+@dataclass(frozen=True)
+class Must:
+    """One demand; `measured` is None where this run could not tell."""
+
+    what: str
+    limit: float
+    at_most: bool
+    unit: str
+    measured: float | None
+
+    @property
+    def met(self) -> bool | None:
+        if self.measured is None:
+            return None
+        return (le if self.at_most else ge)(self.measured, self.limit)
+
+    @property
+    def demand(self) -> str:
+        return f"{'at most' if self.at_most else 'at least'} {_number(self.limit)} {self.unit}".rstrip()
+
+    @property
+    def figure(self) -> str:
+        return "not measured" if self.measured is None else f"{_number(self.measured)} {self.unit}".rstrip()
+
+    @property
+    def verdict(self) -> str:
+        return {True: "yes", False: "**no**", None: "?"}[self.met]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def _throughput(table: Table) -> Iterator[Must]:
+    def against(what: str, row: str, peer: str, limit: float) -> Must:
+        return Must(what, limit, False, f"× {_PEERS[peer]}", table.ratio(row, "ours", peer, _SPEED))  # noqa: FBT003
+
+    for peer, limit in {"haproxy": 1.2, "nginx": 1.5, "kubectl": 1.0, "direct": 0.8}.items():
+        yield against("stdout, 32 KiB frames", "stdout-32768", peer, limit)
+    yield against("stdout, 4 KiB frames", "stdout-4096", "haproxy", 1.0)
+    yield against("stdout, 1 KiB frames", "stdout-1024", "haproxy", 1.0)
+    yield against("stdout, 256 B frames", "stdout-256", "haproxy", 0.8)
+    yield against("stdout, 64 B frames", "stdout-64", "haproxy", 0.6)
+    yield against("stdout, 64 B frames", "stdout-64", "messages", 30)
+    yield against("stdin, 32 KiB masked frames", "stdin-32768", "haproxy", 1.0)
+
+
+def _fifty(table: Table) -> Iterator[Must]:
+    total = table.median("fifty", "ours", "sum_over_one")
+    least = table.median("fifty", "ours", "least_over_mean")
+    yield Must("50 sessions, their sum", limit=1.0, at_most=False, unit="× one alone", measured=total)
+    yield Must("50 sessions, the least of them", limit=0.5, at_most=False, unit="× their mean", measured=least)
+
+
+def _memory(table: Table) -> Iterator[Must]:
+    name = "kib_per_session"
+    ratios = [table.ratio("growth", "ours", peer, name) for peer in ("haproxy", "nginx")]
+    known = [ratio for ratio in ratios if ratio is not None]
+    better = max(known) if len(known) == len(ratios) else None
+    unit = "× the better of HAProxy and nginx"
+    plain, tls = (table.median(row, "ours", name) for row in ("growth", "held-tls"))
+    rest = table.median("growth", "ours", "rest_rss_mib")
+    yield Must("idle session, memory", limit=0.6, at_most=True, unit=unit, measured=better)
+    yield Must("idle session, memory", limit=40, at_most=True, unit="KiB", measured=plain)
+    yield Must("idle session, TLS from the client, memory", limit=120, at_most=True, unit="KiB", measured=tls)
+    yield Must("resident at rest", limit=80, at_most=True, unit="MiB", measured=rest)
+
+
+def _opening(table: Table) -> Iterator[Must]:
+    """Against HAProxy the added times are subtracted: a ratio of differences near nothing says nothing."""
+    for name, word in (("median_ms", "median"), ("p99_ms", "p99")):
+        more = table.added("opening", "ours", name, "haproxy")
+        yield Must(f"opening, {word}", limit=0, at_most=True, unit="ms over HAProxy's", measured=more)
+    rate = table.median("opening", "ours", "per_core_second")
+    yield Must("opening, rate", limit=300, at_most=False, unit="sessions per second per core", measured=rate)
+
+
+def _keystroke(table: Table) -> Iterator[Must]:
+    row = "keystroke"
+    half, most = (table.added(row, "ours", name) for name in ("median_ms", "p99_ms"))
+    over = table.added(row, "ours", "p99_ms", "haproxy")
+    yield Must("keystroke's echo, median", limit=0.3, at_most=True, unit="ms added", measured=half)
+    yield Must("keystroke's echo, p99", limit=3, at_most=True, unit="ms added", measured=most)
+    yield Must("keystroke's echo, p99", limit=1, at_most=True, unit="ms over HAProxy's", measured=over)
+
+
+def _cost_and_growth(table: Table) -> Iterator[Must]:
+    cost = table.ratio("stdout-32768", "ours", "haproxy", "cpu_seconds_per_gb")
+    yield Must("CPU per GB, 32 KiB frames", limit=1.0, at_most=True, unit="× HAProxy", measured=cost)
+    for name, word in (("kib", "memory"), ("seconds", "time")):
+        bend = table.median("growth", "ours", f"{name}_last_over_before")
+        unit = "× a session of the step before"
+        yield Must(f"growth, {word} of the last step", limit=1.25, at_most=True, unit=unit, measured=bend)
+
+
+def all_of(table: Table) -> list[Must]:
+    """In the order of the demand."""
+    parts = (_throughput, _fifty, _memory, _opening, _keystroke, _cost_and_growth)
+    return [must for part in parts for must in part(table)]

@@ -1,0 +1,15 @@
+"""What is measured, in the order in which it is."""
+
+from benchmarks.rows import base, fifty, growth, keystroke, opening, throughput
+
+_IN_ORDER: tuple[base.Row, ...] = (
+    *(throughput.Stdout(size) for size in throughput.SIZES),
+    throughput.Stdin(),
+    fifty.Fifty(),
+    growth.Growth(),
+    growth.Held("held-untouched", touched=False, client_tls=False),
+    growth.Held("held-tls", touched=True, client_tls=True),
+    opening.Opening(),
+    keystroke.Keystroke(),
+)
+ALL = {row.name: row for row in _IN_ORDER}

@@ -1,0 +1,59 @@
+"""One session, bulk, and what a gigabyte of it costs the target."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks import bulk, frames, usage
+from benchmarks.rows.base import Lay, Measured, Plan
+from benchmarks.session import open_session
+from benchmarks.targets.base import Endpoint, Target
+
+SIZES = (64, 256, 1024, 4096, 32768)
+_REPORT_BYTES = 1024 * 1024
+
+
+def cpu_clock(endpoint: Endpoint) -> Callable[[], float]:
+    """The CPU seconds of the target's processes; none when there is no target."""
+    pids = usage.tree(endpoint.pid) if endpoint.pid else []
+    return lambda: usage.cpu_seconds(pids)
+
+
+def _measured(window: bulk.Window) -> Measured:
+    return {"mb_per_second": window.mb_per_second, "cpu_seconds_per_gb": window.cpu_seconds_per_gb}
+
+
+@dataclass(frozen=True)
+class Stdout:
+    """From the source to the client, in frames of one size."""
+
+    size: int
+
+    @property
+    def name(self) -> str:
+        return f"stdout-{self.size}"
+
+    def applies(self, target: Target) -> bool:  # noqa: ARG002 -- to all
+        return True
+
+    def measure(self, lay: Lay, plan: Plan) -> Measured:
+        with lay() as endpoint:
+            session = open_session(endpoint, "flood", self.size, 0)
+            with session.sock:
+                return _measured(bulk.read(session, plan.warm_up, plan.seconds, cpu_clock(endpoint)))
+
+
+@dataclass(frozen=True)
+class Stdin:
+    """From the client to the source, masked, in frames of 32 KiB."""
+
+    name: str = "stdin-32768"
+
+    def applies(self, target: Target) -> bool:  # noqa: ARG002 -- to all
+        return True
+
+    def measure(self, lay: Lay, plan: Plan) -> Measured:
+        with lay() as endpoint:
+            session = open_session(endpoint, "sink", _REPORT_BYTES)
+            frame = frames.stdin_frame(32768)
+            with session.sock:
+                return _measured(bulk.write(session, frame, plan.warm_up, plan.seconds, cpu_clock(endpoint)))

@@ -1,0 +1,94 @@
+"""The client's end of a session: connect, upgrade, and then the bare socket."""
+
+import socket
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from benchmarks import frames
+from benchmarks.certs import HOST
+from benchmarks.targets.base import Endpoint
+
+PATH = "/api/v1/namespaces/bench/pods/bench-0/exec"
+# Nothing here takes longer, however noisy the machine; past it the run fails loudly.
+DEADLINE_SECONDS = 30.0
+
+
+class RefusedError(ConnectionError):
+    """The upgrade was not answered with 101."""
+
+
+@dataclass
+class Session:
+    """An upgraded socket, and what came with the 101's head."""
+
+    sock: socket.socket | ssl.SSLSocket
+    buffer: bytearray
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def keystroke(self) -> None:
+        """One byte of stdin, and its echo awaited."""
+        self.sock.sendall(KEYSTROKE)
+        self.await_message()
+
+    def await_message(self) -> bytes:
+        """The latest message, as soon as there is one."""
+        while not (messages := self.receive()):
+            pass
+        return messages[-1]
+
+    def receive(self) -> list[bytes]:
+        """Read once: the messages that hold more than their channel. Pings on the way are answered."""
+        data = self.sock.recv(65536)
+        if not data:
+            raise ConnectionResetError("the session ended while a message was awaited")
+        self.buffer += data
+        messages = []
+        for opcode, payload in frames.take(self.buffer):
+            if opcode == frames.PING:
+                self.sock.sendall(frames.client_frame(payload, frames.PONG))
+            elif opcode == frames.CLOSE:
+                raise ConnectionResetError(f"closed while a message was awaited: {payload!r}")
+            elif len(payload) > 1:
+                messages.append(payload)
+        return messages
+
+
+KEYSTROKE = frames.client_frame(frames.STDIN + b"x")
+
+
+def _request(endpoint: Endpoint, command: tuple[str | int, ...]) -> bytes:
+    words = [("command", str(word)) for word in command]
+    streams = [(name, "true") for name in ("stdin", "stdout", "tty")]
+    query = urlencode([*words, ("container", "shell"), *streams])
+    headers = {
+        "Host": f"{HOST}:{endpoint.port}",
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
+        "Sec-WebSocket-Protocol": "v5.channel.k8s.io",
+    } | endpoint.headers(PATH)
+    lines = [f"GET {PATH}?{query} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def open_session(endpoint: Endpoint, *command: str | int) -> Session:
+    """A session in which the source does `command`, from when the 101 has been read."""
+    sock: socket.socket | ssl.SSLSocket = socket.create_connection((HOST, endpoint.port), DEADLINE_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if endpoint.tls is not None:
+        sock = endpoint.tls.wrap_socket(sock, server_hostname="localhost")
+    sock.sendall(_request(endpoint, command))
+    head, end, data = b"", b"", bytearray()
+    while not end:
+        received = sock.recv(65536)
+        if not received:
+            raise RefusedError(f"closed in the head: {bytes(data)!r}")
+        data += received
+        head, end, rest = bytes(data).partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 101 "):
+        raise RefusedError(bytes(data[:500]).decode(errors="replace"))
+    return Session(sock, bytearray(rest))

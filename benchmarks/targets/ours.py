@@ -1,0 +1,40 @@
+"""k8s-ws-proxy, as an operator starts it; only the limits are out of the way."""
+
+import hashlib
+import hmac
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+from benchmarks import process
+from benchmarks.certs import HOST
+from benchmarks.targets.base import SECRET, Bed, Command
+
+
+@dataclass(frozen=True)
+class Ours:
+    name: str = "ours"
+    label: str = "k8s-ws-proxy"
+    takes_tls: bool = True
+
+    def command(self, bed: Bed) -> Command:
+        plain_port = process.free_port() if bed.client_tls else bed.port
+        env = os.environ | {
+            "KUBECONFIG": str(bed.kubeconfig()),
+            "MAX_SESSIONS": "20000",
+            "SHARED_SECRET_FILE": str(bed.write("secret", SECRET)),
+            "WS_PROXY_LISTEN_ADDR": f"{HOST}:{plain_port}",
+        }
+        if bed.client_tls:
+            env |= {
+                "TLS_LISTEN_ADDR": f"{HOST}:{bed.port}",
+                "TLS_CERT_FILE": str(bed.certs.cert),
+                "TLS_KEY_FILE": str(bed.certs.key),
+            }
+        return Command([sys.executable, "-m", "k8s_ws_proxy", "serve"], env)
+
+    def headers(self, path: str) -> dict[str, str]:
+        timestamp = str(int(time.time()))
+        signature = hmac.new(SECRET.encode(), f"{timestamp}:{path}".encode(), hashlib.sha256).hexdigest()
+        return {"X-Catalyst-Timestamp": timestamp, "X-Catalyst-HMAC": signature}

@@ -1,0 +1,57 @@
+"""Bulk in both directions, a thread each: OpenSSL works without the GIL, so no echo waits for a flood."""
+
+import contextlib
+import ssl
+import threading
+from collections.abc import Callable
+
+from benchmarks import frames
+
+_FAREWELL = frames.server_frame(frames.STATUS + frames.SUCCESS) + frames.server_frame(
+    frames.NORMAL_CLOSURE,
+    frames.CLOSE,
+)
+
+
+def flood(sock: ssl.SSLSocket, size: int, total: int) -> None:
+    """Channel-1 frames of `size` bytes: `total` bytes of them, made up to whole frames; 0 is without end."""
+    frame = frames.stdout_frame(size)
+    block = memoryview(frames.repeated(frame))
+    if not total:
+        while True:
+            _write(sock, block)
+    left = -(-total // len(frame)) * len(frame)
+    while left:
+        part = block[:left]
+        _write(sock, part)
+        left -= len(part)
+    _write(sock, memoryview(_FAREWELL))
+    while sock.recv(65536):
+        pass
+
+
+def sink(sock: ssl.SSLSocket, step: int) -> None:
+    """Read and throw away; at every `step` bytes say on channel 1 how many there were, as decimal digits."""
+    buffer = memoryview(bytearray(frames.BLOCK_BYTES))
+    count, report_at = 0, step
+    while got := sock.recv_into(buffer):
+        count += got
+        if count >= report_at:
+            report_at = count + step
+            _write(sock, memoryview(frames.server_frame(frames.STDOUT + b"%d" % count)))
+
+
+def _write(sock: ssl.SSLSocket, data: memoryview) -> None:
+    while data:
+        data = data[sock.send(data) :]
+
+
+def start(sock: ssl.SSLSocket, work: Callable[..., None], *arguments: int) -> None:
+    """Give the socket, blocking from now on, to a thread; closed when the work ends or the peer goes."""
+    sock.setblocking(True)
+
+    def run() -> None:
+        with sock, contextlib.suppress(OSError):
+            work(sock, *arguments)
+
+    threading.Thread(target=run, name=work.__name__, daemon=True).start()

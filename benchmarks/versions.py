@@ -1,0 +1,41 @@
+"""What ran, and on what."""
+
+import os
+import platform
+import ssl
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.process import ROOT
+from benchmarks.targets.kubectl_proxy import KUBECTL
+
+
+def _first_line(*argv: str) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd=ROOT)
+    except OSError as exc:
+        return f"not here ({exc.strerror})"
+    return ((done.stdout or done.stderr).splitlines() or ["?"])[0].strip()
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def found() -> dict[str, str]:
+    """By name, in the order in which the page shows them."""
+    return {
+        "k8s-ws-proxy": _first_line("git", "describe", "--always", "--dirty"),
+        "Python": platform.python_version(),
+        "aiohttp": metadata.version("aiohttp"),
+        "OpenSSL (Python's)": ssl.OPENSSL_VERSION,
+        "HAProxy": _first_line("haproxy", "-v").partition(" - ")[0].removeprefix("HAProxy version "),
+        "nginx": _first_line("nginx", "-v").removeprefix("nginx version: nginx/"),
+        "kubectl": _first_line(str(KUBECTL), "version", "--client").removeprefix("Client Version: "),
+        "kernel": platform.release(),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+    }
