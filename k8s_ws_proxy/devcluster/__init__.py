@@ -2,6 +2,7 @@
 
 from k8s_ws_proxy.devcluster.cluster import DevCluster
 from k8s_ws_proxy.devcluster.faults import Death, Faults
+from k8s_ws_proxy.devcluster.observed import Observed, Seen
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, Container, Phase, Pod, User, World, grant
 
 __all__ = [
@@ -10,8 +11,10 @@ __all__ = [
     "Death",
     "DevCluster",
     "Faults",
+    "Observed",
     "Phase",
     "Pod",
+    "Seen",
     "User",
     "World",
     "grant",

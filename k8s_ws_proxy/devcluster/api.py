@@ -1,4 +1,6 @@
-"""The apiserver's answers as a pure function: a request, a user and the world in, an answer or a stream's target out."""
+"""The apiserver's answers as a pure function: a request, a user and the world in, an answer or a stream's
+target out.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ class StreamTarget:
     tty: bool
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, not an error of this program
+class Refused(Exception):
     """The request ends here, with `response`."""
 
     def __init__(self, response: Response) -> None:
@@ -110,9 +112,7 @@ def _stream(
     return target
 
 
-def _authorize(
-    request: Request, user: User, verb: str, resource: str, namespace: str, name: str = ""
-) -> None:
+def _authorize(request: Request, user: User, verb: str, resource: str, namespace: str, name: str = "") -> None:
     if request.method not in {"GET", "HEAD"} and "/" not in resource:
         raise Refused(http.of_status(status.method_not_allowed()))
     if user.may(verb, resource):

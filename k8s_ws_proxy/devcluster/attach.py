@@ -34,7 +34,8 @@ class MainProcess:
         self._attached: dict[WebSocket, StreamTarget] = {}
 
     async def attach(self, socket: WebSocket, target: StreamTarget) -> None:
-        """Carry one client until it leaves or the process ends. A status never tells the exit code: the kubelet
+        """Carry one client until it leaves or the process ends. A status never tells the exit code: the
+        kubelet
         reports Success when an attached container has ended.
         """
         with contextlib.suppress(ClientLeft):
@@ -65,9 +66,7 @@ class MainProcess:
         return self._process, self._run
 
     async def _share(self, process: Process) -> None:
-        await asyncio.gather(
-            self._pump(codec.STDOUT, process.stdout), self._pump(codec.STDERR, process.stderr)
-        )
+        await asyncio.gather(self._pump(codec.STDOUT, process.stdout), self._pump(codec.STDERR, process.stderr))
         await process.wait()
         process.close()
 

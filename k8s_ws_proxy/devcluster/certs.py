@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_LIFETIME = datetime.timedelta(days=30)
-_CLOCKS_DIFFER = datetime.timedelta(hours=1)
+_LIFETIME = dt.timedelta(days=30)
+_CLOCKS_DIFFER = dt.timedelta(hours=1)
 _HOSTS = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 _ADDRESSES = ("127.0.0.1", "::1")
 
@@ -66,9 +66,7 @@ class Authority:
         """For a user: the apiserver takes the CN for the user's name."""
         return self._issue(name, None, ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def _issue(
-        self, name: str, names: x509.SubjectAlternativeName | None, usage: x509.ObjectIdentifier
-    ) -> KeyPair:
+    def _issue(self, name: str, names: x509.SubjectAlternativeName | None, usage: x509.ObjectIdentifier) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = (
@@ -89,7 +87,7 @@ class Authority:
         )
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
             x509.CertificateBuilder()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Self
 from k8s_ws_proxy.devcluster.credentials import Credentials
 from k8s_ws_proxy.devcluster.faults import Faults
 from k8s_ws_proxy.devcluster.nodes import Node
+from k8s_ws_proxy.devcluster.observed import Observed
 from k8s_ws_proxy.devcluster.runtime import remove_tree
-from k8s_ws_proxy.devcluster.server import Seen, Server
+from k8s_ws_proxy.devcluster.server import Server
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD
 
 if TYPE_CHECKING:
@@ -35,18 +36,19 @@ class _Up:
 class DevCluster:
     """An apiserver and a node in one, on 127.0.0.1, as long as the `async with` lasts.
 
-    `port` 0 takes any free port. Credentials are written to `directory`, or to a directory that is gone afterwards.
+    `port` 0 takes any free port. Credentials are written to `directory`, or to a directory that is gone
+    afterwards.
     """
 
-    def __init__(
-        self, world: World = DEFAULT_WORLD, port: int = 0, directory: Path | str | None = None
-    ) -> None:
+    def __init__(self, world: World = DEFAULT_WORLD, port: int = 0, directory: Path | str | None = None) -> None:
         self._world = world
         self._port = port
         self._directory = None if directory is None else Path(directory)
         self._up: _Up | None = None
         self.faults = Faults()
         """What shall go wrong."""
+        self.observed = Observed()
+        """What has come to pass: `cluster.observed.seen`, `.open_streams`, `.running`, `await .wait_for(...)`."""
 
     async def __aenter__(self) -> Self:
         """Make certificates and tokens, and listen.
@@ -58,8 +60,8 @@ class DevCluster:
         directory = self._directory or scratch / "credentials"
         credentials = await asyncio.to_thread(Credentials, self._world, directory)
         context = await asyncio.to_thread(credentials.server_context)
-        node = Node(self._world, scratch)
-        server = Server(self._world, credentials, node, self.faults, context)
+        node = Node(self._world, scratch, self.observed)
+        server = Server(self._world, credentials, node, self.faults, self.observed, context)
         self._up = _Up(scratch, credentials, node, server)
         try:
             await server.listen(self._port)
@@ -91,21 +93,6 @@ class DevCluster:
         """The CA's certificate, PEM."""
         return self._running.credentials.ca_file
 
-    @property
-    def seen(self) -> list[Seen]:
-        """Every request since the start, oldest first."""
-        return self._running.server.seen
-
-    @property
-    def open_streams(self) -> int:
-        """Connections that have been upgraded and not yet closed."""
-        return self._running.server.open_streams
-
-    @property
-    def running_processes(self) -> int:
-        """Processes that exec or attach started and that have not ended, whether a client is there or not."""
-        return self._running.node.running
-
     def token(self, user: str) -> str:
         """The user's current token.
 
@@ -121,17 +108,19 @@ class DevCluster:
         self._running.credentials.replace(old, new)
 
     def write_token(self, user: str, path: Path | str) -> Path:
-        """Write the user's current token to `path`, and nothing else. Blocks."""
+        """Write the user's current token to `path`, and nothing else."""
         return self._running.credentials.write_token(user, Path(path))
 
     def write_kubeconfig(self, path: Path | str, user: str = "admin", *, certificate: bool = False) -> Path:
-        """Write a kubeconfig with the user's token, or with a client certificate. Blocks."""
+        """Write a kubeconfig with the user's token, or with a client certificate."""
         credentials = self._running.credentials
         write = credentials.write_certificate_kubeconfig if certificate else credentials.write_kubeconfig
         return write(Path(path), user, self.url)
 
     def service_account_dir(self, user: str, namespace: str = "default") -> Path:
-        """A directory with `token`, `ca.crt` and `namespace`, as a pod finds it. Written at each call. Blocks."""
+        """A directory with `token`, `ca.crt` and `namespace`, as a pod finds it. Written at each call.
+        Blocks.
+        """
         return self._running.credentials.service_account_dir(user, namespace)
 
     async def delete_pod(self, namespace: str, name: str) -> None:

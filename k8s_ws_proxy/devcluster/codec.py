@@ -1,4 +1,6 @@
-"""The subprotocols: which is chosen, and how a channel's bytes stand in a message (apiserver-facts: Subprotocols)."""
+"""The subprotocols: which is chosen, and how a channel's bytes stand in a message (apiserver-facts:
+Subprotocols).
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Credentials:
-    """Tokens and certificates of one cluster. The methods that write files block."""
+    """Tokens and certificates of one cluster. The methods that write files write a few hundred bytes each."""
 
     def __init__(self, world: World, directory: Path) -> None:
         self._world = world
@@ -26,16 +27,15 @@ class Credentials:
         self._authority = Authority()
         self._tokens = {f"{user.alias}-{secrets.token_urlsafe(24)}": user for user in world.users}
         self.ca_file = directory / "ca.crt"
-        directory.mkdir(parents=True, exist_ok=True)
-        self.ca_file.write_bytes(self._authority.pem)
+        for user in world.users:
+            self._service_account(user.alias).mkdir(parents=True, exist_ok=True)
+        _write(self.ca_file, self._authority.pem)
 
     def server_context(self) -> ssl.SSLContext:
         """TLS for the listener; a client certificate is welcome and must be the CA's."""
         pair = self._authority.server()
-        certificate, key = self._directory / "server.crt", self._directory / "server.key"
-        certificate.write_bytes(pair.certificate)
-        key.touch(mode=0o600)
-        key.write_bytes(pair.key)
+        certificate = _write(self._directory / "server.crt", pair.certificate)
+        key = _write(self._directory / "server.key", pair.key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         context.load_verify_locations(self.ca_file)
@@ -71,41 +71,44 @@ class Credentials:
 
     def write_token(self, alias: str, path: Path) -> Path:
         """The token alone, in a file only its owner can read."""
-        path.touch(mode=0o600)
-        path.write_text(self.token(alias))
-        return path
+        return _write(path, self.token(alias).encode())
 
     def write_kubeconfig(self, path: Path, alias: str, url: str) -> Path:
         """A kubeconfig with the user's token in it."""
-        path.touch(mode=0o600)
-        path.write_text(kubeconfig.render(url, self.ca_file, {"token": self.token(alias)}))
-        return path
+        return _write(path, kubeconfig.render(url, self.ca_file, {"token": self.token(alias)}))
 
     def write_certificate_kubeconfig(self, path: Path, alias: str, url: str) -> Path:
         """A kubeconfig with a client certificate, which lies beside it."""
         pair = self._authority.client(self._world.user(alias).name)
-        certificate, key = path.with_suffix(".crt"), path.with_suffix(".key")
-        certificate.write_bytes(pair.certificate)
-        key.touch(mode=0o600)
-        key.write_bytes(pair.key)
+        certificate = _write(path.with_suffix(".crt"), pair.certificate)
+        key = _write(path.with_suffix(".key"), pair.key)
         files = {"client-certificate": str(certificate), "client-key": str(key)}
-        path.write_text(kubeconfig.render(url, self.ca_file, files))
-        return path
+        return _write(path, kubeconfig.render(url, self.ca_file, files))
 
     def service_account_dir(self, alias: str, namespace: str) -> Path:
         """What a pod finds under `/var/run/secrets/kubernetes.io/serviceaccount`; written again at each call."""
-        directory = self._directory / "serviceaccounts" / alias
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = self._service_account(alias)
         self.write_token(alias, directory / "token")
-        (directory / "ca.crt").write_bytes(self._authority.pem)
-        (directory / "namespace").write_text(namespace)
+        _write(directory / "ca.crt", self._authority.pem)
+        _write(directory / "namespace", namespace.encode())
         return directory
+
+    def _service_account(self, alias: str) -> Path:
+        return self._directory / "serviceaccounts" / alias
 
     def _tokens_of(self, alias: str) -> list[str]:
         tokens = [token for token, user in self._tokens.items() if user.alias == alias]
         if not tokens:
             raise KeyError(alias)
         return tokens
+
+
+def _write(path: Path, data: bytes) -> Path:
+    """Replace a small file, readable by its owner only. One unbuffered write, which tests may do in an event loop."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb", buffering=0) as file:
+        file.write(data)
+    return path
 
 
 def _common_name(certificate: dict[str, Any]) -> str | None:

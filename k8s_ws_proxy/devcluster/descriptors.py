@@ -18,7 +18,7 @@ class Source:
     """The end of a pipe or the master of a pty that a process writes to. One reader at a time."""
 
     def __init__(self, fd: int) -> None:
-        os.set_blocking(fd, False)  # noqa: FBT003 - the standard library's signature
+        os.set_blocking(fd, False)
         self._fd = fd
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
@@ -46,9 +46,9 @@ class Source:
     def writer_ended(self) -> None:
         """The process has ended: what it wrote is in the kernel by now, and nothing after that is waited for.
 
-        Its children may still hold the other end, and may even write to it; hence the bound, which is what was in the
-        pipe at this moment, or all that a pty can hold. A read that would block means that everything has come: for a
-        pty the kernel flushes its buffers before it says so.
+        Its children may still hold the other end, and may even write to it; hence the bound, which is what
+        was in the pipe at this moment, or all that a pty can hold. A read that would block means that
+        everything has come: for a pty the kernel flushes its buffers before it says so.
         """
         if os.isatty(self._fd):
             self._left = _PTY_DEPTH
@@ -84,7 +84,7 @@ class Sink:
     """The end of a pipe or the master of a pty that a process reads from. One writer at a time."""
 
     def __init__(self, fd: int) -> None:
-        os.set_blocking(fd, False)  # noqa: FBT003 - the standard library's signature
+        os.set_blocking(fd, False)
         self._fd = fd
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None

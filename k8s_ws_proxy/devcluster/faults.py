@@ -13,7 +13,8 @@ class Death(enum.Enum):
     """How a connection ends that is to die."""
 
     EOF = enum.auto()
-    """In order as far as TLS and TCP go, but without status or close frame: what a dying kubelet looks like."""
+    """In order as far as TLS and TCP go, but without status or close frame: what a dying kubelet looks like.
+    """
     RESET = enum.auto()
     """A TCP RST."""
 
@@ -36,15 +37,15 @@ Fault = Response | Hang | Die
 
 @dataclass(slots=True)
 class Faults:
-    """Faults wait in a queue: each request for a WebSocket takes the next one, before anything else is looked at."""
+    """Faults wait in a queue: each request for a WebSocket takes the next one, before anything else is looked
+    at.
+    """
 
     kubelet_up: bool = True
     """False: exec and attach are answered with 500 `error dialing backend`."""
     _queue: deque[Fault] = field(default_factory=deque)
 
-    def refuse(
-        self, code: int, body: bytes = b"", *, content_type: str = "application/json", times: int = 1
-    ) -> None:
+    def refuse(self, code: int, body: bytes = b"", *, content_type: str = "application/json", times: int = 1) -> None:
         """Answer the next `times` upgrades with this status and body."""
         self._queue.extend([Response(code, body, content_type)] * times)
 

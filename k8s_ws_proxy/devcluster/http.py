@@ -23,7 +23,9 @@ _CHUNK = 65536
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, its path percent-decoded. Of a query's values, those that aren't UTF-8 keep their bytes as surrogates."""
+    """One request, its path percent-decoded. Of a query's values, those that aren't UTF-8 keep their bytes as
+    surrogates.
+    """
 
     method: str
     target: str
@@ -57,7 +59,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. `bare` ones are written as golang.org/x/net/websocket does: no headers, the end is the connection's."""
+    """One answer. `bare` ones are written as golang.org/x/net/websocket does: no headers, the end is the
+    connection's.
+    """
 
     status: int
     body: bytes = b""
@@ -81,7 +85,7 @@ def of_text(code: int, text: str) -> Response:
     return Response(code, text.encode(), "text/plain; charset=utf-8")
 
 
-class Malformed(Exception):  # noqa: N818 - it is an answer, not an error of this program
+class Malformed(Exception):
     """What came is not a request that can be read; `response` says so."""
 
     def __init__(self, response: Response) -> None:
@@ -117,9 +121,7 @@ class Connection:
         except h11.RemoteProtocolError as exc:
             hint = exc.error_status_hint
             raise Malformed(of_text(hint, f"{hint} {HTTPStatus(hint).phrase}")) from exc
-        if not isinstance(part, h11.EndOfMessage) and part is not h11.PAUSED:
-            return None
-        return _request(event)
+        return _request(event) if isinstance(part, h11.EndOfMessage) else None
 
     async def send(self, response: Response) -> None:
         """Answer the request that was read."""
@@ -143,12 +145,12 @@ class Connection:
 
     async def upgrade(self, headers: tuple[tuple[str, str], ...]) -> bytes:
         """Answer with 101 and give up HTTP; returns what the client has already sent after its request."""
-        answer = h11.InformationalResponse(status_code=101, headers=headers, reason="Switching Protocols")
+        answer = h11.InformationalResponse(status_code=101, headers=list(headers), reason="Switching Protocols")
         self._stream.write(self._h11.send(answer) or b"")
         await self._stream.drain()
         return self._h11.trailing_data[0]
 
-    async def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+    async def _event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
         while (event := self._h11.next_event()) is h11.NEED_DATA:
             self._h11.receive_data(await self._stream.read(_CHUNK))
         return event

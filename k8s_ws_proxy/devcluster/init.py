@@ -1,17 +1,19 @@
 """Process 1 of a container: starts what exec asks for, reaps it, and takes everything down with itself.
 
-It runs as a program of its own (`python -I -S init.py`), for three reasons. It has one thread and little memory, so it
-may fork, where a test process with threads may not. As a child subreaper it inherits whatever loses its parent, a tmux
-server for example, so that nothing outlives the container. And when the cluster's process dies, however it dies, the
-control socket ends and the container goes too.
+It runs as a program of its own (`python -I -S init.py`), for three reasons. It has one thread and little
+memory, so it may fork, where a test process with threads may not. As a child subreaper it inherits whatever
+loses its parent, a tmux server for example, so that nothing outlives the container. And when the cluster's
+process dies, however it dies, the control socket ends and the container goes too.
 
-Standard input is a Unix stream socket with one JSON object a line. `{"id", "argv", "env", "cwd", "tty"}` starts a process
-on three file descriptors that come with it (standard input, output, error); `{"id", "signal"}` sends a signal to the
-process group. Standard output says what became of it: `{"id", "pid"}` or `{"id", "errno"}`, later `{"id", "exit"}`.
+Standard input is a Unix stream socket with one JSON object a line. `{"id", "argv", "env", "cwd", "tty"}`
+starts a process on three file descriptors that come with it (standard input, output, error); `{"id",
+"signal"}` sends a signal to the process group. Standard output says what became of it: `{"id", "pid"}` or
+`{"id", "errno"}`, later `{"id", "exit"}`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -84,7 +86,9 @@ class Init:
             _say({"id": request["id"], "pid": pid})
 
     def _reap(self, flags: int) -> bool:
-        """Collect the dead, and tell of those that were started by exec. False when there are no children at all."""
+        """Collect the dead, and tell of those that were started by exec. False when there are no children at
+        all.
+        """
         while True:
             try:
                 pid, status = os.waitpid(-1, flags)
@@ -110,7 +114,7 @@ class Init:
 
 def _children(parent: int) -> list[int]:
     children = []
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208 - as below
         if name.isdecimal():
             try:
                 with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - pathlib would double the start-up time
@@ -155,10 +159,8 @@ def _become(request: dict[str, Any], fds: list[int], failed: int) -> NoReturn:
 
 
 def _say(reply: dict[str, int]) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):  # nobody is left to hear it; the control socket's end follows
         os.write(sys.stdout.fileno(), json.dumps(reply).encode() + b"\n")
-    except BrokenPipeError:
-        pass  # nobody is left to hear it; the control socket's end follows
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _NAME = "dev"
 
 
-def render(url: str, ca_file: Path, credentials: dict[str, str], namespace: str = "default") -> str:
+def render(url: str, ca_file: Path, credentials: dict[str, str], namespace: str = "default") -> bytes:
     """The document. `credentials` is what stands under `user`, for example `tokenFile`."""
     document = {
         "apiVersion": "v1",
@@ -22,4 +22,4 @@ def render(url: str, ca_file: Path, credentials: dict[str, str], namespace: str 
         "contexts": [{"name": _NAME, "context": {"cluster": _NAME, "user": _NAME, "namespace": namespace}}],
         "current-context": _NAME,
     }
-    return yaml.safe_dump(document, sort_keys=False)
+    return yaml.safe_dump(document, sort_keys=False).encode()

@@ -14,25 +14,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from k8s_ws_proxy.devcluster.api import StreamTarget
+    from k8s_ws_proxy.devcluster.observed import Observed
     from k8s_ws_proxy.devcluster.world import Container, Pod, World
 
 
 class Node:
     """Containers by namespace, pod and name."""
 
-    def __init__(self, world: World, directory: Path) -> None:
+    def __init__(self, world: World, directory: Path, observed: Observed) -> None:
         self._runtimes: dict[tuple[str, str, str], Runtime] = {}
         self._mains: dict[tuple[str, str, str], MainProcess] = {}
         for number, pod in enumerate(world.pods):
             for container in pod.containers:
                 key = (pod.namespace, pod.name, container.name)
-                self._runtimes[key] = Runtime(pod, container, directory / str(number))
+                self._runtimes[key] = Runtime(pod, container, directory / str(number), observed)
                 self._mains[key] = self._main(pod, container)
-
-    @property
-    def running(self) -> int:
-        """How many processes of exec and attach have not ended."""
-        return sum(runtime.running for runtime in self._runtimes.values())
 
     def main(self, target: StreamTarget) -> MainProcess:
         """The container's own process."""

@@ -95,14 +95,10 @@ async def start_on_terminal(runtime: Runtime, argv: Sequence[str]) -> Process:
         finally:
             os.close(slave)
         on_failure.pop_all()
-    return Process(
-        runtime, started, stdin=Sink(os.dup(master)), stdout=Source(os.dup(master)), terminal=master
-    )
+    return Process(runtime, started, stdin=Sink(os.dup(master)), stdout=Source(os.dup(master)), terminal=master)
 
 
-async def start_on_pipes(
-    runtime: Runtime, argv: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool
-) -> Process:
+async def start_on_pipes(runtime: Runtime, argv: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool) -> Process:
     """Start `argv` in a new session with a pipe for each stream that is wanted, and /dev/null for the others.
 
     Raises OSError if it can't be started.

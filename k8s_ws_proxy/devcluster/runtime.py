@@ -1,4 +1,6 @@
-"""A container's side of the fence as the cluster sees it: its process 1, its environment, and what runs in it."""
+"""A container's side of the fence as the cluster sees it: its process 1, its environment, and what runs in
+it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from k8s_ws_proxy.observe import tasks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from k8s_ws_proxy.devcluster.observed import Observed
     from k8s_ws_proxy.devcluster.world import Container, Pod
 
 _SIGKILL_EXIT = 137
@@ -40,23 +43,19 @@ class Started:
 class Runtime:
     """One container: it comes up with the first process that is started in it."""
 
-    def __init__(self, pod: Pod, container: Container, directory: Path) -> None:
+    def __init__(self, pod: Pod, container: Container, directory: Path, observed: Observed) -> None:
         self._pod = pod
         self._container = container
         self._home = directory / "home"
         self._tmux = directory / container.name
         self._bin = directory / f"{container.name}-bin"
+        self._observed = observed
         self._numbers = 0
         self._started: dict[int, Started] = {}
         self._control: socket.socket | None = None
         self._program: asyncio.subprocess.Process | None = None
         self._listener: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
-
-    @property
-    def running(self) -> int:
-        """How many processes that exec or attach started have not ended."""
-        return len(self._started)
 
     def environment(self, *, tty: bool) -> dict[str, str]:
         """What a new process finds: nothing of ours, and TERM only on a terminal, as container runtimes do."""
@@ -78,6 +77,7 @@ class Runtime:
             self._numbers += 1
             started = Started(self._numbers)
             self._started[started.number] = started
+            self._count(1)
             request = {
                 "id": started.number,
                 "argv": list(argv),
@@ -86,7 +86,7 @@ class Runtime:
                 "tty": tty,
             }
             await _send(control, request, fds)
-        await started.pid
+        await asyncio.shield(started.pid)
         return started
 
     async def signal(self, started: Started, number: int) -> None:
@@ -108,11 +108,11 @@ class Runtime:
     async def _boot(self) -> socket.socket:
         await asyncio.to_thread(self._make_directories)
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        ours.setblocking(False)
         with theirs:
             self._program = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", init.__file__),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
                 env={},
                 cwd="/",
@@ -137,10 +137,14 @@ class Runtime:
     async def _listen(self, replies: asyncio.StreamReader) -> None:
         async for line in replies:
             self._hear(json.loads(line))
+        if self._control is not None:  # it ended without being asked to: the next process brings up another
+            self._control.close()
+            self._control = None
         for started in self._started.values():
             if not started.pid.done():
                 started.pid.set_exception(ProcessLookupError("the container is gone"))
             started.exit.set_result(_SIGKILL_EXIT)
+        self._count(-len(self._started))
         self._started.clear()
 
     def _hear(self, reply: Mapping[str, int]) -> None:
@@ -154,6 +158,11 @@ class Runtime:
             started.exit.cancel()
         else:
             started.exit.set_result(reply["exit"])
+        self._count(-1)
+
+    def _count(self, by: int) -> None:
+        self._observed.running += by
+        self._observed.changed()
 
 
 def programs(path: str) -> dict[str, str]:

@@ -1,12 +1,16 @@
-"""What exec and attach share: a client's messages to a process, and the status at the end (apiserver-facts: Channel 3)."""
+"""What exec and attach share: a client's messages to a process, and the status at the end (apiserver-facts:
+Channel 3).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.devcluster import codec
 from k8s_ws_proxy.devcluster.codec import StatusForm
+from k8s_ws_proxy.devcluster.websocket import ClientLeft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,16 +26,11 @@ async def announce(socket: WebSocket, target: StreamTarget) -> None:
 
     Raises ClientLeft.
     """
-    if target.stdout:
-        channel = codec.STDOUT
-    else:
-        channel = codec.STDERR if target.stderr else codec.STATUS
-    await socket.send(channel, b"")
+    heard = ((codec.STDOUT, target.stdout), (codec.STDERR, target.stderr), (codec.STATUS, True))
+    await socket.send(next(channel for channel, wanted in heard if wanted), b"")
 
 
-async def take_input(
-    socket: WebSocket, target: StreamTarget, process: Process, end_stdin: Callable[[], None]
-) -> None:
+async def take_input(socket: WebSocket, target: StreamTarget, process: Process, end_stdin: Callable[[], None]) -> None:
     """Hand the client's messages to the process, no faster than it takes them, until the client has left."""
     async for message in socket.messages():
         decoded = socket.subprotocol.decode(message)
@@ -44,7 +43,8 @@ async def take_input(
             _resize(process, bytes(data))
         elif channel == codec.CLOSE and socket.subprotocol.ends_stdin:
             if len(data) != 1 or data[0] > codec.RESIZE:
-                await socket.close()
+                with contextlib.suppress(ClientLeft):
+                    await socket.close()
                 return
             if data[0] == codec.STDIN:
                 end_stdin()

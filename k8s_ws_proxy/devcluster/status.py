@@ -1,4 +1,6 @@
-"""metav1.Status bodies and channel-3 messages, in the apiserver's own words (apiserver-facts: Refused, Channel 3)."""
+"""metav1.Status bodies and channel-3 messages, in the apiserver's own words (apiserver-facts: Refused,
+Channel 3).
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,8 @@ def backend_unreachable(address: str) -> Status:
 
 
 def exited(code: int, *, command: tuple[str, ...], with_command_line: bool) -> Status:
-    """What channel 3 says of a process that ended with `code`, 0 to 255 (a signal counts as 128 + its number).
+    """What channel 3 says of a process that ended with `code`, 0 to 255 (a signal counts as 128 + its
+    number).
 
     With `with_command_line`, which is v4's way, the message ends with the whole command line.
     """

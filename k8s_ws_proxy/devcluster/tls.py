@@ -1,7 +1,8 @@
 """TLS over one TCP connection, with an end that can be chosen: in order, cut off, or reset.
 
-asyncio's own TLS can't close one direction, so that its close either loses what the client hasn't read or waits for the
-client. A server of Go's kind sends close_notify and FIN at once; this one does too, and goes on reading for a while.
+asyncio's own TLS can't close one direction, so that its close either loses what the client hasn't read or
+waits for the client. A server of Go's kind sends close_notify and FIN at once; this one does too, and goes on
+reading for a while.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ class TlsStream(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
         self._writable = True
+        self._linger: asyncio.TimerHandle | None = None
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        """Done when the socket is closed."""
 
     @property
     def client_certificate(self) -> dict[str, Any] | None:
@@ -53,6 +57,11 @@ class TlsStream(asyncio.Protocol):
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data
+
+    async def discard(self) -> None:
+        """Read and drop until the end."""
+        while await self.read(_BUFFERED):
+            pass
 
     def write(self, data: bytes) -> None:
         """Send, or buffer. After the end it is dropped."""
@@ -79,7 +88,9 @@ class TlsStream(asyncio.Protocol):
             raise ConnectionResetError("the client has left")
 
     def finish(self) -> None:
-        """The end in order: close_notify and FIN behind what was written. What the client still sends is dropped."""
+        """The end in order: close_notify and FIN behind what was written. What the client still sends is
+        dropped.
+        """
         if self._finished or self._transport is None:
             return
         if self._open:
@@ -90,13 +101,18 @@ class TlsStream(asyncio.Protocol):
         self._transport.resume_reading()  # to keep unread input from turning the close into a reset
         if not self._lost:
             self._transport.write_eof()
-            self._loop.call_later(_LINGER, self._transport.close)
+            self._linger = self._loop.call_later(_LINGER, self._transport.close)
 
     def reset(self) -> None:
         """The end by a TCP RST. What lingers on our side is thrown away."""
         if self._transport is not None and not self._lost:
             raw = self._transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
+
+    def abort(self) -> None:
+        """The end at once, without a word: FIN, or RST if there is unread input."""
+        if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -133,6 +149,9 @@ class TlsStream(asyncio.Protocol):
         self._lost = self._ended = True
         self._wake_reader()
         self._wake_writers()
+        if self._linger is not None:
+            self._linger.cancel()
+        self.closed.set_result(None)
 
     def pause_writing(self) -> None:
         """Called by asyncio: the client is behind."""

@@ -1,4 +1,6 @@
-"""The WebSocket side of a stream: the handshake's rules as the apiserver has them, then frames over a connection."""
+"""The WebSocket side of a stream: the handshake's rules as the apiserver has them, then frames over a
+connection.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import base64
 import binascii
 import contextlib
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from websockets.exceptions import PayloadTooBig
@@ -30,19 +33,26 @@ MAX_MESSAGE = 32 << 20
 MAX_DATA = 32768
 """Bytes of data in one server message, which is thus at most 32,769 bytes long."""
 _CHUNK = 65536
-_SILENT = logging.Logger("devcluster.websocket", logging.CRITICAL + 1)
+_SILENT = logging.getLogger("k8s_ws_proxy.devcluster.websocket")
+_SILENT.disabled = True  # it would say of every connection that it has been closed
 
-Handshake = tuple[tuple[str, str], ...]
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A handshake that is answered with 101."""
+
+    headers: tuple[tuple[str, str], ...]
+    subprotocol: Subprotocol
 
 
-def handshake(request: Request) -> tuple[Handshake, Subprotocol] | Response:
-    """The 101's headers and the subprotocol, or the refusal in the form golang.org/x/net/websocket gives it.
+def handshake(request: Request) -> Accepted | Response:
+    """What the 101 says, or the refusal in the form golang.org/x/net/websocket gives it.
 
     `Origin` is ignored and no extension is ever negotiated.
     """
     if request.header("sec-websocket-version") != "13":
-        headers = (("Sec-WebSocket-Version", "13"),)
-        return Response(400, b"missing or bad WebSocket Version", headers=headers, bare=True)
+        spoken = (("Sec-WebSocket-Version", "13"),)
+        return Response(400, b"missing or bad WebSocket Version", headers=spoken, bare=True)
     key = request.header("sec-websocket-key")
     try:
         valid = len(base64.b64decode(key, validate=True)) == 16
@@ -59,10 +69,10 @@ def handshake(request: Request) -> tuple[Handshake, Subprotocol] | Response:
         ("Sec-WebSocket-Accept", accept_key(key)),
         ("Sec-WebSocket-Protocol", subprotocol.name),
     )
-    return headers, subprotocol
+    return Accepted(headers, subprotocol)
 
 
-class ClientLeft(Exception):  # noqa: N818 - it happens, and is no error
+class ClientLeft(Exception):
     """There is nobody to send to any more."""
 
 
@@ -88,7 +98,7 @@ class WebSocket:
         """Whether the connection ended without a close frame from either side."""
         return self._protocol.close_rcvd is None and self._protocol.close_sent is None
 
-    async def messages(self) -> AsyncIterator[bytes | bytearray | memoryview]:
+    async def messages(self) -> AsyncIterator[bytes | bytearray]:
         """The payload of each data frame, until the client has left or has broken the protocol.
 
         Nothing more is read from the connection while a message is being dealt with.
@@ -101,6 +111,7 @@ class WebSocket:
             self._protocol.receive_data(data)
             for event in self._protocol.events_received():
                 if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
+                    assert not isinstance(event.data, memoryview)
                     yield event.data
             if isinstance(self._protocol.parser_exc, PayloadTooBig):
                 self._protocol.data_to_send()  # dropped without a word

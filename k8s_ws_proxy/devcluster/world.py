@@ -17,7 +17,9 @@ class Phase(enum.Enum):
 
 
 ECHO_LINES = ("/bin/sh", "-c", 'while IFS= read -r line; do printf "echo: %s\\n" "$line"; done')
-"""A container's own process when nothing else is said: every line it reads comes back with `echo: ` before it."""
+"""A container's own process when nothing else is said: every line it reads comes back with `echo: ` before
+it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,9 @@ class Container:
     name: str
     argv: tuple[str, ...] = ECHO_LINES
     tty: bool = False
-    """The own process has a terminal. Attach follows this, whatever the request's `tty` says, as containerd does."""
+    """The own process has a terminal. Attach follows this, whatever the request's `tty` says, as containerd
+    does.
+    """
     hidden: frozenset[str] = frozenset()
     """Programs of the host that aren't in this container's PATH."""
 
@@ -63,7 +67,9 @@ def grant(resources: str, verbs: str) -> Grant:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who may do what. `alias` is the short name that tests and files use, `name` is what the apiserver calls it."""
+    """Who may do what. `alias` is the short name that tests and files use, `name` is what the apiserver calls
+    it.
+    """
 
     alias: str
     name: str
