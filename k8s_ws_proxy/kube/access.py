@@ -50,8 +50,8 @@ class Access:
 
     def succeeded(self) -> None:
         """The apiserver answered."""
-        if self.answered and not self.reachable:
-            logger().info("the apiserver answers again")
+        if not self.reachable:
+            logger().info("the apiserver answers")
         self.answered = self.reachable = True
         metrics.APISERVER_REACHABLE.set(1)
 

@@ -1,0 +1,143 @@
+"""The daemon as a process, as an operator runs it: environment in, JSON log lines out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from k8s_ws_proxy.wire.signing import signed_headers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+SECRET = b"3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+
+class Daemon:
+    """One running daemon. ``log`` holds its lines so far, as dicts; ``raw_log`` as they came."""
+
+    def __init__(self, process: asyncio.subprocess.Process, secret: bytes) -> None:
+        self.process = process
+        self.secret = secret
+        self.log: list[dict[str, Any]] = []
+        self.raw_log: list[str] = []
+        self.ports: dict[str, int] = {}
+        self._changed = asyncio.Condition()
+        self._ended = False
+        self.reader: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """Of the plain HTTP listener."""
+        return self.ports["http"]
+
+    @property
+    def url(self) -> str:
+        """Of the plain HTTP listener."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def headers(self, path: str, *, now: float | None = None) -> dict[str, str]:
+        """Signature headers for ``path`` (decoded, without query)."""
+        return signed_headers(self.secret, path, int(time.time() if now is None else now))
+
+    async def logged(self, wanted: Callable[[dict[str, Any]], bool], *, count: int = 1) -> dict[str, Any]:
+        """The ``count``-th line that is ``wanted``; waits for it. The test's time-out bounds the wait."""
+        async with self._changed:
+            while True:
+                found = [line for line in self.log if wanted(line)]
+                if len(found) >= count:
+                    return found[count - 1]
+                assert not self._ended, f"the daemon ended without the line; its log: {self.raw_log}"
+                await self._changed.wait()
+
+    async def event(self, event: str, *, count: int = 1, **facts: Any) -> dict[str, Any]:
+        """The ``count``-th line of this event with these facts; waits for it."""
+        return await self.logged(
+            lambda line: line.get("event") == event and all(line.get(k) == v for k, v in facts.items()), count=count
+        )
+
+    async def terminate(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; the exit status."""
+        self.process.send_signal(number)
+        return await self.wait()
+
+    async def wait(self) -> int:
+        """The exit status, once it has ended and its log is read."""
+        status = await self.process.wait()
+        assert self.reader is not None
+        await self.reader
+        return status
+
+    def descriptors(self) -> int:
+        """How many file descriptors it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208 - read while it changes
+
+    async def read_log(self) -> None:
+        """Collect its stderr until it ends."""
+        assert self.process.stderr is not None
+        while raw := await self.process.stderr.readline():
+            async with self._changed:
+                self.raw_log.append(raw.decode())
+                with contextlib.suppress(ValueError):
+                    line = json.loads(raw)
+                    self.log.append(line)
+                    if line.get("event") == "listening":
+                        self.ports[line["listener"]] = line["port"]
+                self._changed.notify_all()
+        async with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+@contextlib.asynccontextmanager
+async def running_daemon(
+    kubeconfig: Path, directory: Path, *, secret: bytes = SECRET, ready: bool = True, **environ: str
+) -> AsyncIterator[Daemon]:
+    """A daemon on a free loopback port, killed at the end if it still runs.
+
+    ``ready``: wait until the apiserver has answered it. Variables in ``environ`` come last; an empty one is unset.
+    """
+    secret_file = directory / "secret"
+    if "SHARED_SECRET_FILE" not in environ:
+        secret_file.write_bytes(secret)
+    variables = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(directory),
+        "WS_PROXY_LISTEN_ADDR": "127.0.0.1:0",
+        "KUBECONFIG": str(kubeconfig),
+        "SHARED_SECRET_FILE": str(secret_file),
+        "LOG_LEVEL": "debug",
+        **environ,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "k8s_ws_proxy",
+        "serve",
+        env={name: value for name, value in variables.items() if value},
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+    )
+    daemon = Daemon(process, secret)
+    daemon.reader = asyncio.get_running_loop().create_task(daemon.read_log())
+    try:
+        await daemon.event("listening", listener="http")
+        if ready:
+            await daemon.event("the apiserver answers")
+        yield daemon
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await daemon.reader
+        sys.stderr.writelines(daemon.raw_log)  # pytest shows it with a failure
