@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import ge, le
 
 from benchmarks.medians import Table
 
@@ -25,7 +24,7 @@ class Must:
     def met(self) -> bool | None:
         if self.measured is None:
             return None
-        return (le if self.at_most else ge)(self.measured, self.limit)
+        return self.measured <= self.limit if self.at_most else self.measured >= self.limit
 
     @property
     def demand(self) -> str:
@@ -46,7 +45,7 @@ def _number(value: float) -> str:
 
 def _throughput(table: Table) -> Iterator[Must]:
     def against(what: str, row: str, peer: str, limit: float) -> Must:
-        return Must(what, limit, False, f"× {_PEERS[peer]}", table.ratio(row, "ours", peer, _SPEED))  # noqa: FBT003
+        return Must(what, limit, False, f"x {_PEERS[peer]}", table.ratio(row, "ours", peer, _SPEED))
 
     for peer, limit in {"haproxy": 1.2, "nginx": 1.5, "kubectl": 1.0, "direct": 0.8}.items():
         yield against("stdout, 32 KiB frames", "stdout-32768", peer, limit)
@@ -61,8 +60,8 @@ def _throughput(table: Table) -> Iterator[Must]:
 def _fifty(table: Table) -> Iterator[Must]:
     total = table.median("fifty", "ours", "sum_over_one")
     least = table.median("fifty", "ours", "least_over_mean")
-    yield Must("50 sessions, their sum", limit=1.0, at_most=False, unit="× one alone", measured=total)
-    yield Must("50 sessions, the least of them", limit=0.5, at_most=False, unit="× their mean", measured=least)
+    yield Must("50 sessions, their sum", limit=1.0, at_most=False, unit="x one alone", measured=total)
+    yield Must("50 sessions, the least of them", limit=0.5, at_most=False, unit="x their mean", measured=least)
 
 
 def _memory(table: Table) -> Iterator[Must]:
@@ -70,7 +69,7 @@ def _memory(table: Table) -> Iterator[Must]:
     ratios = [table.ratio("growth", "ours", peer, name) for peer in ("haproxy", "nginx")]
     known = [ratio for ratio in ratios if ratio is not None]
     better = max(known) if len(known) == len(ratios) else None
-    unit = "× the better of HAProxy and nginx"
+    unit = "x the better of HAProxy and nginx"
     plain, tls = (table.median(row, "ours", name) for row in ("growth", "held-tls"))
     rest = table.median("growth", "ours", "rest_rss_mib")
     yield Must("idle session, memory", limit=0.6, at_most=True, unit=unit, measured=better)
@@ -99,10 +98,10 @@ def _keystroke(table: Table) -> Iterator[Must]:
 
 def _cost_and_growth(table: Table) -> Iterator[Must]:
     cost = table.ratio("stdout-32768", "ours", "haproxy", "cpu_seconds_per_gb")
-    yield Must("CPU per GB, 32 KiB frames", limit=1.0, at_most=True, unit="× HAProxy", measured=cost)
+    yield Must("CPU per GB, 32 KiB frames", limit=1.0, at_most=True, unit="x HAProxy", measured=cost)
     for name, word in (("kib", "memory"), ("seconds", "time")):
         bend = table.median("growth", "ours", f"{name}_last_over_before")
-        unit = "× a session of the step before"
+        unit = "x a session of the step before"
         yield Must(f"growth, {word} of the last step", limit=1.25, at_most=True, unit=unit, measured=bend)
 
 

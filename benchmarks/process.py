@@ -16,7 +16,7 @@ from benchmarks.certs import HOST
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 20.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 3.0
 
 
 class EndedError(Exception):
