@@ -5,6 +5,7 @@
     ProxyError
     ├── SettingsError               the environment is wrong: every mistake at once, exit status 2
     ├── KeySourceError              a key file or directory can't be used
+    ├── CertificateError            a certificate, its key or a CA can't be used
     ├── ClusterConfigError          neither in-cluster files nor a kubeconfig can be used
     ├── Refusal                     a request is turned away; carries a Reason
     │   └── CredentialRefused       ... because of who is asking
@@ -67,7 +68,7 @@ class Rule:
     retry_after: int | None = None
 
 
-def rule(reason: Reason) -> Rule:  # noqa: PLR0911 - one row a line is the point of a table
+def rule(reason: Reason) -> Rule:
     """The one table from reason to answer (wire-contract, "Answers").
 
     A dial's failure has the status it gets on ``/api/v1/...``; on ``/proxy/...`` it is told on channel 3.
@@ -79,12 +80,7 @@ def rule(reason: Reason) -> Rule:  # noqa: PLR0911 - one row a line is the point
             return Rule(405, "info")
         case Reason.UPGRADE_REQUIRED:
             return Rule(426, "info")
-        case (
-            Reason.MALFORMED_REQUEST
-            | Reason.BAD_QUERY
-            | Reason.BAD_HANDSHAKE
-            | Reason.UNKNOWN_SUBPROTOCOL
-        ):
+        case Reason.MALFORMED_REQUEST | Reason.BAD_QUERY | Reason.BAD_HANDSHAKE | Reason.UNKNOWN_SUBPROTOCOL:
             return Rule(400, "info")
         case Reason.REQUEST_TIMEOUT:
             return Rule(408, "info")
@@ -135,6 +131,10 @@ class SettingsError(ProxyError):
 
 class KeySourceError(ProxyError):
     """A key file or directory is unreadable or holds no usable key."""
+
+
+class CertificateError(ProxyError):
+    """A certificate, its key or a CA file is unreadable, or they don't belong together."""
 
 
 class ClusterConfigError(ProxyError):

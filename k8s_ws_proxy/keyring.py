@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import KeySourceError
-from k8s_ws_proxy.observe import metrics, tasks
+from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.reload import Fingerprint, Reloader, fingerprint
 from k8s_ws_proxy.wire.signing import Key
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 POLL: Final = 1.0  # seconds between looks at the files
 SHORTEST: Final = 32  # bytes: as long as HMAC-SHA256's output, RFC 2104 §3
 _MAX_KEY: Final = 64 * 1024  # bytes: more isn't a key
-
-Fingerprint = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +37,11 @@ class KeySource:
 
     def fingerprint(self) -> Fingerprint:
         """Changes whenever the files do: identity, size and time of each. Never raises."""
-        return tuple((str(path), *_stat(path)) for path in (self._file, *self._entries()) if path is not None)
+        return fingerprint(path for path in (self._file, *self._entries()) if path is not None)
 
     def read(self) -> Reading:
         """All keys there are. Raises KeySourceError if a file can't be read, or none of them is usable."""
-        fingerprint = self.fingerprint()  # before reading: a change in between is then seen the next time
+        found = self.fingerprint()  # before reading: a change in between is then seen the next time
         keys: list[Key] = []
         refused: list[str] = []
         if self._file is not None:
@@ -57,7 +55,7 @@ class KeySource:
             keys += self._from_directory(self._directory, refused)
         if not keys:
             raise KeySourceError("; ".join([f"there is no usable key in {self._directory}", *refused]))
-        return Reading(tuple(keys), tuple(refused), fingerprint)
+        return Reading(tuple(keys), tuple(refused), found)
 
     def _from_directory(self, directory: Path, refused: list[str]) -> list[Key]:
         keys = []
@@ -91,46 +89,29 @@ class Keyring:
     """The keys in use. A reading that fails keeps the last good ones, logs, and moves a gauge."""
 
     def __init__(self, source: KeySource, first: Reading) -> None:
-        self._source = source
-        self._fingerprint: Fingerprint | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._reloader = Reloader(
+            period=POLL,
+            look=source.fingerprint,
+            read=source.read,
+            error=KeySourceError,
+            accept=self._accept,
+            refuse=self._refuse,
+            known=first.fingerprint,
+        )
         self.keys: tuple[Key, ...] = ()
         self._accept(first)
 
     async def look(self) -> None:
-        """Look at the files now and take what changed; callers at the same time share one look."""
-        if self._looking is None:
-            self._looking = tasks.start(self._look(), name="look at the keys")
-            self._looking.add_done_callback(self._done)
-        await asyncio.shield(self._looking)
+        """Look at the files now and take what changed."""
+        await self._reloader.look()
 
     async def keep_fresh(self) -> None:
         """Look again for ever."""
-        while True:
-            await asyncio.sleep(POLL)
-            await self.look()
-
-    async def _look(self) -> None:
-        fingerprint = await asyncio.to_thread(self._source.fingerprint)
-        if fingerprint == self._fingerprint:
-            return
-        try:
-            reading = await asyncio.to_thread(self._source.read)
-        except KeySourceError as error:
-            self._fingerprint = fingerprint  # told once, not once a second
-            metrics.KEYS_RELOAD_OK.set(0)
-            logger().error(
-                "the keys can't be read; the last good ones stay in use",
-                error=str(error),
-                key_ids=[key.id for key in self.keys],
-            )
-        else:
-            self._accept(reading)
+        await self._reloader.keep_fresh()
 
     def _accept(self, reading: Reading) -> None:
         changed = reading.keys != self.keys
         self.keys = reading.keys
-        self._fingerprint = reading.fingerprint
         metrics.KEYS_LOADED.set(len(self.keys))
         metrics.KEYS_RELOAD_OK.set(1)
         for sentence in reading.refused:
@@ -138,8 +119,13 @@ class Keyring:
         if changed:
             logger().info("keys loaded", key_ids=[key.id for key in self.keys])
 
-    def _done(self, _task: asyncio.Task[None]) -> None:
-        self._looking = None
+    def _refuse(self, error: Exception) -> None:
+        metrics.KEYS_RELOAD_OK.set(0)
+        logger().error(
+            "the keys can't be read; the last good ones stay in use",
+            error=str(error),
+            key_ids=[key.id for key in self.keys],
+        )
 
 
 def _read(path: Path) -> bytes:
@@ -149,11 +135,3 @@ def _read(path: Path) -> bytes:
             return file.read(_MAX_KEY).strip()
     except OSError as error:
         raise KeySourceError(f"the secret file {path} can't be read: {error.strerror}") from error
-
-
-def _stat(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        return (-(error.errno or 1),)
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode)

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from k8s_ws_proxy.errors import KeySourceError, SettingsError
+from k8s_ws_proxy.errors import CertificateError, KeySourceError, SettingsError
 
 if TYPE_CHECKING:
     import argparse
@@ -60,6 +60,7 @@ def serve(environ: Mapping[str, str]) -> int:
 def prepare(environ: Mapping[str, str]) -> tuple[Settings, KeySource, Reading]:
     """The settings and the first reading of the keys. Raises SettingsError with all that is wrong with either."""
     from k8s_ws_proxy import settings as settings_  # noqa: PLC0415
+    from k8s_ws_proxy.certificates import make_context  # noqa: PLC0415
     from k8s_ws_proxy.keyring import KeySource  # noqa: PLC0415
 
     settings, mistakes = settings_.parse(environ)
@@ -69,6 +70,11 @@ def prepare(environ: Mapping[str, str]) -> tuple[Settings, KeySource, Reading]:
         try:
             reading = source.read()
         except KeySourceError as error:
+            mistakes.append(str(error))
+    if settings.tls is not None:
+        try:
+            make_context(settings.tls, ask_for_certificate=bool(settings.allowed_subjects))
+        except CertificateError as error:
             mistakes.append(str(error))
     if mistakes or reading is None:
         raise SettingsError(mistakes)

@@ -28,6 +28,11 @@ KEYS_RELOAD_OK: Final = Gauge(
 KEY_REQUESTS: Final = Counter(
     "k8s_ws_proxy_key_requests", "Requests let in, by the id of the key that signed.", ["key_id"], registry=REGISTRY
 )
+TLS_RELOAD_OK: Final = Gauge(
+    "k8s_ws_proxy_tls_reload_ok",
+    "1 if the last reading of the TLS listener's files succeeded, else 0.",
+    registry=REGISTRY,
+)
 CLUSTER_CONFIG_OK: Final = Gauge(
     "k8s_ws_proxy_cluster_config_ok",
     "1 if the last reading of the apiserver's address, CA and token succeeded, else 0.",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from k8s_ws_proxy.auth.authorizer import Authorizer
+from k8s_ws_proxy.certificates import ServerTls
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
 from k8s_ws_proxy.keyring import Keyring
 from k8s_ws_proxy.kube.access import Access
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from k8s_ws_proxy.keyring import KeySource, Reading
-    from k8s_ws_proxy.settings import Settings
+    from k8s_ws_proxy.settings import Address, Settings
 
 _MAX_LINE: Final = 128 * 1024  # bytes of a request line: a command's arguments stand in it
 _MAX_HEADER: Final = 16 * 1024  # bytes of one header
@@ -76,7 +77,7 @@ class _Server(web.Server):
 
 
 class Daemon:
-    """The running daemon. ``ports`` are those listened on: ``http``, and ``admin`` where it is on."""
+    """The running daemon. ``ports`` are those listened on: ``http``, and ``https`` and ``admin`` where they are on."""
 
     def __init__(self, settings: Settings, registry: Registry, sessions: Sessions, health: Health) -> None:
         self._settings = settings
@@ -138,7 +139,7 @@ async def running(
     daemon = Daemon(settings, registry, sessions, Health(keyring, access, registry))
     async with contextlib.AsyncExitStack() as stack:
 
-        def listen(name: str, address: Any, handler: Any) -> None:
+        def listen(name: str, address: Address, handler: Any, tls: ServerTls | None = None) -> None:
             server = _Server(
                 handler,
                 handler_cancellation=True,  # a client that leaves takes its dial with it
@@ -148,7 +149,14 @@ async def running(
                 access_log=None,
             )
             sock = bind(address)
-            listener = Listener(sock, server, loop=loop, block=block, head_timeout=settings.handshake_timeout)
+            listener = Listener(
+                sock,
+                server,
+                loop=loop,
+                block=block,
+                head_timeout=settings.handshake_timeout,
+                tls=(lambda: tls.context) if tls else None,
+            )
             stack.push_async_callback(server.shutdown, 0.1)
             stack.callback(listener.close)
             daemon.ports[name] = listener.port
@@ -162,6 +170,10 @@ async def running(
         ):
             stack.callback(tasks.start(coro, name=name).cancel)
         listen("http", settings.listen, daemon.handle)
+        if settings.tls is not None:
+            server_tls = ServerTls(settings.tls, ask_for_certificate=bool(settings.allowed_subjects))
+            stack.callback(tasks.start(server_tls.keep_fresh(), name="keep TLS certificate fresh").cancel)
+            listen("https", settings.tls.listen, daemon.handle, server_tls)
         if settings.admin is not None:
             listen("admin", settings.admin, daemon.handle_admin)
         # What exists by now lives as long as the process: the collector needn't walk it during somebody's keystroke.
@@ -172,7 +184,11 @@ async def running(
 
 async def _probe_apiserver(access: Access) -> None:
     while True:
-        with contextlib.suppress(UpstreamError, TimeoutError):
+        try:
             async with asyncio.timeout(_PROBE):
                 await get(access, "/version")
+        except UpstreamError:
+            pass  # access knows
+        except TimeoutError:
+            access.failed("it didn't answer in time")
         await asyncio.sleep(_PROBE if access.answered else _PROBE_FIRST)
