@@ -131,6 +131,7 @@ def read_many(endpoint: Endpoint, sessions: int, warm_up: float, seconds: float)
         arguments = (endpoint, share, warm_up, seconds, theirs)
         reader = _FORK.Process(target=_read_many, args=arguments, daemon=True)
         reader.start()
+        theirs.close()
         readers.append((reader, ours))
     for _, pipe in readers:
         _receive(pipe, DEADLINE_SECONDS)
@@ -146,7 +147,10 @@ def read_many(endpoint: Endpoint, sessions: int, warm_up: float, seconds: float)
 def _receive(pipe: Connection, seconds: float) -> list[int]:
     if not pipe.poll(seconds):
         raise TimeoutError(f"a reader said nothing for {seconds} s")
-    answer: list[int] = pipe.recv()
+    try:
+        answer: list[int] = pipe.recv()
+    except EOFError as exc:
+        raise ConnectionResetError("a reader died") from exc
     return answer
 
 
@@ -154,8 +158,8 @@ class Flood:
     """A session that is flooded, and read by a process of its own, for as long as the block lasts."""
 
     def __init__(self, endpoint: Endpoint, size: int) -> None:
-        self._pipe, theirs = _FORK.Pipe()
-        self._process = _FORK.Process(target=self._run, args=(endpoint, size, theirs), daemon=True)
+        self._pipe, self._theirs = _FORK.Pipe()
+        self._process = _FORK.Process(target=self._run, args=(endpoint, size, self._theirs), daemon=True)
 
     @staticmethod
     def _run(endpoint: Endpoint, size: int, pipe: Connection) -> None:
@@ -169,6 +173,7 @@ class Flood:
 
     def __enter__(self) -> None:
         self._process.start()
+        self._theirs.close()
         _receive(self._pipe, DEADLINE_SECONDS)
 
     def __exit__(self, *_: object) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import certs, smoke
+from benchmarks.process import EndedError
 from benchmarks.rows.base import Lay, Measured, Plan, Row
 from benchmarks.targets.base import Endpoint, Target, laid
 
@@ -63,7 +64,7 @@ def _is_truthful(target: Target, lay: Lay, results: Results) -> bool:
     try:
         with lay() as endpoint:
             smoke.check(endpoint)
-    except (OSError, smoke.WrongError, ValueError) as exc:
+    except (OSError, EndedError, smoke.WrongError, ValueError) as exc:
         results.failures.append(f"{target.name}: left out: {exc!r}")
         _say(results.failures[-1])
         return False
@@ -79,7 +80,7 @@ def _run_row(row: Row, targets: list[Target], lays: dict[str, Lay], plan: Plan, 
             before = time.monotonic()
             try:
                 measured: Measured | None = row.measure(lays[target.name], plan)
-            except OSError as exc:
+            except (OSError, EndedError) as exc:
                 measured = None
                 results.failures.append(f"{row.name}, {target.name}, round {number + 1}: {exc!r}")
                 _say(results.failures[-1])

@@ -38,16 +38,18 @@ class Growth:
                 kib.append(float(usage.memory(pids).pss - rest.pss))
                 idle.answer()
         at = plan.growth.index(plan.idle)
-        return {
+        measured: Measured = {
             "rest_rss_mib": rest.rss / 1024,
             "rest_pss_mib": rest.pss / 1024,
             "sessions": [float(sessions) for sessions in plan.growth],
             "seconds": seconds,
             "kib": kib,
             "kib_per_session": kib[at] / plan.idle,
-            "kib_last_over_before": _slope(plan.growth, kib),
-            "seconds_last_over_before": _slope(plan.growth, seconds),
         }
+        for name, total in (("kib", kib), ("seconds", seconds)):
+            if total[-2] > total[-3]:
+                measured[f"{name}_last_over_before"] = _slope(plan.growth, total)
+        return measured
 
 
 def _slope(sessions: tuple[int, ...], total: list[float]) -> float:
