@@ -1,0 +1,54 @@
+"""An embedded cluster in the test's own event loop, and the daemon before it as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import pytest_asyncio
+from support.daemon import running_daemon
+
+from k8s_ws_proxy.devcluster import DevCluster
+
+
+@pytest.fixture
+async def cluster():
+    async with DevCluster() as running:
+        yield running
+
+
+@pytest.fixture
+def kubeconfig(cluster, tmp_path):
+    return cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
+
+
+@pytest.fixture
+async def start(kubeconfig, tmp_path):
+    """Starts daemons with the environment that is given; they are gone after the test."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start_(**environ):
+            return await stack.enter_async_context(running_daemon(kubeconfig, tmp_path, **environ))
+
+        yield start_
+
+
+@pytest.fixture
+async def daemon(start):
+    return await start()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_cluster():
+    """One cluster for a module's tests, which run in the module's event loop and leave it as it was."""
+    async with DevCluster() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_daemon(shared_cluster, tmp_path_factory):
+    """One daemon for a module's tests."""
+    directory = tmp_path_factory.mktemp("daemon")
+    shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
+    async with running_daemon(directory / "kubeconfig", directory) as running:
+        yield running
