@@ -59,6 +59,12 @@ class MainProcess:
             if run.done():
                 await session.finish(socket, status.SUCCESS)
 
+    async def ended(self) -> None:
+        """Return when the process runs no more and its streams are closed."""
+        async with self._lock:
+            if self._run is not None:
+                await self._run
+
     async def _running(self) -> tuple[Process, asyncio.Task[None]]:
         if self._process is None or self._run is None or self._run.done():
             self._process = await self._start()

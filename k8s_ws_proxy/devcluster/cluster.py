@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +147,9 @@ class DevCluster:
 
     async def _stop(self) -> None:
         up = self._running
-        async with contextlib.AsyncExitStack() as last:
-            last.push_async_callback(asyncio.to_thread, remove_tree, up.scratch)
-            last.push_async_callback(up.node.stop)
-            await up.server.stop()
+        try:
+            await up.server.drop_all()
+            await up.node.stop()
+            await up.server.wait_closed()
+        finally:
+            await asyncio.to_thread(remove_tree, up.scratch)

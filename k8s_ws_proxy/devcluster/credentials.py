@@ -106,7 +106,7 @@ class Credentials:
 def _write(path: Path, data: bytes) -> Path:
     """Replace a small file, readable by its owner only. One unbuffered write, which tests may do in an event loop."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb", buffering=0) as file:
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
         file.write(data)
     return path
 

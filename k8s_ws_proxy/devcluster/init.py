@@ -60,7 +60,9 @@ class Init:
 
     def _receive(self) -> bool:
         """Take what has come; False at the end."""
-        data, fds, _, _ = socket.recv_fds(self._control, 65536, 64, socket.MSG_CMSG_CLOEXEC)
+        data, fds, _, _ = socket.recv_fds(self._control, 65536, 64)
+        for fd in fds:
+            os.set_inheritable(fd, False)  # recv_fds takes a flag for this, and forgets it
         self._fds.extend(fds)
         self._buffer += data
         *lines, rest = self._buffer.split(b"\n")

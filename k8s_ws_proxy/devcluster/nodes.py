@@ -53,11 +53,12 @@ class Node:
     async def kill_pod(self, namespace: str, name: str) -> None:
         """Kill everything in the pod's containers."""
         runtimes = [runtime for key, runtime in self._runtimes.items() if key[:2] == (namespace, name)]
-        await asyncio.gather(*(runtime.stop() for runtime in runtimes))
+        await asyncio.gather(*(runtime.kill() for runtime in runtimes))
 
     async def stop(self) -> None:
-        """Kill everything in every container."""
+        """Kill everything in every container, and let nothing start any more."""
         await asyncio.gather(*(runtime.stop() for runtime in self._runtimes.values()))
+        await asyncio.gather(*(main.ended() for main in self._mains.values()))
 
     def _main(self, pod: Pod, container: Container) -> MainProcess:
         runtime = self._runtimes[pod.namespace, pod.name, container.name]

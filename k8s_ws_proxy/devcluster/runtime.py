@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -50,6 +51,7 @@ class Runtime:
         self._tmux = directory / container.name
         self._bin = directory / f"{container.name}-bin"
         self._observed = observed
+        self._stopped = False
         self._numbers = 0
         self._started: dict[int, Started] = {}
         self._control: socket.socket | None = None
@@ -73,6 +75,8 @@ class Runtime:
         Raises OSError, with the errno of the failed exec, if it can't be started.
         """
         async with self._lock:
+            if self._stopped:
+                raise ProcessLookupError(errno.ESRCH, "the container is gone")
             control = self._control or await self._boot()
             self._numbers += 1
             started = Started(self._numbers)
@@ -86,7 +90,7 @@ class Runtime:
                 "tty": tty,
             }
             await _send(control, request, fds)
-        await asyncio.shield(started.pid)
+        await started.pid
         return started
 
     async def signal(self, started: Started, number: int) -> None:
@@ -96,6 +100,11 @@ class Runtime:
                 await _send(self._control, {"id": started.number, "signal": number})
 
     async def stop(self) -> None:
+        """As `kill`, and whatever is started from now on fails."""
+        self._stopped = True
+        await self.kill()
+
+    async def kill(self) -> None:
         """Kill everything in the container, orphans included; every process still running ends with 137."""
         async with self._lock:
             if self._control is None or self._program is None or self._listener is None:
@@ -142,7 +151,7 @@ class Runtime:
             self._control = None
         for started in self._started.values():
             if not started.pid.done():
-                started.pid.set_exception(ProcessLookupError("the container is gone"))
+                started.pid.set_exception(ProcessLookupError(errno.ESRCH, "the container is gone"))
             started.exit.set_result(_SIGKILL_EXIT)
         self._count(-len(self._started))
         self._started.clear()

@@ -67,14 +67,15 @@ class Server:
             for stream in self._streams:
                 stream.reset()
 
-    async def stop(self) -> None:
-        """End everything at once."""
+    async def drop_all(self) -> None:
+        """Listen no more, and cut every connection. What served them ends when its process does."""
         await self.stop_listening()
-        for task in self._serving:
-            task.cancel()
         for stream in self._streams:
             stream.abort()
-        await asyncio.gather(*self._serving, *(stream.closed for stream in self._streams), return_exceptions=True)
+
+    async def wait_closed(self) -> None:
+        """Return when no connection is left, nor anything that served one."""
+        await asyncio.gather(*self._serving, *(stream.closed for stream in self._streams))
 
     def _connection(self) -> TlsStream:
         stream = TlsStream(self._context, self._opened)
