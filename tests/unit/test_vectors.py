@@ -15,7 +15,9 @@ SIGNATURES = load("hmac_v1.json")
 VERDICTS = load("hmac_v1_verdicts.json")
 
 
-@pytest.mark.parametrize("directory", [found for found in (COPY, SIBLING) if found.is_dir()], ids=str)
+@pytest.mark.parametrize(
+    "directory", [found for found in (COPY, SIBLING) if found.is_dir()], ids=lambda d: d.parent.name
+)
 def test_each_directory_holds_the_same_rows_and_all_of_them(directory):
     assert {file.name for file in directory.iterdir()} == set(COUNTS)
     for name, count in COUNTS.items():
