@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 DEFAULT_COMMAND = ("/bin/sh",)
 
-_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_DNS_LABEL = re.compile(_LABEL, re.ASCII)
-_DNS_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+# As Kubernetes has it: 253 characters in all, and no bound of its own on a part (a pod's name may be one of 100).
+_PART = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_DNS_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_PART}(?:\.{_PART})*", re.ASCII)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
