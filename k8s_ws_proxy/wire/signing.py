@@ -58,7 +58,8 @@ def verify(
     ``skew`` the seconds by which a timestamp may differ from it, both ends included.
 
     Raises CredentialRefused with ``missing_timestamp``, ``missing_hmac``, ``malformed_timestamp``,
-    ``malformed_hmac``, ``expired`` or ``bad_signature``, in this order of precedence.
+    ``malformed_hmac``, ``expired`` or ``bad_signature``, in this order of precedence; a header that comes twice is
+    malformed, and stands where a missing one would.
     """
     timestamp = _single(timestamps, TIMESTAMP_HEADER, Reason.MISSING_TIMESTAMP, Reason.MALFORMED_TIMESTAMP)
     signature = _single(hmacs, HMAC_HEADER, Reason.MISSING_HMAC, Reason.MALFORMED_HMAC)
