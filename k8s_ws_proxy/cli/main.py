@@ -7,7 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy import __version__
-from k8s_ws_proxy.cli import serve, sign
+from k8s_ws_proxy.cli import dev, serve, sign
+from k8s_ws_proxy.cli import exec as exec_
+from k8s_ws_proxy.cli.parser import CommandParser
 from k8s_ws_proxy.errors import ProxyError, SettingsError
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Carries signed WebSocket terminal sessions to the Kubernetes apiserver.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, sign):
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
+    for command in (serve, exec_, sign, dev):
         command.add_to(commands)
     return parser
 

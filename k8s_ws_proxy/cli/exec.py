@@ -1,0 +1,115 @@
+"""``k8s-ws-proxy exec NAMESPACE/POD -- COMMAND``: a terminal client of the proxy."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from k8s_ws_proxy.cli.connection import add_connection_options, connection
+from k8s_ws_proxy.cli.descriptors import keep_standard_descriptors
+from k8s_ws_proxy.errors import ProxyError, Refusal
+from k8s_ws_proxy.wire.target import parse_path
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.cli.session import Ending
+
+_HELP = """\
+Run a command in a pod, through the proxy.
+
+  k8s-ws-proxy exec default/web -- cat /etc/hostname
+  k8s-ws-proxy exec default/web -c side -it -- sh
+  tar c . | k8s-ws-proxy exec default/web -i -- tar x -C /tmp
+
+Without a COMMAND the proxy's default shell is started. The request is signed with the shared secret.
+
+Exit status: the command's own. 1 where the session couldn't be opened or was lost, with the reason on
+stderr; 2 for a wrong use of this program.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add this command to the parser."""
+    parser = commands.add_parser(
+        "exec",
+        help="run a command in a pod, through the proxy",
+        description=_HELP,
+        usage="%(prog)s NAMESPACE/POD [-c CONTAINER] [-i] [-t] [--url URL] [--secret-file FILE] [-- COMMAND [ARG...]]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.takes_command_line = True
+    parser.add_argument("target", metavar="NAMESPACE/POD", help="the pod")
+    parser.add_argument("-c", "--container", metavar="CONTAINER", help="the container; the pod's default one if absent")
+    parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input to the command")
+    parser.add_argument("-t", "--tty", action="store_true", help="give the command a terminal")
+    add_connection_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the session; the command's exit status. Raises ProxyError."""
+    keep_standard_descriptors()  # before anything else takes their numbers
+    import asyncio  # noqa: PLC0415 - what follows takes its time, and the other commands don't need it
+
+    from k8s_ws_proxy.cli.session import converse  # noqa: PLC0415
+
+    to = connection(arguments)
+    path = _path(arguments.target, arguments.container)
+    tty = arguments.tty
+    if tty and not os.isatty(0):
+        tty = False
+        say("standard input isn't a terminal, so the command gets none: going on without -t")
+    query = urlencode(
+        [
+            *(("command", argument) for argument in arguments.command_line),
+            ("stdin", _bool(arguments.stdin)),
+            ("stdout", "true"),
+            ("stderr", _bool(not tty)),
+            ("tty", _bool(tty)),
+        ],
+        errors="surrogateescape",
+    )
+    ending = asyncio.run(converse(to, path, query, stdin=arguments.stdin, tty=tty))
+    return _finish(ending)
+
+
+def say(message: str) -> None:
+    """Tell the person at the keyboard, who may have closed even that."""
+    try:
+        print(f"k8s-ws-proxy: {message}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return
+
+
+def _finish(ending: Ending) -> int:
+    if ending.signal is not None:
+        # Die of it, as whoever sent it expects: a shell's loop goes on after an exit status, but not after a SIGINT.
+        signal.signal(ending.signal, signal.SIG_DFL)
+        signal.raise_signal(ending.signal)
+    if ending.message:
+        say(ending.message)
+    return ending.status
+
+
+def _path(target: str, container: str | None) -> str:
+    """What is signed and asked for. Raises ProxyError for a name that can't be one."""
+    namespace, slash, pod = target.partition("/")
+    if not slash:
+        raise ProxyError(f"say in which namespace the pod is: NAMESPACE/POD, for example default/{target}")
+    parts = [namespace, pod] if container is None else [namespace, pod, container]
+    path = "/".join(["/proxy/exec", *parts])
+    with contextlib.suppress(Refusal):
+        if parse_path(path).path == path and "/" not in pod:
+            return path
+    raise ProxyError(
+        f"{'/'.join(parts)!r} can't be: the names of a namespace, a pod and a container have lower-case letters, "
+        "digits and dashes (a pod's also dots). Write NAMESPACE/POD -c CONTAINER"
+    )
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"

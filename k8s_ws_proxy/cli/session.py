@@ -1,0 +1,233 @@
+"""A session from the person's side: standard streams and signals on one end, a WebSocket on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from k8s_ws_proxy.cli.client import printable, upgraded
+from k8s_ws_proxy.cli.descriptors import Input, Output
+from k8s_ws_proxy.cli.terminal import Terminal
+from k8s_ws_proxy.wire import channels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from k8s_ws_proxy.cli.connection import Connection
+
+_CLOSE_AFTER_STATUS: Final = 5.0  # seconds
+_SIGN_OF_LIFE: Final = 10.0  # seconds between them, while our output is stuck
+
+_ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How it ended: an exit status and a sentence for stderr, or the signal to die of."""
+
+    status: int = 1
+    message: str = ""
+    signal: int | None = None
+
+
+async def converse(to: Connection, path: str, query: str, *, stdin: bool, tty: bool) -> Ending:
+    """Open the session and stay until it has ended. The terminal is as it was before, then.
+
+    Raises ProxyError if it couldn't be opened.
+    """
+    with (
+        _cancelled_by_signals() as caught,
+        Input(0) if stdin else contextlib.nullcontext() as source,
+        Output(1) as out,
+        Output(2) as err,
+    ):
+        terminal = Terminal(0) if tty else None
+        try:
+            async with upgraded(to, path, query) as ws:
+                # Raw only from now on: until here Ctrl-C has to work, and messages are for a terminal as it was.
+                with terminal.raw() if terminal and stdin else contextlib.nullcontext():
+                    return await _Session(ws, source, out, err, terminal).run()
+        except asyncio.CancelledError:
+            if not caught:
+                raise
+            return Ending(signal=caught[0])
+
+
+class _Session:
+    """One open session."""
+
+    def __init__(
+        self,
+        ws: aiohttp.ClientWebSocketResponse[Any],
+        stdin: Input | None,
+        stdout: Output,
+        stderr: Output,
+        terminal: Terminal | None,
+    ) -> None:
+        self._ws = ws
+        self._stdin = stdin
+        self._outputs = {channels.STDOUT: stdout, channels.STDERR: stderr}
+        self._terminal = terminal
+        self._ending: Ending | None = None
+        self._stuck = False
+        self._pong: asyncio.Task[None] | None = None
+        self._raw = terminal is not None and stdin is not None
+
+    async def run(self) -> Ending:
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(self._show_life(), name="show life")]
+            if self._terminal is not None:
+                helpers.append(group.create_task(self._send_sizes(self._terminal), name="send sizes"))
+            if self._stdin is not None:
+                helpers.append(group.create_task(self._send_input(self._stdin), name="send input"))
+            try:
+                return await self._receive(group)
+            finally:
+                for task in (*helpers, self._pong):
+                    if task is not None:
+                        task.cancel()
+
+    async def _receive(self, group: asyncio.TaskGroup) -> Ending:
+        while True:
+            try:
+                # After the status only the close can come; nobody waits for ever for a proxy that forgot it.
+                message = await self._ws.receive(_CLOSE_AFTER_STATUS if self._ending else None)
+            except TimeoutError:
+                break
+            match message.type:
+                case aiohttp.WSMsgType.BINARY | aiohttp.WSMsgType.TEXT:
+                    if (ending := await self._take(message.data)) is not None:
+                        return ending
+                case aiohttp.WSMsgType.PING:
+                    # In the background: while stdin fills the socket a pong has to wait, and output mustn't wait for
+                    # it, or neither side would ever move. One answer at a time will do (RFC 6455 §5.5.3).
+                    if self._pong is None or self._pong.done():
+                        self._pong = group.create_task(self._answer(message.data), name="answer a ping")
+                case aiohttp.WSMsgType.PONG:
+                    pass
+                case _:
+                    return self._ending or _lost(message)
+        assert self._ending is not None
+        return self._ending
+
+    async def _take(self, data: bytes) -> Ending | None:
+        """One message of the session; an Ending where there is nobody to show it to."""
+        if not data:
+            return None
+        channel, payload = data[0], memoryview(data)[1:]
+        if channel == channels.STATUS:
+            self._ending = _ended(bytes(payload))
+        elif payload and (output := self._outputs.get(channel)) is not None:
+            self._stuck = True
+            try:
+                await output.write(payload)
+            except BrokenPipeError:
+                if channel == channels.STDOUT:
+                    return Ending(signal=signal.SIGPIPE)  # quietly, as every program in a pipe
+                del self._outputs[channel]
+            except OSError as error:
+                return Ending(message=f"the output can't be written: {error.strerror}")
+            finally:
+                self._stuck = False
+        return None
+
+    async def _send_input(self, stdin: Input) -> None:
+        with contextlib.suppress(ConnectionError):  # _receive learns why
+            while data := await self._read(stdin):
+                await self._ws.send_bytes(bytes((channels.STDIN,)) + data)
+            if self._ws.protocol == channels.V5:
+                await self._ws.send_bytes(bytes((channels.CLOSE, channels.STDIN)))
+
+    async def _read(self, stdin: Input) -> bytes:
+        try:
+            return await stdin.read()
+        except OSError:
+            return b""  # what can't be read is at its end
+
+    async def _send_sizes(self, terminal: Terminal) -> None:
+        """The size now and after each change, and the terminal raw again after a stop."""
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+        changed.set()
+
+        def on_continue() -> None:
+            if self._raw:
+                terminal.make_raw()
+            changed.set()
+
+        loop.add_signal_handler(signal.SIGWINCH, changed.set)
+        loop.add_signal_handler(signal.SIGCONT, on_continue)
+        try:
+            with contextlib.suppress(ConnectionError):
+                while await changed.wait():
+                    changed.clear()
+                    if (size := terminal.size()) is not None:
+                        told = json.dumps({"Width": size[0], "Height": size[1]}).encode()
+                        await self._ws.send_bytes(bytes((channels.RESIZE,)) + told)
+        finally:
+            loop.remove_signal_handler(signal.SIGWINCH)
+            loop.remove_signal_handler(signal.SIGCONT)
+
+    async def _answer(self, payload: bytes) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._ws.pong(payload)
+
+    async def _show_life(self) -> None:
+        """While our output is stuck (Ctrl-S, a pager) the proxy's pings wait behind it: say unasked that we live.
+
+        RFC 6455 §5.5.3 allows a pong that nobody asked for, as a heartbeat in one direction.
+        """
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(_SIGN_OF_LIFE)
+                if self._stuck:
+                    await self._ws.pong()
+
+
+def _ended(payload: bytes) -> Ending:
+    """What channel 3 says."""
+    status = channels.parse_status(payload)
+    if status is None:  # without a subprotocol it is a plain text, about a failure
+        return Ending(message=printable(payload.decode(errors="replace")).strip() or "the session failed")
+    code = channels.exit_code(status)
+    if code is not None:
+        return Ending(status=code)
+    return Ending(message=printable(str(status.get("message") or status.get("reason") or "the command didn't run")))
+
+
+def _lost(message: aiohttp.WSMessage) -> Ending:
+    """The connection ended, and channel 3 had said nothing."""
+    if message.type is aiohttp.WSMsgType.CLOSE:
+        reason = printable(str(message.extra or "")) or "without a reason"
+        return Ending(message=f"the proxy ended the session before the command had an exit status: {reason}")
+    if message.type is aiohttp.WSMsgType.ERROR:
+        return Ending(message=f"the proxy's answer can't be understood: {printable(str(message.data))}")
+    return Ending(message="the connection to the proxy was lost; how the command ended isn't known")
+
+
+@contextlib.contextmanager
+def _cancelled_by_signals() -> Iterator[list[int]]:
+    """Cancel the current task on each signal that ends a program; they are listed. What is ignored stays so."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    caught: list[int] = []
+
+    def on_signal(number: int) -> None:
+        caught.append(number)
+        task.cancel()
+
+    handled = [number for number in _ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in handled:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield caught
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
