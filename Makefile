@@ -1,0 +1,91 @@
+# make demo: a shell through the proxy. make test: everything that has to pass. make help: the rest.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTEST_WORKERS ?= auto
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+VENV_STAMP := .venv/.stamp
+BENCH_STAMP := .venv/.stamp-bench
+NODE_DIR := tests/clients
+NODE_STAMP := $(if $(wildcard $(NODE_DIR)/package.json),$(NODE_DIR)/node_modules/.stamp)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export DEBIAN_FRONTEND := noninteractive
+
+# Packages for the commands in $(1), written COMMAND:PACKAGE, where a command isn't there. Only root on a system with
+# apt installs them; anybody else is told.
+define install-missing
+missing=; for pair in $(1); do command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair#*:}"; done; \
+if [ -z "$$missing" ]; then :; \
+elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; \
+else echo "not installed, and some tests want it:$$missing" >&2; fi
+endef
+
+.PHONY: help
+help: ## Say what there is
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(VENV_STAMP) ## Make .venv with the package and all that tests need
+
+$(VENV_STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo "python3 can't make virtual environments: installing python3-venv"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; \
+		fi; \
+		$(PYTHON) -m venv --clear .venv; \
+	fi
+	$(BIN)/python -m pip install --quiet --editable '.[dev,test]'
+	@touch $@
+
+.PHONY: node
+node: $(NODE_STAMP) ## Install the JavaScript clients that tests run
+
+$(NODE_DIR)/node_modules/.stamp: $(NODE_DIR)/package.json $(wildcard $(NODE_DIR)/package-lock.json)
+	@$(call install-missing,node:nodejs npm:npm)
+	cd $(NODE_DIR) && npm install --no-audit --no-fund --no-save --loglevel=error
+	@touch $@
+
+.PHONY: system
+system:
+	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm)
+
+.PHONY: test
+test: venv system node lint ## Lint, types, and every test but the long ones
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: venv ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: demo
+demo: venv ## A command through the proxy to an embedded cluster, then a shell
+	@$(BIN)/k8s-ws-proxy dev --demo --port 0
+
+.PHONY: soak
+soak: venv system ## The long tests
+	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: venv $(BENCH_STAMP) ## Measure, against what stands beside us
+	$(BIN)/python benchmarks/run.py
+
+$(BENCH_STAMP): $(VENV_STAMP) benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove what was made here
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis k8s_ws_proxy.egg-info $(NODE_DIR)/node_modules
+	find k8s_ws_proxy tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
