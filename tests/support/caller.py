@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
 
 from k8s_ws_proxy.wire import channels, frames
-
 from support import rawws
 
 if TYPE_CHECKING:
@@ -193,6 +192,6 @@ async def at_rest(daemon: Daemon) -> int:
 
     Another process's descriptors can only be looked at, there is nothing to await.
     """
-    while connections(daemon):
+    while connections(daemon):  # noqa: ASYNC110 - as said
         await asyncio.sleep(0.01)
     return daemon.descriptors()
