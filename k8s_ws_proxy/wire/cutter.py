@@ -29,7 +29,9 @@ from k8s_ws_proxy.wire.skip import skip_whole_frames
 HEADROOM: Final = 16  # bytes: the longest header is 14, and a channel byte
 MESSAGE_LIMIT: Final = 32 * 1024 * 1024  # bytes: over it the apiserver drops the connection
 STATUS_LIMIT: Final = 65_536  # bytes of a status that are held; the apiserver sends at most 32,769
-RESIZE_LIMIT: Final = 4_096  # bytes of a resize or a channel's end that are held
+# Bytes of a resize or a channel's end that are held: as many as skip_whole_frames() passes over unseen, so that it
+# makes no difference how they arrive.
+RESIZE_LIMIT: Final = 65_535
 _WORTH_CUTTING: Final = 126  # bytes: what there is of a message, if less, waits for the rest
 
 Piece = bytes | memoryview
@@ -146,7 +148,8 @@ class Cutter:
     def last_words(self) -> list[Piece]:
         """What there is of a message that will never be whole, as one that is: the peer is gone."""
         carry, self.carry = self.carry, b""
-        if self.ended or self._in_message or not carry:
+        begun = self._in_message and self._channel is not None  # what there was of it has been passed on, or held
+        if self.ended or begun or not carry:
             return []
         self.ended = True
         head = frames.parse_header(carry, 0, len(carry), masked=self._masked)
