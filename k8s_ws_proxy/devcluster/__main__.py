@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -45,7 +46,8 @@ def main() -> int:
         try:
             asyncio.run(serve(arguments.port, Path(directory)))
         except OSError as exc:
-            sys.stderr.write(f"can't listen on 127.0.0.1:{arguments.port}: {exc.strerror}\n")
+            reason = os.strerror(exc.errno or 0)
+            sys.stderr.write(f"can't listen on 127.0.0.1:{arguments.port}: {reason}\n")
             return 1
     return 0
 

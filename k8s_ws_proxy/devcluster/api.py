@@ -186,6 +186,7 @@ def _pod(pod: Pod) -> dict[str, Any]:
                     "ready": running,
                     "restartCount": 0,
                     "image": "dev",
+                    "imageID": "",
                     "state": state[pod.phase],
                 }
                 for each in pod.containers

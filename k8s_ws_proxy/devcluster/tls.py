@@ -100,7 +100,8 @@ class TlsStream(asyncio.Protocol):
         self._finished = self._ended = True
         self._transport.resume_reading()  # to keep unread input from turning the close into a reset
         if not self._lost:
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the client was faster
+                self._transport.write_eof()
             self._linger = self._loop.call_later(_LINGER, self._transport.close)
 
     def reset(self) -> None:

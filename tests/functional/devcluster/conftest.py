@@ -13,7 +13,6 @@ from io import BytesIO
 from urllib.parse import quote
 
 import pytest
-from blockbuster import blockbuster_ctx
 from websockets.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Frame, Opcode
 from websockets.utils import accept_key
 
@@ -21,12 +20,6 @@ from k8s_ws_proxy.devcluster import DevCluster
 
 V5 = "v5.channel.k8s.io"
 V4 = "v4.channel.k8s.io"
-
-
-@pytest.fixture(autouse=True)
-def no_blocking_calls():
-    with blockbuster_ctx("k8s_ws_proxy"):
-        yield
 
 
 @pytest.fixture
@@ -159,12 +152,13 @@ class Client:
         await self.send(data, opcode=CLOSE)
 
     def reset(self):
-        """Leave without a word."""
+        """Leave with a RST."""
         raw = self.writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
-    async def leave(self):
+    def leave(self):
+        """Leave with a FIN, and nothing in TLS or WebSocket."""
         self.writer.transport.abort()
 
 

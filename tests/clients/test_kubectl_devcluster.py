@@ -1,0 +1,199 @@
+"""kubectl, as it is released, straight against the embedded cluster: the stand-in is held to something real."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from k8s_ws_proxy.devcluster import DevCluster
+
+KUBECTL = Path(sys.executable).with_name("kubectl")
+
+
+@pytest.fixture
+async def cluster():
+    async with DevCluster() as running:
+        yield running
+
+
+@pytest.fixture
+def kubectl(cluster, tmp_path):
+    async def run(*arguments, stdin=b"", user="admin"):
+        file = cluster.write_kubeconfig(tmp_path / f"{user}.kubeconfig", user)
+        program = await start(file, tmp_path, *arguments, stdin=-1, stdout=-1, stderr=-1)
+        stdout, stderr = await program.communicate(stdin)
+        return program.returncode, stdout, stderr.decode()
+
+    return run
+
+
+async def start(kubeconfig, home, *arguments, before=(), **streams):
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "KUBECONFIG": str(kubeconfig), "TERM": "xterm"}
+    return await asyncio.create_subprocess_exec(*before, KUBECTL, *arguments, env=environment, **streams)
+
+
+class Terminal:
+    """The master of a pty that kubectl runs on."""
+
+    def __init__(self, columns, rows):
+        self.master, self.slave = os.openpty()
+        self.text = b""
+        self.reader = None
+        self.resize(columns, rows)
+
+    async def open(self):
+        loop = asyncio.get_running_loop()
+        self.reader = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(self.reader), os.fdopen(self.master, "rb", 0))
+        os.close(self.slave)
+
+    def resize(self, columns, rows):
+        termios.tcsetwinsize(self.master, (rows, columns))
+
+    def type(self, text):
+        os.write(self.master, text)
+
+    async def until(self, wanted):
+        while wanted not in self.text:
+            data = await self.reader.read(4096)
+            assert data, self.text
+            self.text += data
+
+    async def rest(self):
+        with contextlib.suppress(OSError):  # EIO is how a pty says that it is over
+            while data := await self.reader.read(4096):
+                self.text += data
+        return self.text
+
+
+@pytest.fixture
+async def on_a_terminal(cluster, tmp_path):
+    programs = []
+
+    async def open_one(*arguments, columns=80, rows=24):
+        file = cluster.write_kubeconfig(tmp_path / "kubeconfig")
+        terminal = Terminal(columns, rows)
+        streams = {"stdin": terminal.slave, "stdout": terminal.slave, "stderr": terminal.slave}
+        program = await start(file, tmp_path, *arguments, before=("setsid", "--ctty"), **streams)
+        programs.append(program)
+        await terminal.open()
+        return program, terminal
+
+    yield open_one
+    for program in programs:
+        if program.returncode is None:
+            program.kill()
+            await program.wait()
+
+
+async def test_output_stderr_and_exit_code(kubectl):
+    code, stdout, stderr = await kubectl("exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 42")
+    assert (code, stdout) == (42, b"out\n")
+    assert stderr == "err\ncommand terminated with exit code 42\n"
+
+
+async def test_it_came_by_websocket_in_v5(kubectl, cluster):
+    await kubectl("exec", "web", "--", "true")
+    upgrades = [seen for seen in cluster.observed.seen if seen.offered]
+    assert [(seen.method, seen.offered) for seen in upgrades] == [("GET", ("v5.channel.k8s.io",))]
+
+
+async def test_stdin_to_its_end(kubectl):
+    data = os.urandom(5_000_000)
+    code, stdout, _ = await kubectl("exec", "-i", "web", "--", "sha256sum", stdin=data)
+    assert (code, stdout.split()[0].decode()) == (0, hashlib.sha256(data).hexdigest())
+
+
+async def test_a_large_output_by_hash(kubectl):
+    code, stdout, _ = await kubectl("exec", "web", "--", "sh", "-c", "seq 1 3000000")
+    assert code == 0
+    assert stdout == b"".join(b"%d\n" % number for number in range(1, 3000001))
+
+
+async def test_a_command_that_is_not_there(kubectl):
+    code, _, stderr = await kubectl("exec", "web", "--", "nope")
+    assert code == 1
+    assert 'unable to start "nope"' in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "user", "told"),
+    [
+        (["nope"], "admin", 'pods "nope" not found'),
+        (["quick"], "admin", "cannot exec into a container in a completed pod"),
+        (["pending"], "admin", "pod pending does not have a host assigned"),
+        (["shell", "-c", "nope"], "admin", "container nope is not valid for pod shell"),
+        (["shell"], "nobody", 'cannot get resource "pods"'),
+        (["shell", "-c", "shell"], "get-only", "is forbidden"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_refusals_are_told(kubectl, arguments, user, told):
+    code, stdout, stderr = await kubectl("exec", *arguments, "--", "true", user=user)
+    assert (code, stdout) == (1, b"")
+    assert told in stderr
+
+
+async def test_the_other_container_by_name(kubectl):
+    code, stdout, _ = await kubectl("exec", "shell", "-c", "side", "--", "sh", "-c", "echo $TMUX_TMPDIR")
+    assert code == 0
+    assert stdout.endswith(b"/side\n")
+
+
+async def test_get_pods_and_a_selector(kubectl):
+    code, stdout, _ = await kubectl("get", "pods", "-l", "app=web", "-o", "name")
+    assert (code, stdout) == (0, b"pod/web\n")
+    code, stdout, _ = await kubectl("get", "pods", "-n", "team-a", "-o", "name", user="proxy")
+    assert (code, stdout) == (0, b"pod/web\n")
+
+
+async def test_an_interactive_shell(on_a_terminal):
+    program, terminal = await on_a_terminal("exec", "-it", "web", "--", "sh", columns=91, rows=17)
+    terminal.type(b"echo $((40+2)); stty size; tty\r")
+    await terminal.until(b"42\r\n")
+    await terminal.until(b"/dev/pts/")
+    terminal.type(b"exit 5\r")
+    text = await terminal.rest()
+    assert b"17 91\r\n" in text
+    assert await program.wait() == 5
+    assert b"command terminated with exit code 5" in text
+
+
+async def test_a_resize_reaches_the_process(on_a_terminal):
+    script = "trap 'stty size; exit' WINCH; echo ready; while :; do read x; done"
+    program, terminal = await on_a_terminal("exec", "-it", "web", "--", "sh", "-c", script)
+    await terminal.until(b"ready")
+    terminal.resize(120, 50)
+    assert b"50 120" in await terminal.rest()
+    assert await program.wait() == 0
+
+
+async def test_ctrl_c_goes_to_the_process(on_a_terminal):
+    script = "trap 'echo caught; exit 3' INT; echo ready; while :; do read x; done"
+    program, terminal = await on_a_terminal("exec", "-it", "web", "--", "sh", "-c", script)
+    await terminal.until(b"ready")
+    terminal.type(b"\x03")
+    assert b"caught" in await terminal.rest()
+    assert await program.wait() == 3
+
+
+async def test_attach_hears_and_is_heard(cluster, tmp_path):
+    file = cluster.write_kubeconfig(tmp_path / "kubeconfig")
+    program = await start(file, tmp_path, "attach", "-i", "web", stdin=-1, stdout=-1, stderr=-1)
+    program.stdin.write(b"hello\n")
+    assert await program.stdout.readline() == b"echo: hello\n"
+    program.terminate()
+    await program.communicate()
+    await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 0)
+    assert cluster.observed.running == 1
+
+
+async def test_attach_to_a_terminal(on_a_terminal):
+    _, terminal = await on_a_terminal("attach", "-it", "term")
+    terminal.type(b"hello\r")
+    await terminal.until(b"echo: hello\r\n")
