@@ -165,11 +165,13 @@ async def test_an_interactive_shell(on_a_terminal):
 
 
 async def test_a_resize_reaches_the_process(on_a_terminal):
-    script = "trap 'stty size; exit' WINCH; echo ready; while :; do read x; done"
+    script = "trap 'stty size' WINCH; echo ready; until [ \"$x\" = quit ]; do read x; done"
     program, terminal = await on_a_terminal("exec", "-it", "web", "--", "sh", "-c", script)
     await terminal.until(b"ready")
     terminal.resize(120, 50)
-    assert b"50 120" in await terminal.rest()
+    await terminal.until(b"50 120")
+    terminal.type(b"quit\r")
+    await terminal.rest()
     assert await program.wait() == 0
 
 
