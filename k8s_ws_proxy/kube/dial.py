@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _READ: Final = 32 * 1024  # bytes: a TLS record must fit
+_MAX_BODY: Final = 8 * 1024 * 1024  # bytes of a plain answer: a list of pods
 
 # The last TLS session of each context: resuming one about halves the handshake.
 _sessions: WeakKeyDictionary[ssl.SSLContext, ssl.SSLSession] = WeakKeyDictionary()
@@ -59,21 +60,31 @@ async def dial(access: Access, path: str) -> Upstream:
     return await _dial_once(access, path)
 
 
-async def get(access: Access, path: str) -> tuple[int, bytes]:
-    """Status and body (its first 64 KiB) of a GET. Raises UpstreamError; the caller bounds the time."""
+async def get(access: Access, path: str) -> tuple[int, str, bytes]:
+    """Status, content type and body (its first 8 MiB) of a GET; a 401 has the configuration read again, as in dial().
+
+    Raises UpstreamError; the caller bounds the time.
+    """
+    answer = await _get_once(access, path)
+    if answer[0] == 401:
+        await access.reread()
+        answer = await _get_once(access, path)
+    return answer
+
+
+async def _get_once(access: Access, path: str) -> tuple[int, str, bytes]:
     endpoint = _endpoint(access)
     headers = [("Host", endpoint.authority), ("Accept", "application/json"), ("Connection", "close")]
     if endpoint.authorization:
         headers.append(("Authorization", endpoint.authorization))
-    exchange = Exchange(endpoint.prefix + path, headers)
+    exchange = Exchange(endpoint.prefix + path, headers, max_body=_MAX_BODY)
     async with _connected(access, endpoint) as stream:
         result = await _exchange(stream, exchange.request, exchange.receive)
         stream.close()
     if not isinstance(result, tuple):
         raise UpstreamUnreachable("The apiserver switched protocols on a plain request.")
-    status, _content_type, body = result
     access.succeeded()
-    return status, body
+    return result
 
 
 async def _dial_once(access: Access, path: str) -> Upstream:

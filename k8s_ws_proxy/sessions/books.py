@@ -45,6 +45,11 @@ class Books:
         if isinstance(target, ExecTarget):
             self._facts["command"] = shorten(target.command)
 
+    def resolved(self, pod: str) -> None:
+        """The pod segment was an alias."""
+        if pod != self._facts["pod"]:
+            self._facts["alias"], self._facts["pod"] = self._facts["pod"], pod
+
     def opened(self) -> None:
         """The line for the 101."""
         self._opened = True

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamTimeout
 from k8s_ws_proxy.kube.dial import Upstream, dial
+from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.session import Session
 from k8s_ws_proxy.web.errors import peer_of, refuse_upstream
@@ -70,7 +72,7 @@ class Sessions:
         self, request: web.BaseRequest, route: Route, target: Target, offer: Offer, slot: Slot, deadline: float
     ) -> web.StreamResponse:
         try:
-            upstream = await self._dial(target, deadline)
+            upstream = await self._dial(target, slot, deadline)
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
             slot.books.failed(error.reason.value, f"{error} {error.detail}".strip())
@@ -85,9 +87,10 @@ class Sessions:
         session.start(offer.switching(), from_client=early, from_upstream=upstream.early)
         return HandedOn()
 
-    async def _dial(self, target: Target, deadline: float) -> Upstream:
+    async def _dial(self, target: Target, slot: Slot, deadline: float) -> Upstream:
         try:
             async with asyncio.timeout_at(deadline):
+                target = await self._resolved(target, slot)
                 return await dial(self._access, self._wrapped(target).upstream_path())
         except TimeoutError as error:
             self._access.failed("timed out")
@@ -114,6 +117,15 @@ class Sessions:
                 Reason.NAMESPACE_DENIED,
                 f"Namespace {route.namespace} is not among those this proxy may reach (ALLOWED_NAMESPACES).",
             )
+
+    async def _resolved(self, target: Target, slot: Slot) -> Target:
+        """The target with a pod's own name, where its segment may be an alias."""
+        label = self._settings.pod_alias_label
+        if not label:
+            return target
+        pod = await resolve(self._access, target.namespace, target.pod, label=label, node=self._settings.node_name)
+        slot.books.resolved(pod)
+        return replace(target, pod=pod)
 
     def _wrapped(self, target: Target) -> Target:
         if self._settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:

@@ -39,12 +39,16 @@ class Accepted:
 
 
 class Exchange:
-    """One HTTP/1.1 request and its answer: feed what arrives, until there is a result."""
+    """One HTTP/1.1 request and its answer: feed what arrives, until there is a result.
 
-    def __init__(self, path: str, headers: Sequence[tuple[str, str]]) -> None:
+    Of a body, the first ``max_body`` bytes are kept.
+    """
+
+    def __init__(self, path: str, headers: Sequence[tuple[str, str]], *, max_body: int = _MAX_BODY) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         self._answer: h11.Response | None = None
         self._body = bytearray()
+        self._max_body = max_body
         request = h11.Request(method="GET", target=path, headers=list(headers))
         self.request: bytes = self._http.send(request) + self._http.send(h11.EndOfMessage())
 
@@ -66,7 +70,7 @@ class Exchange:
                 elif isinstance(event, h11.Response):
                     self._answer = event
                 elif isinstance(event, h11.Data):
-                    self._body += event.data[: _MAX_BODY - len(self._body)]
+                    self._body += event.data[: self._max_body - len(self._body)]
                 elif isinstance(event, h11.EndOfMessage):
                     return self._finished()
                 else:
