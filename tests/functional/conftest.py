@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 import pytest_asyncio
+from support.caller import Lines
 from support.daemon import running_daemon
 
 from k8s_ws_proxy.devcluster import DevCluster
@@ -36,6 +37,25 @@ async def start(kubeconfig, tmp_path):
 @pytest.fixture
 async def daemon(start):
     return await start()
+
+
+@pytest.fixture
+def lines(daemon):
+    """What the daemon logs during the test."""
+    return Lines(daemon)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shared_lines(shared_daemon):
+    """What the module's daemon logs during the test."""
+    return await Lines.begin(shared_daemon)
+
+
+@pytest.fixture
+def dials(cluster):
+    """The targets of the sessions that the daemon has asked the cluster for during the test."""
+    before = len(cluster.observed.seen)
+    return lambda: [seen.target for seen in cluster.observed.seen[before:] if seen.target != "/version"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from support import rawws
 from support.caller import (
     PIPES,
@@ -21,6 +23,7 @@ from support.caller import (
     say,
     with_query,
 )
+from support.daemon import running_daemon
 
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.channels import STDERR, STDIN, STDOUT
@@ -130,15 +133,14 @@ BAD_PATHS = [
 
 
 @pytest.mark.parametrize("path", BAD_PATHS, ids=[path[:60] for path in BAD_PATHS])
-async def test_bad_path_is_404_before_any_authentication(shared_daemon, shared_cluster, path):
+async def test_bad_path_is_404_before_any_authentication(shared_daemon, shared_cluster, path, shared_lines):
     before = [seen for seen in shared_cluster.observed.seen if seen.target != "/version"]
-    lines = Lines(shared_daemon)
     answer = await ask(shared_daemon, path, headers={})
     assert answer.status == 404
     text, reason = refusal_of(answer, path)
     assert reason == "bad_path"
     assert "/proxy/{exec,attach}/NAMESPACE/POD[/CONTAINER]" in text
-    line = await lines.event("request refused")
+    line = await shared_lines.event("request refused")
     assert (line["level"], line["reason"], line["status"]) == ("debug", "bad_path", 404)
     assert [seen for seen in shared_cluster.observed.seen if seen.target != "/version"] == before
 
@@ -219,16 +221,33 @@ VERDICTS = json.loads((Path(__file__).parents[1] / "vectors" / "hmac_v1_verdicts
 EVER = "999999999"
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def daemon_with(shared_cluster, tmp_path_factory):
+    """A daemon for each pair of secret and window."""
+    daemons = {}
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def daemon_with_(secret, skew):
+            if (secret, skew) not in daemons:
+                directory = tmp_path_factory.mktemp("daemon")
+                kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
+                starting = running_daemon(kubeconfig, directory, secret=secret, HMAC_SKEW_SECONDS=skew)
+                daemons[secret, skew] = await stack.enter_async_context(starting)
+            return daemons[secret, skew]
+
+        yield daemon_with_
+
+
 @pytest.mark.parametrize("vector", VERDICTS, ids=[vector["name"] for vector in VERDICTS])
-@pytest.mark.asyncio(loop_scope="function")
-async def test_verdict(start, vector):
+async def test_verdict(daemon_with, vector):
     skew = str(vector["skew_seconds"]) if vector["expect"] == "expired" else EVER
-    daemon = await start(secret=bytes.fromhex(vector["secret_hex"]), HMAC_SKEW_SECONDS=skew)
+    daemon = await daemon_with(bytes.fromhex(vector["secret_hex"]), skew)
+    lines = await Lines.begin(daemon)
     target = vector["path"] + (f"?{vector['query']}" if vector["query"] else "")
     if vector["expect"] == "ok":
         async with rawws.connected(daemon.port, rawws.request(target, vector["headers"])) as ws:
             assert ws.answer.status == 101
-            line = await daemon.event("session opened")
+            line = await lines.event("session opened")
             assert (line["mode"], line["key_id"]) == ("hmac", "secret")
             await ws.send_frame(frames.CLOSE, b"")
             await ws.finish()
@@ -236,7 +255,7 @@ async def test_verdict(start, vector):
     answer = await ask(daemon, target, headers=vector["headers"])
     assert answer.status == 401
     assert refusal_of(answer, target)[1] == vector["expect"]
-    line = await daemon.event("request refused")
+    line = await lines.event("request refused")
     assert (line["level"], line["reason"]) == ("warning", vector["expect"])
 
 

@@ -13,7 +13,6 @@ from support.caller import (
     TTY,
     V4,
     V5,
-    Lines,
     api_exec,
     close,
     end_stdin,
@@ -213,8 +212,9 @@ async def test_a_long_command(shared_daemon):
 
 @pytest.mark.parametrize("how", ["close frame", "half-close", "reset", "drop"])
 @OFFERS
-async def test_a_client_that_leaves_takes_the_upstream_stream_with_it(shared_daemon, shared_cluster, how, offer):
-    lines = Lines(shared_daemon)
+async def test_a_client_that_leaves_takes_the_upstream_stream_with_it(
+    shared_daemon, shared_cluster, how, offer, shared_lines
+):
     before = shared_cluster.observed.open_streams
     async with opened(shared_daemon, on_terminal("echo up; cat"), subprotocols=offer) as ws:
         await ws.until(STDOUT, b"up")
@@ -232,7 +232,7 @@ async def test_a_client_that_leaves_takes_the_upstream_stream_with_it(shared_dae
         else:
             ws.writer.transport.abort()
         await shared_cluster.observed.wait_for(lambda: shared_cluster.observed.open_streams == before)
-        line = await lines.event("session ended")
+        line = await shared_lines.event("session ended")
     assert line["reason"] == "client_left"
     assert line["level"] == "info"
     assert line["close_code"] == (frames.NORMAL if how == "close frame" else None)
@@ -255,13 +255,12 @@ async def test_a_client_that_leaves_during_a_flood(shared_daemon, shared_cluster
         await shared_cluster.observed.wait_for(lambda: shared_cluster.observed.open_streams == before)
 
 
-async def test_one_line_when_it_opens_and_one_when_it_ends(shared_daemon):
-    lines = Lines(shared_daemon)
+async def test_one_line_when_it_opens_and_one_when_it_ends(shared_daemon, shared_lines):
     async with opened(shared_daemon, proxy_exec("sh", "-c", "read x; printf 12345; exit 9", **PIPES)) as ws:
-        start = await lines.event("session opened")
+        start = await shared_lines.event("session opened")
         await ws.send(STDIN, b"x\n")
         assert (await ws.finish()).exit_code == 9
-    end = await lines.event("session ended", session=start["session"])
+    end = await shared_lines.event("session ended", session=start["session"])
     facts = {
         "session": start["session"],
         "mode": "hmac",
@@ -296,8 +295,7 @@ async def test_one_line_when_it_opens_and_one_when_it_ends(shared_daemon):
     assert mine == [start, end]
 
 
-async def test_bytes_each_way_are_counted_on_the_wire(shared_daemon):
-    lines = Lines(shared_daemon)
+async def test_bytes_each_way_are_counted_on_the_wire(shared_daemon, shared_lines):
     async with opened(shared_daemon, script("head -c 100000 >/dev/null; head -c 70000 /dev/zero")) as ws:
         payload = bytes(100_001)
         raw = frames.frame(frames.BINARY, payload, os.urandom(4))
@@ -305,33 +303,30 @@ async def test_bytes_each_way_are_counted_on_the_wire(shared_daemon):
         received = 0
         while (frame := await ws.frame()) is not None:
             received += len(frames.header(frame.opcode, len(frame.payload))) + len(frame.payload)
-    line = await lines.event("session ended")
+    line = await shared_lines.event("session ended")
     assert line["bytes_in"] == len(raw)
     assert line["bytes_out"] == received
 
 
-async def test_an_attach_has_no_command_and_no_container_of_its_own_in_the_log(shared_daemon):
-    lines = Lines(shared_daemon)
+async def test_an_attach_has_no_command_and_no_container_of_its_own_in_the_log(shared_daemon, shared_lines):
     async with opened(shared_daemon, with_query("/proxy/attach/default/web", **PIPES)) as ws:
         await close(ws)
         await ws.finish()
-    line = await lines.event("session ended")
+    line = await shared_lines.event("session ended")
     assert line["subresource"] == "attach"
     assert line["container"] is None
     assert "command" not in line
 
 
-async def test_a_long_command_is_cut_in_the_log(shared_daemon):
-    lines = Lines(shared_daemon)
+async def test_a_long_command_is_cut_in_the_log(shared_daemon, shared_lines):
     await run(shared_daemon, proxy_exec("true", "x" * 5000, *(str(n) for n in range(40)), **PIPES))
-    line = await lines.event("session ended")
+    line = await shared_lines.event("session ended")
     assert line["command"] == ["true", "x" * 80 + "…", *(str(n) for n in range(14)), "… 26 more"]
 
 
-async def test_nothing_a_caller_sends_can_forge_a_log_line(shared_daemon):
-    lines = Lines(shared_daemon)
+async def test_nothing_a_caller_sends_can_forge_a_log_line(shared_daemon, shared_lines):
     await run(shared_daemon, proxy_exec("true", 'a\n{"event":"forged"}', "\udcff\x1b[31m", **PIPES))
-    line = await lines.event("session ended")
+    line = await shared_lines.event("session ended")
     assert line["command"] == ["true", 'a\n{"event":"forged"}', "\\udcff\x1b[31m"]
     assert not [line for line in shared_daemon.log if line.get("event") == "forged"]
     assert all(raw.isprintable() for raw in (raw.rstrip("\n") for raw in shared_daemon.raw_log))

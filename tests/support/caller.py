@@ -141,16 +141,32 @@ async def close(ws: RawWebSocket, code: int | None = frames.NORMAL) -> None:
 
 
 class Lines:
-    """The daemon's log from now on."""
+    """The daemon's log from now on; ``begin`` where earlier sessions may have left something to say."""
 
     def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+        self.daemon = daemon
         self._before = len(daemon.log)
+
+    @property
+    def new(self) -> list[dict[str, Any]]:
+        """Those that have come."""
+        return self.daemon.log[self._before :]
+
+    @classmethod
+    async def begin(cls, daemon: Daemon) -> Lines:
+        """From now on, when all that came before has been logged: every session's end, too."""
+        path = f"/from-here/{len(daemon.log)}"
+        await get(daemon, path)
+        await daemon.event("request refused", path=path)
+        for line in list(daemon.log):
+            if line["event"] == "session opened":
+                await daemon.event("session ended", session=line["session"])
+        return cls(daemon)
 
     async def event(self, event: str, **facts: Any) -> dict[str, Any]:
         """The first line of this event with these facts; waits for it."""
-        old = {id(line) for line in self._daemon.log[: self._before]}
-        return await self._daemon.logged(
+        old = {id(line) for line in self.daemon.log[: self._before]}
+        return await self.daemon.logged(
             lambda line: (
                 id(line) not in old
                 and line.get("event") == event
