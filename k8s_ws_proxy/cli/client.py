@@ -86,12 +86,19 @@ async def _refuse_all_but_101(
     response = await handler(request)
     if response.status != 101:
         try:
-            body = await response.content.read(_LARGEST_BODY)
+            body = await _body(response)
         except aiohttp.ClientError:
             body = b""
         response.close()
         raise ProxyError(_refusal(response, body))
     return response
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    while len(body) < _LARGEST_BODY and (part := await response.content.read(_LARGEST_BODY)):
+        body += part
+    return body
 
 
 def _refusal(response: aiohttp.ClientResponse, body: bytes) -> str:
