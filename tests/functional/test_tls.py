@@ -1,0 +1,135 @@
+"""The TLS listener, and client certificates on it (wire-contract, "Credentials")."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+from support import rawws
+from support.caller import refusal_of, request, script
+from support.pki import Authority
+
+TARGET = script("echo in")
+
+
+class Pki:
+    """A server's CA, the callers' CA, and one that nobody trusts."""
+
+    def __init__(self, directory):
+        self.servers = Authority("servers", directory)
+        self.callers = Authority("callers", directory)
+        self.strangers = Authority("strangers", directory)
+        self.server = self.servers.leaf("proxy", dns=("proxy",))
+
+    def environ(self, subjects="guacd,terminal.example"):
+        return {
+            "TLS_LISTEN_ADDR": "127.0.0.1:0",
+            "TLS_CERT_FILE": str(self.server.cert),
+            "TLS_KEY_FILE": str(self.server.key),
+            "TLS_CLIENT_CA_FILE": str(self.callers.file),
+            "CLIENT_CERT_ALLOWED_SUBJECTS": subjects,
+        }
+
+
+@pytest.fixture
+def pki(tmp_path):
+    return Pki(tmp_path)
+
+
+def opened(daemon, client, headers=None):
+    """A session by TLS; without ``headers`` nothing is signed."""
+    data = request(daemon, TARGET, headers=headers or {})
+    return rawws.connected(daemon.ports["https"], data, tls=client)
+
+
+@pytest.mark.parametrize(
+    ("common_name", "dns"), [("guacd", ()), ("other", ("terminal.example",))], ids=["by CN", "by DNS SAN"]
+)
+async def test_a_listed_subject_comes_in_without_a_signature(start, pki, common_name, dns):
+    daemon = await start(**pki.environ())
+    client = pki.servers.client(pki.callers.leaf(common_name, dns=dns))
+    async with opened(daemon, client) as ws:
+        assert ws.answer.status == 101
+        ended = await ws.finish()
+    assert (ended.text(1), ended.code) == ("in\n", 1000)
+    line = await daemon.event("session opened")
+    assert line["mode"] == "client_cert"
+    assert line["subject"] == (dns[0] if dns else common_name)
+
+
+async def test_a_certificate_decides_alone(start, pki):
+    daemon = await start(**pki.environ())
+    client = pki.servers.client(pki.callers.leaf("somebody", dns=("some.body",)))
+    async with opened(daemon, client, daemon.headers(TARGET.partition("?")[0])) as ws:
+        assert ws.answer.status == 401
+        assert refusal_of(ws.answer, TARGET)[1] == "subject_denied"
+    line = await daemon.event("request refused", reason="subject_denied")
+    assert line["level"] == "warning"
+    assert "somebody" in line["detail"]
+    assert "some.body" in line["detail"]
+
+
+@pytest.mark.parametrize(("authority", "days"), [("strangers", 1), ("callers", -1)], ids=["another CA", "expired"])
+async def test_a_bad_chain_fails_in_the_handshake(start, pki, authority, days):
+    daemon = await start(**pki.environ())
+    client = pki.servers.client(getattr(pki, authority).leaf("guacd", days=days))
+    with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
+        async with opened(daemon, client):
+            pass
+    assert (await daemon.event("TLS handshake failed"))["level"] == "warning"
+
+
+async def test_without_a_certificate_the_headers_decide(start, pki):
+    daemon = await start(**pki.environ())
+    async with opened(daemon, pki.servers.client()) as ws:
+        assert refusal_of(ws.answer, TARGET)[1] == "missing_timestamp"
+    async with opened(daemon, pki.servers.client(), daemon.headers(TARGET.partition("?")[0])) as ws:
+        assert (await ws.finish()).text(1) == "in\n"
+
+
+async def test_an_empty_list_turns_the_mode_off(start, pki):
+    daemon = await start(**pki.environ(subjects=""))
+    client = pki.servers.client(pki.callers.leaf("guacd"))
+    async with opened(daemon, client) as ws:
+        assert refusal_of(ws.answer, TARGET)[1] == "missing_timestamp"
+
+
+async def test_a_renewed_certificate_is_taken_and_a_bad_one_is_not(start, pki):
+    daemon = await start(**pki.environ())
+    signed = daemon.headers(TARGET.partition("?")[0])
+    held = rawws.connected(
+        daemon.ports["https"], request(daemon, script("read line; echo $line")), tls=pki.servers.client()
+    )
+    async with held as ws:
+        assert ws.answer.status == 101
+        pki.server.cert.write_bytes(b"not a certificate")
+        bad = await daemon.event("the TLS certificate can't be read; the last good one stays in use")
+        assert bad["level"] == "error"
+        async with opened(daemon, pki.servers.client(), signed) as again:
+            assert again.answer.status == 101
+        renewed = Authority("renewed", pki.server.cert.parent)
+        renewed.leaf("proxy")
+        await daemon.event("TLS certificate loaded")
+        async with opened(daemon, renewed.client(), signed) as again:
+            assert again.answer.status == 101
+        await ws.send(0, b"still here\n")
+        assert (await ws.finish()).text(1) == "still here\n"
+
+
+async def test_bulk_by_tls_is_whole(start, pki):
+    daemon = await start(**pki.environ())
+    target = script("seq 1 1000000")
+    data = request(daemon, target)
+    async with rawws.connected(daemon.ports["https"], data, tls=pki.servers.client()) as ws:
+        ended = await ws.finish()
+    assert ended.output[1] == b"".join(b"%d\n" % number for number in range(1, 1_000_001))
+    assert ended.exit_code == 0
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+async def test_versions_that_are_spoken(start, pki, version):
+    daemon = await start(**pki.environ())
+    client = pki.servers.client()
+    client.minimum_version = client.maximum_version = version
+    async with opened(daemon, client, daemon.headers(TARGET.partition("?")[0])) as ws:
+        assert (await ws.finish()).text(1) == "in\n"

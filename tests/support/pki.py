@@ -1,0 +1,83 @@
+"""Certificate authorities and leaves for tests of the TLS listener."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A certificate and its key, as files."""
+
+    cert: Path
+    key: Path
+
+
+class Authority:
+    """A CA that keeps its files in ``directory``."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name(name)
+        builder = _builder(self._name, self._name, self._key.public_key(), days=1)
+        self._certificate = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(
+            self._key, hashes.SHA256()
+        )
+        self.file = directory / f"{name}.crt"
+        self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+
+    def leaf(self, common_name: str, *, dns: tuple[str, ...] = (), file: str = "", days: int = 1) -> Leaf:
+        """A leaf for 127.0.0.1 and ``dns``; with ``days`` below zero it has expired."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.DNSName, dns)]
+        certificate = (
+            _builder(_name(common_name), self._name, key.public_key(), days=days)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        leaf = Leaf(self._directory / f"{file or common_name}.pem", self._directory / f"{file or common_name}.key")
+        leaf.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        leaf.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        return leaf
+
+    def client(self, leaf: Leaf | None = None) -> ssl.SSLContext:
+        """A client that trusts this CA and presents ``leaf``."""
+        context = ssl.create_default_context(cafile=str(self.file))
+        if leaf is not None:
+            context.load_cert_chain(leaf.cert, leaf.key)
+        return context
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, days: int
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=3))
+        .not_valid_after(now + dt.timedelta(days=days))
+    )
