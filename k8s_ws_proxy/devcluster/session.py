@@ -31,7 +31,11 @@ async def announce(socket: WebSocket, target: StreamTarget) -> None:
 
 
 async def take_input(socket: WebSocket, target: StreamTarget, process: Process, end_stdin: Callable[[], None]) -> None:
-    """Hand the client's messages to the process, no faster than it takes them, until the client has left."""
+    """Hand the client's messages to the process, no faster than it takes them, until the client has left.
+
+    While the process takes nothing, nothing is read: a client that leaves meanwhile is noticed when the process goes on
+    or ends.
+    """
     async for message in socket.messages():
         decoded = socket.subprotocol.decode(message)
         if decoded is None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import ssl
 import stat
 
 import pytest
@@ -114,7 +116,7 @@ async def test_what_is_not_tls_is_turned_away(cluster, clients):
 
 async def test_it_listens_on_loopback_only(cluster):
     assert cluster.url == f"https://127.0.0.1:{cluster.port}"
-    assert [socket.getsockname()[0] for socket in cluster._running.server._listener.sockets] == ["127.0.0.1"]
+    assert [each.getsockname()[0] for each in cluster._running.server._listener.sockets] == ["127.0.0.1"]
 
 
 async def test_a_port_that_is_taken_is_an_os_error_and_leaves_nothing(cluster):
@@ -153,3 +155,18 @@ async def test_credentials_can_be_kept(tmp_path):
 
 def cluster_files(directory):
     return {file.name for file in directory.iterdir()}
+
+
+async def test_the_end_of_a_connection_is_told_in_tls_too(cluster):
+    def ask():
+        context = ssl.create_default_context(cafile=cluster.ca_file)
+        with socket.create_connection(("127.0.0.1", cluster.port)) as plain:
+            options = {"server_hostname": "localhost", "suppress_ragged_eofs": False}
+            with context.wrap_socket(plain, **options) as connection:
+                connection.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                answer = b""
+                while data := connection.recv(4096):
+                    answer += data
+                return answer
+
+    assert (await asyncio.to_thread(ask)).startswith(b"HTTP/1.1 200 OK\r\n")
