@@ -79,7 +79,7 @@ class Stream:
             # A TLS read yields one record at most; the block is worth filling before it is looked at. A record is
             # never taken in part: the rest would wait inside OpenSSL, where the event loop doesn't see it.
             while len(view) - filled >= _TLS_RECORD:
-                count = self._tls.recv_into(view[filled:])
+                count: int = self._tls.read(_TLS_RECORD, view[filled:])  # type: ignore[assignment]  # with a buffer
                 if count == 0:
                     return filled
                 filled += count
@@ -106,7 +106,7 @@ class Stream:
             if self._tls is None:
                 return self._sock.send(view)
             # A record at a time: OpenSSL reports no progress within a write that it can't finish.
-            return self._tls.send(view[:_TLS_RECORD])
+            return self._tls.write(view[:_TLS_RECORD])
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return None
         except OSError as error:
@@ -200,6 +200,7 @@ class Stream:
         with contextlib.suppress(OSError, ValueError):
             if self._tls is not None:
                 self._tls.unwrap()
+                self._tls = None  # the peer had said so first: what still comes isn't TLS, and isn't looked at
         with contextlib.suppress(OSError):
             # Not SSLSocket.shutdown: it would drop the TLS state, and what the peer still says is discarded anyway.
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
