@@ -40,11 +40,12 @@ $(VENV_STAMP): pyproject.toml
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 			echo "python3 can't make virtual environments: installing python3-venv"; \
-			apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv \
+				|| { echo "install the package python3-venv, then try again" >&2; exit 1; }; \
 		fi; \
 		$(PYTHON) -m venv --clear .venv; \
 	fi
-	$(BIN)/python -m pip install --quiet --editable '.[dev,test]'
+	$(BIN)/python -m pip install --quiet --use-pep517 --editable '.[dev,test]'
 	@touch $@
 
 .PHONY: node

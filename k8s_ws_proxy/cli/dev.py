@@ -153,8 +153,9 @@ async def playground(port: int, directory: Path, environ: Mapping[str, str]) -> 
             try:
                 daemon = await stack.enter_async_context(running(settings, source, reading, {"KUBECONFIG": str(own)}))
             except OSError as error:
+                why = os.strerror(error.errno or 0)
                 raise ProxyError(
-                    f"can't listen on 127.0.0.1:{port}: {error.strerror}. --port 0 takes any port that is free"
+                    f"can't listen on 127.0.0.1:{port}: {why}. --port 0 takes any port that is free"
                 ) from error
             try:
                 yield Playground(f"http://127.0.0.1:{daemon.ports['http']}", secret_file, kubeconfig, cluster.url)

@@ -12,6 +12,7 @@ import signal
 import struct
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,11 @@ class Screen:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     @property
+    def streams(self):
+        """The three standard streams of a process that runs on it."""
+        return dict.fromkeys(("stdin", "stdout", "stderr"), self.slave)
+
+    @property
     def is_raw(self):
         return not termios.tcgetattr(self.slave)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
 
@@ -85,8 +91,7 @@ async def start_exec(screen, daemon, tmp_path):
     started = []
 
     async def start_exec_(*words, **streams):
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), screen.slave) | streams
-        process = await asyncio.create_subprocess_exec(*PROGRAM, *words, env=environ, **streams)
+        process = await asyncio.create_subprocess_exec(*PROGRAM, *words, env=environ, **screen.streams | streams)
         started.append(process)
         return process
 
@@ -241,3 +246,60 @@ async def test_a_terminal_without_a_size_says_none(screen):
     assert Terminal(screen.slave).size() is None
     screen.resize(90, 30)
     assert Terminal(screen.slave).size() == (90, 30)
+
+
+@pytest.fixture
+async def start_dev(screen, tmp_path):
+    """Starts ``dev`` on the screen; it is gone after the test."""
+    (tmp_path / "tmp").mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # an activated virtual environment
+    environ = {"PATH": path, "HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp")}
+    started = []
+
+    async def start_dev_(*words):
+        program = ["setsid", "--ctty", "k8s-ws-proxy", "dev", "--port", "0", *words]
+        started.append(await asyncio.create_subprocess_exec(*program, env=environ, **screen.streams))
+        return started[-1]
+
+    yield start_dev_
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_the_line_that_dev_prints_is_a_shell_on_another_terminal(screen, start_dev):
+    dev = await start_dev()
+    line = (await screen.until(rb"\n  (k8s-ws-proxy exec [^\r]*)\r\n.*Ctrl-C ends it.\r\n"))[1].decode()
+    with contextlib.closing(Screen()) as other:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        shell = await asyncio.create_subprocess_exec("sh", "-c", line, env={"PATH": path}, **other.streams)
+        other.type(b"echo $HOSTNAME-$((40 + 2))\r")
+        await other.until(rb"web-42\r\n")
+        other.type(b"exit 6\r")
+        assert await shell.wait() == 6
+        assert other.is_restored
+    screen.type(b"\x03")
+    assert await dev.wait() == 0
+
+
+async def test_the_demo_hands_over_a_shell(screen, start_dev):
+    demo = await start_dev("--demo")
+    await screen.until(rb"exit code: 3\r\n.*-it [^\r]*\r\n")
+    screen.type(b"echo $HOSTNAME-$((40 + 2))\r")
+    await screen.until(rb"web-42\r\n")
+    screen.type(b"exit\r")
+    await screen.until(rb"That was it")
+    assert await demo.wait() == 0
+    assert screen.is_restored
+
+
+async def test_the_demo_gives_the_terminal_back_when_it_is_ended(screen, start_dev, tmp_path):
+    demo = await start_dev("--demo")
+    await screen.until(rb"-it [^\r]*\r\n")
+    screen.type(b"echo $HOSTNAME-$((40 + 2))\r")
+    await screen.until(rb"web-42\r\n")
+    demo.terminate()
+    assert await demo.wait() == 128 + signal.SIGTERM
+    assert screen.is_restored
+    assert not list((tmp_path / "tmp").iterdir())
