@@ -60,9 +60,6 @@ def payloads(out, *, masked):
     return [one.payload for one in frames]
 
 
-# --- what is there as a whole ---------------------------------------------------------------------------------------
-
-
 @SIDES
 def test_whole_messages_leave_as_they_came_and_are_not_copied(masked):
     data = text(
@@ -109,9 +106,6 @@ def test_a_short_message_waits_for_its_end(masked):
         assert feed(cutter, bytes([byte])) == (b"", [])
     assert feed(cutter, data[-1:]) == (data, [])
     assert cutter.carry == b""
-
-
-# --- what is cut ------------------------------------------------------------------------------------------------------
 
 
 @SIDES
@@ -163,9 +157,6 @@ def test_a_cut_text_message_leaves_as_binary_ones_a_character_may_be_cut_too():
     out, _ = feed(Cutter(masked=False), data[:202], data[202:])
     assert {one.opcode for one in read_frames(out, masked=False)} == {BINARY}
     assert b"".join(part[1:] for part in payloads(out, masked=False)) == "é".encode() * 200
-
-
-# --- fragments ------------------------------------------------------------------------------------------------------
 
 
 @SIDES
@@ -254,8 +245,6 @@ def test_a_message_that_is_not_continued_as_it_must_be(masked, script):
     assert cutter.ended
 
 
-# --- what counts only as a whole ------------------------------------------------------------------------------------
-
 STATUS = b'{"metadata":{},"status":"Success"}'
 
 
@@ -338,9 +327,6 @@ def test_the_refusal_of_a_long_resize_does_not_wait_for_its_bytes():
     assert [event.code for event in events] == [1009]
 
 
-# --- control frames -------------------------------------------------------------------------------------------------
-
-
 @SIDES
 def test_pings_are_told_and_taken_out_pongs_are_taken_out(masked):
     data = text(
@@ -388,8 +374,6 @@ def test_a_close_between_fragments(masked):
     assert payloads(out, masked=masked) == [b"\x01ab"]
     assert events == [Closed(1001, "")]
 
-
-# --- violations -----------------------------------------------------------------------------------------------------
 
 VIOLATIONS = {
     "reserved bit 1": (1002, lambda b: bytes([0xC2, b | 2]) + KEY * (b >> 7) + b"\x01a"),
@@ -491,9 +475,6 @@ def test_messages_one_after_the_other_do_not_add_up(masked):
         assert take(cutter, data)[1] == []
 
 
-# --- the end without a close ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("size", [0, 1, 2, 60, 125, 126, 127, 400, 70_000])
 def test_last_words_at_every_cut_of_a_message(size):
     payload = (b"\x01" + bytes(i % 251 for i in range(size)))[:size]
@@ -556,9 +537,6 @@ def test_after_a_whole_end_there_are_no_last_words():
     feed(cutter, server(1, b"all") + server(3, STATUS) + closing(1000))
     assert cutter.last_words() == []
     assert Cutter(masked=False).last_words() == []
-
-
-# --- the block --------------------------------------------------------------------------------------------------------
 
 
 @SIDES

@@ -266,9 +266,6 @@ def test_a_close_anywhere_ends_it_there(masked, data):
     assert seen == [*events, Closed(1001, "bye")]
 
 
-# --- noise ------------------------------------------------------------------------------------------------------------
-
-
 @SIDES
 @given(st.lists(st.binary(min_size=1, max_size=200), max_size=8))
 def test_any_bytes_give_whole_messages_and_the_documented_events(masked, parts):

@@ -1,0 +1,563 @@
+"""A session's behaviour, script by script: what each side is told, in which order, whatever comes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.framing import (
+    BINARY,
+    CLOSE,
+    CONT,
+    KEY,
+    PING,
+    PONG,
+    Frame,
+    client,
+    closing,
+    cut_at,
+    join,
+    read_frames,
+    server,
+    text,
+)
+
+from k8s_ws_proxy.wire.channels import STDERR, STDOUT, failure
+from k8s_ws_proxy.wire.cutter import HEADROOM, MESSAGE_LIMIT, Block, Status
+from k8s_ws_proxy.wire.liveness import BUSY, Health
+from k8s_ws_proxy.wire.relay import MOST_PONGS, PING_PAYLOAD, Ending, Phase, Relay
+
+SUCCESS = b'{"metadata":{},"status":"Success"}'
+EXIT_3 = b'{"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}'
+FINE = Health()
+
+
+class Session:
+    """A Relay with both sides' bytes kept, and a fresh mask key for each frame."""
+
+    def __init__(self):
+        keys = itertools.count(1)
+        self.relay = Relay(lambda: next(keys).to_bytes(4, "big"))
+        self.block = Block(128 * 1024)
+        self._to_client = b""
+        self._to_upstream = b""
+
+    def _collect(self):
+        self._to_client += join(self.relay.to_client)
+        self._to_upstream += join(self.relay.to_upstream)
+        self.relay.to_client, self.relay.to_upstream = [], []
+
+    def _data(self, carry, take, data):
+        for start in range(0, len(data), 60_000):
+            part = carry() + data[start : start + 60_000]
+            self.block.buf[:] = b"\xee" * len(self.block.buf)
+            self.block.buf[HEADROOM : HEADROOM + len(part)] = part
+            take(self.block, HEADROOM, HEADROOM + len(part))
+            self._collect()
+
+    def client(self, *parts):
+        for part in parts:
+            self._data(self.relay.client_carry, self.relay.client_data, part)
+        return self
+
+    def upstream(self, *parts):
+        for part in parts:
+            self._data(self.relay.upstream_carry, self.relay.upstream_data, part)
+        return self
+
+    def tick(self, client=FINE, upstream=FINE):
+        self.relay.tick(client, upstream)
+        self._collect()
+        return self
+
+    def do(self, name, *arguments):
+        getattr(self.relay, name)(*arguments)
+        self._collect()
+        return self
+
+    def to_client(self):
+        """What the client was sent since the last time, as frames."""
+        taken, self._to_client = self._to_client, b""
+        return read_frames(taken, masked=False)
+
+    def to_upstream(self):
+        taken, self._to_upstream = self._to_upstream, b""
+        return read_frames(taken, masked=True)
+
+    @property
+    def end(self):
+        return self.relay.ending, self.relay.close_code, self.relay.exit_code
+
+
+def told(frames):
+    """(opcode, payload) of each."""
+    return [(frame.opcode, frame.payload) for frame in frames]
+
+
+def close(code, reason=""):
+    return (CLOSE, code.to_bytes(2, "big") + reason.encode())
+
+
+def made_up(frames):
+    """The Failure that stands before the close, and the close's code and reason."""
+    status, closed = frames[-2:]
+    assert status.payload[:1] == b"\x03"
+    assert closed.opcode == CLOSE
+    parsed = json.loads(status.payload[1:])
+    assert parsed["status"] == "Failure"
+    assert parsed["message"]
+    return parsed, int.from_bytes(closed.payload[:2], "big"), closed.payload[2:].decode()
+
+
+def test_bytes_pass_both_ways_unchanged():
+    session = Session()
+    session.client(typed := client(0, b"ls\n") + client(4, b'{"Width":80,"Height":24}'))
+    session.upstream(shown := server(1, b"") + server(1, b"file\n") + server(2, b"oh\n"))
+    assert text(session.to_upstream()) == typed
+    assert text(session.to_client()) == shown
+    assert session.relay.phase is Phase.RELAYING
+    assert session.end == (None, None, None)
+
+
+def test_the_end_of_stdin_passes():
+    session = Session().client(client(0, b"all"), client(255, b"\x00"))
+    assert told(session.to_upstream()) == [(BINARY, b"\x00all"), (BINARY, b"\xff\x00")]
+
+
+def test_a_paste_in_fragments_reaches_upstream_as_whole_messages():
+    paste = bytes(i % 251 for i in range(1 << 20))
+    edges = list(range(0, len(paste), 32_000))
+    frames = [
+        Frame(CONT if n else BINARY, (b"" if n else b"\x00") + paste[start : start + 32_000], n == len(edges) - 1, KEY)
+        for n, start in enumerate(edges)
+    ]
+    session = Session().client(text(frames))
+    sent = session.to_upstream()
+    assert all(frame.fin and frame.opcode == BINARY and frame.payload[0] == 0 for frame in sent)
+    assert b"".join(frame.payload[1:] for frame in sent) == paste
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code"), [(SUCCESS, 0), (EXIT_3, 3), (failure("x", reason="r", code=500), None)]
+)
+def test_output_status_close_in_this_order(status, exit_code):
+    session = Session()
+    last = server(1, b"out") + server(2, b"err") + server(1, b"last") + server(3, status)
+    session.upstream(last + closing(1000))
+    frames = session.to_client()
+    assert text(frames) == last + closing(1000)
+    assert session.end == (Ending.COMMAND_ENDED, 1000, exit_code)
+    assert told(session.to_upstream()) == [close(1000)]
+
+
+def test_the_same_however_it_is_cut():
+    stream = server(1, b"out" * 60) + server(3, EXIT_3) + closing(1000)
+    for offset in range(1, len(stream)):
+        session = Session().upstream(*cut_at(stream, [offset]))
+        frames = session.to_client()
+        assert b"".join(frame.payload[1:] for frame in frames[:-2]) == b"out" * 60
+        assert told(frames[-2:]) == [(BINARY, b"\x03" + EXIT_3), close(1000)]
+        assert session.end == (Ending.COMMAND_ENDED, 1000, 3)
+
+
+def test_a_status_alone_does_not_end_it():
+    session = Session().upstream(server(3, SUCCESS), server(1, b"more"))
+    assert session.relay.phase is Phase.RELAYING
+    assert session.relay.status_seen
+    assert told(session.to_client()) == [(BINARY, b"\x03" + SUCCESS), (BINARY, b"\x01more")]
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        (lambda session: session.do("upstream_end"), 1000),
+        (lambda session: session.do("status_overdue"), 1000),
+        (lambda session: session.upstream(closing()), 1000),
+        (lambda session: session.upstream(closing(1000)), 1000),
+        (lambda session: session.upstream(closing(1001)), 1001),
+    ],
+    ids=["end", "overdue", "close without a code", "close 1000", "close 1001"],
+)
+def test_after_the_status_any_end_is_the_commands(how, code):
+    session = how(Session().upstream(server(1, b"x") + server(3, EXIT_3)))
+    assert told(session.to_client()) == [(BINARY, b"\x01x"), (BINARY, b"\x03" + EXIT_3), close(code)]
+    assert session.end == (Ending.COMMAND_ENDED, code, 3)
+
+
+@pytest.mark.parametrize("code", [None, 1000, 1001, 1011], ids=str)
+def test_a_close_without_a_status_is_a_failure_never_a_success(code):
+    session = Session().upstream(server(1, b"half") + closing(code))
+    frames = session.to_client()
+    assert frames[0].payload == b"\x01half"
+    status, closed, reason = made_up(frames)
+    assert len(frames) == 3
+    assert (status["reason"], status["code"], closed) == ("InternalError", 500, 1011)
+    assert reason == "The apiserver closed the connection without an exit status."
+    assert session.end == (Ending.UPSTREAM_LOST, 1011, None)
+    assert told(session.to_upstream()) == [close(1001)]
+
+
+def test_an_end_at_every_byte():
+    stream = server(1, b"a" * 130) + Frame(PING, b"now").encode() + server(2, b"err") + server(3, SUCCESS)
+    end_of_status = len(stream)
+    stream += closing(1000, "done")
+    for offset in range(len(stream)):
+        session = Session().upstream(stream[:offset]).do("upstream_end")
+        frames = [frame for frame in session.to_client() if frame.opcode not in (PING, PONG)]
+        if offset < end_of_status:
+            _, code, _ = made_up(frames)
+            assert (session.relay.ending, code) == (Ending.UPSTREAM_LOST, 1011)
+            assert [frame for frame in frames if frame.payload[1:] == SUCCESS] == []
+        else:
+            assert told(frames[-2:]) == [(BINARY, b"\x03" + SUCCESS), close(1000)]
+            assert session.relay.ending is Ending.COMMAND_ENDED
+        out = b"".join(frame.payload[1:] for frame in frames if frame.payload[:1] == b"\x01")
+        assert out == b"a" * min(130, max(0, offset - 5))  # two bytes more of header, one of channel
+        assert session.relay.phase is Phase.CLOSING
+
+
+def test_the_last_bytes_of_a_message_that_stays_half_are_told():
+    session = Session().upstream(server(1, b"prompt> ")[:-2]).do("upstream_end")
+    frames = session.to_client()
+    assert frames[0].payload == b"\x01prompt"
+    assert made_up(frames)[1] == 1011
+
+
+@pytest.mark.parametrize("status", [b"", b"plain text", b"[]", b"{", b"\xff\xfe", b'{"status":5}'])
+def test_a_status_that_cannot_be_read_passes_untouched_and_ends_well(status):
+    session = Session().upstream(server(3, status) + closing(1000))
+    assert told(session.to_client()) == [(BINARY, b"\x03" + status), close(1000)]
+    assert session.end == (Ending.COMMAND_ENDED, 1000, None)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"\x83\x00", b"\xc2\x00", b"\x82\x80", b"\x80\x01x", b"\x88\x01\x03", b"\x82\x7e\x00\x01x"],
+    ids=["opcode", "reserved bit", "masked", "continuation", "half a code", "length"],
+)
+@pytest.mark.parametrize("status", [None, SUCCESS], ids=["before its status", "after its status"])
+def test_an_apiserver_that_breaks_the_protocol(bad, status):
+    stream = server(1, b"good") + (server(3, status) if status else b"")
+    session = Session().upstream(stream + bad)
+    frames = session.to_client()
+    assert text(frames).startswith(stream)
+    if status is None:
+        parsed, code, _ = made_up(frames)
+        assert "broke the WebSocket protocol" in parsed["message"]
+        assert code == 1011
+    else:
+        assert told(frames[2:])[0][0] == CLOSE
+        assert len(frames) == 3
+    assert session.relay.ending is Ending.UPSTREAM_BROKE_PROTOCOL
+    assert session.relay.close_code == 1011
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "upstream_code"),
+    [(b"", None, 1001), (b"\x03\xe8", 1000, 1000), (b"\x03\xe9bye", 1001, 1001), (b"\x0f\xa0own", 4000, 4000)],
+)
+def test_a_clients_close_is_echoed_and_closes_upstream(payload, code, upstream_code):
+    session = Session().client(client(0, b"last") + Frame(CLOSE, payload, key=KEY).encode() + client(0, b"late"))
+    assert told(session.to_client()) == [(CLOSE, payload)]
+    assert told(session.to_upstream()) == [(BINARY, b"\x00last"), close(upstream_code)]
+    assert session.end == (Ending.CLIENT_LEFT, code, None)
+
+
+def test_a_client_that_vanishes_at_every_byte():
+    stream = client(0, b"typed") + client(4, b"{}") + client(0, b"x" * 200)
+    for offset in range(len(stream) + 1):
+        session = Session().client(stream[:offset]).do("client_end")
+        frames = session.to_upstream()
+        assert told(frames[-1:]) == [close(1001)]
+        assert session.end == (Ending.CLIENT_LEFT, None, None)
+        assert all(frame.fin for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (b"\x82\x02\x00a", 1002),
+        (b"\xc2\x82" + KEY + b"\x00a", 1002),
+        (b"\x83\x80" + KEY, 1002),
+        (b"\x09\x80" + KEY, 1002),
+        (b"\x89\xfe\x00\x7e" + KEY + bytes(126), 1002),
+        (b"\x82\xfe\x00\x01" + KEY + b"x", 1002),
+        (b"\x80\x81" + KEY + b"x", 1002),
+        (closing(1005, key=KEY), 1002),
+        (Frame(CLOSE, b"\x03\xe8\xff", key=KEY).encode(), 1007),
+        (b"\x82\xff" + (MESSAGE_LIMIT + 1).to_bytes(8, "big") + KEY + b"x", 1009),
+        (client(4, b" " * 70_000), 1009),
+    ],
+    ids=[
+        "unmasked",
+        "reserved bit",
+        "opcode",
+        "fragmented ping",
+        "long ping",
+        "length",
+        "continuation",
+        "close code",
+        "close reason",
+        "too big",
+        "resize too big",
+    ],
+)
+def test_a_client_that_breaks_the_protocol(bad, code):
+    session = Session().client(client(0, b"good") + bad + client(0, b"late"))
+    (closed,) = session.to_client()
+    assert closed.opcode == CLOSE
+    assert int.from_bytes(closed.payload[:2], "big") == code
+    assert len(closed.payload) > 2, "it is told why"
+    assert told(session.to_upstream()) == [(BINARY, b"\x00good"), close(1001)]
+    assert session.end == (Ending.CLIENT_BROKE_PROTOCOL, code, None)
+
+
+def test_a_fragmented_message_over_the_limit():
+    session = Session().client(Frame(BINARY, b"\x00" + b"x" * 999, fin=False, key=KEY).encode())
+    session.client(b"\x80\xff" + (MESSAGE_LIMIT - 999).to_bytes(8, "big") + KEY + b"x")
+    assert session.end == (Ending.CLIENT_BROKE_PROTOCOL, 1009, None)
+
+
+def test_pings_are_answered_hop_by_hop_and_pongs_go_nowhere():
+    session = Session()
+    session.client(Frame(PING, b"from client", key=KEY).encode() + Frame(PONG, b"stray", key=KEY).encode())
+    assert told(session.to_client()) == [(PONG, b"from client")]
+    assert session.to_upstream() == []
+    session.upstream(Frame(PING, b"from upstream").encode() + Frame(PONG, b"stray").encode())
+    assert told(session.to_upstream()) == [(PONG, b"from upstream")]
+    assert session.to_client() == []
+
+
+def test_of_a_flood_of_pings_the_most_recent_are_answered():
+    flood = b"".join(Frame(PING, b"%d" % n, key=KEY).encode() for n in range(1000))
+    session = Session().client(flood)
+    assert told(session.to_client()) == [(PONG, b"%d" % n) for n in range(1000 - MOST_PONGS, 1000)]
+    flood = b"".join(Frame(PING, b"%d" % n).encode() for n in range(1000))
+    session.upstream(flood)
+    assert told(session.to_upstream()) == [(PONG, b"%d" % n) for n in range(1000 - MOST_PONGS, 1000)]
+    assert MOST_PONGS == 16
+
+
+def test_a_ping_before_the_close_is_answered_before_it():
+    session = Session().client(Frame(PING, b"p", key=KEY).encode() + closing(1000, key=KEY))
+    assert told(session.to_client()) == [(PONG, b"p"), close(1000)]
+
+
+def test_a_ping_between_the_fragments_and_in_the_middle_of_a_cut_message():
+    long = server(1, b"x" * 1000)
+    session = Session().upstream(long[:300]).tick()
+    frames = session.to_client()
+    assert told(frames[-1:]) == [(PING, PING_PAYLOAD)]
+    session.upstream(long[300:])
+    frames += session.to_client()
+    assert b"".join(frame.payload[1:] for frame in frames if frame.opcode == BINARY) == b"x" * 1000
+
+
+def test_our_frames_to_upstream_are_masked_each_under_a_key_of_its_own():
+    session = Session().tick().upstream(Frame(PING, b"a").encode()).client(closing(1000, key=KEY))
+    keys = [frame.key for frame in session.to_upstream()]
+    assert len(keys) == 3
+    assert len(set(keys)) == 3
+    assert b"\0\0\0\0" not in keys
+
+
+def test_a_tick_pings_both_legs():
+    session = Session().tick()
+    assert told(session.to_client()) == told(session.to_upstream()) == [(PING, PING_PAYLOAD)]
+
+
+def answer_client(session):
+    return session.client(Frame(PONG, PING_PAYLOAD, key=KEY).encode())
+
+
+def answer_upstream(session):
+    return session.upstream(Frame(PONG, PING_PAYLOAD).encode())
+
+
+def test_sessions_whose_peers_answer_live_on():
+    session = Session()
+    for _ in range(100):
+        answer_upstream(answer_client(session.tick()))
+    assert session.relay.phase is Phase.RELAYING
+
+
+def test_a_client_that_answers_nothing_is_dead_within_two_ticks():
+    session = answer_upstream(Session().tick()).tick()
+    assert session.end == (Ending.CLIENT_SILENT, 1001, None)
+    assert told(session.to_client())[-1] == close(1001, "no answer to a ping")
+    assert told(session.to_upstream())[-1] == close(1001)
+
+
+def test_an_upstream_that_answers_nothing_is_dead_within_two_ticks():
+    session = answer_client(Session().tick()).tick()
+    assert session.end == (Ending.UPSTREAM_SILENT, 1011, None)
+    parsed, code, _ = made_up(session.to_client())
+    assert (parsed["code"], code) == (500, 1011)
+    assert told(session.to_upstream())[-1] == close(1001)
+
+
+def test_an_upstream_that_falls_silent_after_its_status_has_said_how_it_ended():
+    session = answer_client(Session().upstream(server(3, SUCCESS)).tick()).tick()
+    frames = session.to_client()
+    assert [frame.payload for frame in frames if frame.payload[:1] == b"\x03" and frame.opcode == BINARY] == [
+        b"\x03" + SUCCESS
+    ]
+    assert session.relay.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "byte", [b"\x82", client(0, b"x"), Frame(PONG, b"", key=KEY).encode()], ids=["one", "data", "pong"]
+)
+def test_any_byte_from_the_client_is_life(byte):
+    session = answer_upstream(Session().tick().client(byte)).tick()
+    assert session.relay.phase is Phase.RELAYING
+
+
+def test_output_that_the_client_has_not_taken_holds_its_deadline_off():
+    session = Session()
+    for _ in range(10):
+        answer_upstream(session.tick(client=Health(unsent=True)))
+    assert session.relay.phase is Phase.RELAYING
+    assert session.to_client() == []
+
+
+def test_a_client_whose_kernel_acknowledges_nothing_is_dead():
+    session = Session().tick(client=Health(unsent=True))
+    answer_upstream(session).tick(client=Health(unsent=True, unanswered=True))
+    assert session.relay.ending is Ending.CLIENT_SILENT
+
+
+def test_a_flood_to_a_client_that_is_busy_with_it_is_no_reason_to_end():
+    session = Session().tick()
+    session.upstream(server(1, b"x" * BUSY)).tick()
+    assert session.relay.phase is Phase.RELAYING
+    answer_upstream(session).tick()
+    assert session.relay.phase is Phase.RELAYING
+
+
+def test_a_flood_to_an_upstream_that_is_busy_with_it_is_no_reason_to_end():
+    session = Session().tick()
+    session.client(client(0, b"x" * BUSY)).tick()
+    assert session.relay.phase is Phase.RELAYING
+
+
+@pytest.mark.parametrize("channel", [STDOUT, STDERR])
+def test_a_drain_tells_the_person_the_program_and_the_client(channel):
+    session = Session().upstream(server(1, b"$ ")).do("drain", b"going down\r\n", channel, "the node goes down")
+    frames = session.to_client()
+    parsed, code, reason = made_up(frames)
+    assert told(frames[:2]) == [(BINARY, b"\x01$ "), (BINARY, bytes([channel]) + b"going down\r\n")]
+    assert (parsed["reason"], parsed["code"], code, reason) == ("ServiceUnavailable", 503, 1001, "the node goes down")
+    assert told(session.to_upstream()) == [close(1001)]
+    assert session.end == (Ending.DRAINED, 1001, None)
+
+
+def test_a_drain_after_the_status_adds_nothing_to_it():
+    session = Session().upstream(server(3, EXIT_3)).do("drain", b"going down", STDOUT, "down")
+    assert told(session.to_client()) == [(BINARY, b"\x03" + EXIT_3), close(1001, "down")]
+    assert session.end == (Ending.DRAINED, 1001, 3)
+
+
+def test_a_drain_in_the_middle_of_a_message_is_whole():
+    session = Session().upstream(server(1, b"x" * 500)[:200]).do("drain", b"down", STDOUT, "down")
+    frames = session.to_client()  # asserts that they are whole
+    assert frames[-3].payload == b"\x01down"
+
+
+def test_a_drain_after_the_end_does_nothing():
+    session = Session().do("client_end")
+    session.to_client()
+    session.do("drain", b"down", STDOUT, "down")
+    assert session.to_client() == []
+    assert session.relay.ending is Ending.CLIENT_LEFT
+
+
+@pytest.mark.parametrize(("reason", "said"), [("forbidden", "forbidden"), ("é" * 100, "é" * 61)])
+def test_a_dial_that_failed_is_told_on_channel_3_and_closed_with_1011(reason, said):
+    status = failure("pods is forbidden", reason="Forbidden", code=403)
+    session = Session().do("fail", status, reason)
+    assert told(session.to_client()) == [(BINARY, b"\x03" + status), close(1011, said)]
+    assert session.end == (Ending.UPSTREAM_FAILED, 1011, None)
+
+
+ENDS = {
+    "client close": lambda session: session.client(closing(1000, key=KEY)),
+    "client end": lambda session: session.do("client_end"),
+    "client violation": lambda session: session.client(b"\x82\x00"),
+    "upstream close": lambda session: session.upstream(closing(1000)),
+    "upstream end": lambda session: session.do("upstream_end"),
+    "upstream violation": lambda session: session.upstream(b"\xf0\x00"),
+    "silence": lambda session: session.tick().tick(),
+    "drain": lambda session: session.do("drain", b"", STDOUT, ""),
+    "fail": lambda session: session.do("fail", b"{}", ""),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_after_the_end_nothing_is_relayed_and_nothing_more_is_said(end):
+    session = end(Session())
+    assert session.relay.phase is Phase.CLOSING
+    ending = session.end
+    session.to_client()
+    session.to_upstream()
+    session.client(client(0, b"late"), closing(1000, key=KEY), b"\xff\xff").upstream(server(1, b"late"), b"\xff\xff")
+    session.do("client_end").do("upstream_end").do("status_overdue").tick().tick().do("drain", b"x", STDOUT, "x")
+    assert session.to_client() == session.to_upstream() == []
+    assert session.end == ending
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_each_end_closes_both_sides_once(end):
+    session = end(Session())
+    assert [frame.opcode for frame in session.to_client()].count(CLOSE) == 1
+    assert [frame.opcode for frame in session.to_upstream()].count(CLOSE) == 1
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_to_fail_after_the_end_is_an_error_of_the_caller(end):
+    session = end(Session())
+    with pytest.raises(AssertionError):
+        session.relay.fail(b"{}", "too late")
+
+
+def test_a_status_from_the_client_cannot_be():
+    with pytest.raises(AssertionError):
+        Session().relay._client_event(Status(b""))
+
+
+def test_bytes_of_one_block_after_the_end_within_it_are_left():
+    session = Session().upstream(server(3, SUCCESS) + closing(1000) + server(1, b"late"))
+    assert told(session.to_client()) == [(BINARY, b"\x03" + SUCCESS), close(1000)]
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("client"), st.sampled_from([client(0, b"x"), Frame(PING, b"p", key=KEY).encode(), b"\x82"])),
+    st.tuples(st.just("client"), st.binary(min_size=1, max_size=40)),
+    st.tuples(st.just("upstream"), st.sampled_from([server(1, b"x" * 200)[:150], server(3, SUCCESS), closing(1000)])),
+    st.tuples(st.just("upstream"), st.binary(min_size=1, max_size=40)),
+    st.tuples(st.just("do"), st.sampled_from(["client_end", "upstream_end", "status_overdue"])),
+    st.tuples(st.just("tick"), st.builds(Health, st.booleans(), st.booleans()), st.builds(Health, st.booleans())),
+    st.just(("do", "drain", b"down", STDOUT, "down")),
+)
+
+
+@given(st.lists(STEPS, max_size=15))
+def test_whatever_happens_both_sides_get_whole_frames_and_one_end(steps):
+    session, seen = Session(), []
+    for name, *arguments in steps:
+        if arguments == ["status_overdue"] and not session.relay.status_seen:
+            continue
+        getattr(session, name)(*arguments)
+        seen += session.to_client()
+        session.to_upstream()
+        closes = [frame for frame in seen if frame.opcode == CLOSE]
+        assert len(closes) == (session.relay.phase is Phase.CLOSING)
+        assert (session.relay.ending is None) == (session.relay.phase is Phase.RELAYING)
+    assert [frame.opcode for frame in seen[:-1]].count(CLOSE) == 0
+    if session.relay.ending in (Ending.UPSTREAM_LOST, Ending.UPSTREAM_SILENT, Ending.UPSTREAM_BROKE_PROTOCOL):
+        statuses = [frame.payload[1:] for frame in seen if frame.opcode == BINARY and frame.payload[:1] == b"\x03"]
+        assert statuses
+        assert session.relay.status_seen or json.loads(statuses[-1])["status"] == "Failure"
