@@ -62,7 +62,8 @@ class _Protocol(web.RequestHandler):
                 Refusal(
                     Reason.MALFORMED_REQUEST,
                     "The request isn't valid HTTP/1.1, or its line or a header is too long.",
-                    detail=repr(message or exc)[:200],
+                    # The kind of mistake only: after the colon aiohttp quotes the header, and who knows what is in it.
+                    detail=repr((message or str(exc)).partition(":")[0])[:200],
                 ),
             )
         logger().error("a request failed in the proxy itself", exc_info=exc)
