@@ -78,10 +78,14 @@ class Sessions:
             slot.books.failed(error.reason.value, f"{error} {error.detail}".strip())
             if route.dialect is Dialect.APISERVER:
                 return refuse_upstream(request, error)
-            client, _early = take_over(request)
-            self._session(slot, client, None).refuse(offer.switching(), _status(error), str(error))
+            if (taken := take_over(request)) is not None:
+                self._session(slot, taken[0], None).refuse(offer.switching(), _status(error), str(error))
             return HandedOn()
-        client, early = take_over(request)
+        if (taken := take_over(request)) is None:
+            upstream.stream.close()
+            slot.books.abandoned()
+            return HandedOn()
+        client, early = taken
         session = self._session(slot, client, upstream)
         slot.opened(session)
         session.start(offer.switching(), from_client=early, from_upstream=upstream.early)

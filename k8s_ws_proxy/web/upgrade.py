@@ -77,13 +77,18 @@ class HandedOn(web.Response):
         """Nothing."""
 
 
-def take_over(request: web.BaseRequest) -> tuple[Stream, bytes]:
-    """The request's connection, for good, and the bytes that came after its head."""
+def take_over(request: web.BaseRequest) -> tuple[Stream, bytes] | None:
+    """The request's connection, for good, and the bytes that came after its head; None if the client has left.
+
+    (It may have done so in this very turn of the loop, before aiohttp could cancel the handler.)
+    """
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        return None
+    assert isinstance(transport, StreamTransport)
     early = _Early()
     # aiohttp gives whoever parses the upgraded protocol what it has read of it already; here that is nobody.
     request.protocol.set_parser(cast("Any", early))
-    transport = request.transport
-    assert isinstance(transport, StreamTransport)
     return transport.detach(), bytes(early.data)
 
 
