@@ -61,6 +61,6 @@ def exit_code(status: dict[str, Any]) -> int | None:
         if isinstance(cause, dict) and cause.get("reason") == "ExitCode":
             try:
                 return int(cause.get("message", ""))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):  # JSON as Python reads it knows Infinity
                 return None
     return None
