@@ -1,0 +1,128 @@
+"""The documents' tables against the code: nothing is missing, nothing is invented, and the values are right."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
+
+from k8s_ws_proxy import settings
+from k8s_ws_proxy.errors import Reason, rule
+from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.wire.relay import Ending
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "k8s_ws_proxy"
+
+
+def table(document, first_column):
+    """The rows of the table whose first column is headed so: its cells, by the name in the first one's backticks."""
+    lines = (ROOT / document).read_text("utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first_column} |"))
+    rows = {}
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        name, *rest = (cell.strip() for cell in line.strip("|").split("|"))
+        assert name not in rows
+        rows[name.strip("`")] = rest
+    return rows
+
+
+def variables():
+    """The environment variables that settings.py reads: the first argument of every call on its reader."""
+    calls = (node for node in ast.walk(ast.parse(Path(settings.__file__).read_text("utf-8"))) if type(node) is ast.Call)
+    named = (call.args[0] for call in calls if type(call.func) is ast.Attribute and call.args)
+    return {
+        argument.value
+        for argument in named
+        if type(argument) is ast.Constant and re.fullmatch(r"[A-Z][A-Z_]+", str(argument.value))
+    }
+
+
+def test_every_setting_stands_in_the_table():
+    assert len(variables()) >= len(dataclasses.fields(settings.Settings))
+    assert table("README.md", "variable").keys() == variables() | {"KUBECONFIG"}
+
+
+def test_the_table_s_defaults_are_the_defaults():
+    defaults = {name: cells[0].strip("`") for name, cells in table("README.md", "variable").items()}
+    assert defaults["MAX_SESSIONS"] == "2000"
+    assert settings.parse(defaults) == settings.parse({})
+
+
+def test_only_what_nothing_reads_is_said_to_have_no_effect():
+    read = {
+        node.attr
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "settings.py"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    idle = {name.lower() for name, cells in table("README.md", "variable").items() if "no effect yet" in cells[1]}
+    assert idle == {field.name for field in dataclasses.fields(settings.Settings)} - read
+
+
+def all_metrics():
+    return {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
+
+
+def test_every_metric_stands_in_the_table_with_its_labels():
+    described = {
+        family.name + ("_total" if isinstance(metric, Counter) else ""): metric._labelnames
+        for metric in all_metrics().values()
+        for family in metric.describe()
+    }
+    rows = table("README.md", "metric")
+    assert {name: tuple(re.findall(r"`(\w+)`", cells[0])) for name, cells in rows.items()} == described
+
+
+@pytest.mark.parametrize("name", sorted(all_metrics()))
+def test_a_metric_is_moved_somewhere(name):
+    assert any(f"metrics.{name}." in path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+
+
+def test_every_reason_stands_in_the_failure_table_as_the_rule_says():
+    rows = table("DESIGN.md", "reason")
+    assert rows.keys() == {reason.value for reason in Reason}
+    for reason in Reason:
+        status, level, retry_after, _when = rows[reason.value]
+        decided = rule(reason)
+        assert (status, level, retry_after) == (str(decided.status), decided.level, str(decided.retry_after or ""))
+
+
+def test_every_reason_stands_with_its_status_in_the_callers_table():
+    rows = {status.partition(",")[0]: set(re.findall(r"`(\w+)`", cells[0])) for status, cells in answers().items()}
+    for reason in Reason:
+        if not reason.name.startswith("UPSTREAM"):
+            assert reason.value in rows[str(rule(reason).status)]
+
+
+def answers():
+    return table("README.md", "status")
+
+
+@pytest.mark.parametrize("status", sorted(answers()))
+def test_retry_after_is_promised_where_it_is_sent(status):
+    sent = any(rule(reason).retry_after for reason in Reason if str(rule(reason).status) == status.partition(",")[0])
+    assert ("Retry-After" in status) == sent
+
+
+def test_every_ending_stands_in_the_table():
+    assert table("DESIGN.md", "ending").keys() == {ending.value for ending in Ending}
+
+
+@pytest.mark.parametrize("document", ["README.md", "DESIGN.md", "CHANGELOG.md"])
+def test_what_a_document_points_to_is_there(document):
+    text = (ROOT / document).read_text("utf-8")
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        assert target[1:] in anchors if target.startswith("#") else (ROOT / target).is_file(), target
+    for path in re.findall(r"`((?:tests|[a-z]+)/[a-z_/]*\.(?:py|mjs))`", text):
+        assert (ROOT / path).is_file() or (PACKAGE / path).is_file(), path
