@@ -1,0 +1,258 @@
+"""The wrapped command, run for real: by /bin/sh without tmux, and by tmux on a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from k8s_ws_proxy.wire import tmux
+
+ARGUMENTS = {
+    "plain": "plain",
+    "spaces": "two  words ",
+    "empty": "",
+    "single quotes": "it's",
+    "double quotes": 'say "hi"',
+    "command substitution": "$(touch /tmp/never) `id`",
+    "variables": "$HOME ${PATH} $$ $1",
+    "tmux formats": "#{pane_id} #S #(id) %H",
+    "backslash": "a\\b\\",
+    "two backslashes": "a\\\\",
+    "semicolon": ";",
+    "semicolon at the end": "a;",
+    "two semicolons": "a;;",
+    "escaped semicolon": "\\;",
+    "escaped semicolon at the end": "a\\;",
+    "two backslashes and a semicolon": "a\\\\;",
+    "semicolon inside": "a;b",
+    "brace": "{",
+    "an option": "-i",
+    "the end of options": "--",
+    "an assignment": "a=b",
+    "a glob": "*",
+    "a tilde": "~",
+    "a comment": "# no",
+    "a new line": "two\nlines",
+    "a new line at the end": "line\n",
+    "a new line and a semicolon": "line\n;",
+    "a tab": "a\tb",
+    "an escape": "\x1b[31m",
+    "non-ASCII": "é✓😀",
+    "bytes that aren't UTF-8": "\udcff\udcfe",
+    "redirections": ">&2 </dev/null | cat & wait",
+    "long": "x" * 5000,
+}
+# Writes what it was given, NUL-separated, to its first argument. Python, so that no shell has a say in it.
+REPORT = "import os,sys; open(sys.argv[1],'wb').write(b'\\0'.join(map(os.fsencode,sys.argv[2:])))"
+
+
+def reporting(report, arguments):
+    return [sys.executable, "-c", REPORT, str(report), *arguments]
+
+
+@pytest.fixture
+def without_tmux(tmp_path):
+    """An environment with nothing on PATH but a shell."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sh").symlink_to("/bin/sh")
+    return {"PATH": str(tmp_path / "bin")}
+
+
+def run(command, env, **options):
+    return subprocess.run(tmux.wrap(command), env=env, capture_output=True, check=False, timeout=60, **options)
+
+
+def test_without_tmux_every_argument_arrives_as_it_was_sent(without_tmux, tmp_path):
+    done = run(reporting(tmp_path / "report", ARGUMENTS.values()), without_tmux)
+    assert done.returncode == 0
+    assert (tmp_path / "report").read_bytes().split(b"\0") == [os.fsencode(one) for one in ARGUMENTS.values()]
+
+
+def test_without_tmux_it_is_said_on_stderr_in_one_line(without_tmux):
+    done = run(["sh", "-c", "echo out; echo err >&2; exit 7"], without_tmux)
+    line, err = done.stderr.splitlines()
+    assert line == b"k8s-ws-proxy: there is no tmux in this container; the session is not shared"
+    assert (done.stdout, err, done.returncode) == (b"out\n", b"err", 7)
+
+
+def test_without_tmux_stdin_is_the_commands(without_tmux):
+    assert run(["sh", "-c", 'read line; echo "$line"'], without_tmux, input=b"typed\nmore\n").stdout == b"typed\n"
+
+
+def test_without_tmux_the_command_takes_the_shells_place(without_tmux):
+    with subprocess.Popen(
+        tmux.wrap(["sh", "-c", "echo $$"]), env=without_tmux, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert int(process.communicate()[0]) == process.pid
+
+
+@pytest.mark.parametrize(("command", "code"), [(["/nowhere/at/all"], 127), (["not-a-command"], 127), (["/"], 126)])
+def test_a_command_that_cannot_be_run(without_tmux, command, code):
+    assert run(command, without_tmux).returncode == code
+
+
+def test_the_command_is_never_part_of_the_script():
+    script = tmux.wrap(["a"])[:4]
+    assert script[:2] == ("sh", "-c")
+    assert tmux.wrap(["$(id)", "'"]) == (*script, "$(id)", "'")
+
+
+class Terminal:
+    """A process on a terminal of its own, its output drained for as long as somebody waits."""
+
+    def __init__(self, command, env, *, rows=24, columns=80):
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.process = subprocess.Popen(
+            command, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        self.shown = b""
+
+    def wait_for(self, fd):
+        """One chunk from ``fd``, or its end; meanwhile the terminal is read, so that nobody waits for us."""
+        while True:
+            ready, _, _ = select.select([fd, self.master], [], [], 60)
+            assert ready, f"nothing for a minute; the terminal shows {self.shown!r}"
+            if fd in ready:
+                return os.read(fd, 1 << 16)
+            self._drain()
+
+    def finish(self):
+        """Wait for the end of the process."""
+        while self._drain():
+            pass
+        return self.process.wait(60)
+
+    def _drain(self):
+        try:
+            data = os.read(self.master, 1 << 16)
+        except OSError:  # EIO: nobody has the other end open any more
+            data = b""
+        self.shown += data
+        return data
+
+    def type(self, keys):
+        os.write(self.master, keys)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.master)
+
+
+class Fifo:
+    """Where a command in a pane leaves word, and we wait for it."""
+
+    def __init__(self, path):
+        os.mkfifo(path)
+        self.path = path
+        self.fd = os.open(path, os.O_RDWR)  # read and write: no end is seen between two writers
+
+    def close(self):
+        os.close(self.fd)
+
+
+@pytest.fixture
+def server(tmp_path_factory):
+    """The environment of a tmux server of its own."""
+    found = shutil.which("tmux")
+    assert found, "tmux isn't installed: these tests run the real one"
+    directory = tmp_path_factory.mktemp("t")
+    env = {"PATH": os.environ["PATH"], "TMUX_TMPDIR": str(directory), "HOME": str(directory), "TERM": "xterm"}
+    yield env
+    subprocess.run([found, "kill-server"], env=env, capture_output=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def terminals():
+    opened = []
+    yield lambda *arguments, **options: opened.append(Terminal(*arguments, **options)) or opened[-1]
+    for terminal in opened:
+        terminal.close()
+
+
+@pytest.fixture
+def fifo(tmp_path):
+    one = Fifo(tmp_path / "fifo")
+    yield one
+    one.close()
+
+
+def ask(env, *arguments):
+    done = subprocess.run(["tmux", *arguments], env=env, capture_output=True, check=True, timeout=60)
+    return done.stdout.decode().strip()
+
+
+def test_in_tmux_every_argument_arrives_as_it_was_sent(server, terminals, tmp_path):
+    terminal = terminals(tmux.wrap(reporting(tmp_path / "report", ARGUMENTS.values())), server)
+    terminal.finish()
+    assert (tmp_path / "report").read_bytes().split(b"\0") == [os.fsencode(one) for one in ARGUMENTS.values()]
+
+
+@pytest.mark.parametrize("argument", [";", "\\;", "a;", "", "-i", "a=b", "two\nlines\n", "$(id)"])
+def test_in_tmux_an_argument_that_comes_last_arrives_as_it_was_sent(server, terminals, tmp_path, argument):
+    terminals(tmux.wrap(reporting(tmp_path / "report", [argument])), server).finish()
+    assert (tmp_path / "report").read_bytes() == argument.encode()
+
+
+@pytest.mark.parametrize("command", [["sh"], ["sh", "-i"]], ids=" ".join)
+def test_a_shell_in_tmux_is_typed_to(server, terminals, fifo, command):
+    terminal = terminals(tmux.wrap(command), {**server, "FIFO": str(fifo.path)})
+    terminal.type(b'printf "%s %s" "$TMUX_PANE" "$TERM" >"$FIFO"\r')
+    pane, term = terminal.wait_for(fifo.fd).decode().split()
+    assert pane.startswith("%")
+    assert term
+    terminal.type(b"exit\r")
+    terminal.finish()
+
+
+WAITING = 'printf "%s " "$1" >"$2"; read -r line; printf "%s" "$line" >"$2"'
+
+
+def test_the_second_caller_joins_and_its_command_is_not_started(server, terminals, fifo):
+    first = terminals(tmux.wrap(["sh", "-c", WAITING, "sh", "first", str(fifo.path)]), server)
+    assert first.wait_for(fifo.fd) == b"first "
+    second = terminals(tmux.wrap(["sh", "-c", WAITING, "sh", "second", str(fifo.path)]), server)
+    second.type(b"typed by the second\r")
+    assert second.wait_for(fifo.fd) == b"typed by the second"
+    assert first.finish() == second.finish() == 0
+    assert b"typed by the second" in first.shown
+    assert b"typed by the second" in second.shown
+
+
+def test_the_session_has_its_name_and_the_windows_size_follows_the_latest_client(server, terminals, fifo):
+    command = tmux.wrap(
+        ["sh", "-c", 'trap "stty size >$1" WINCH; stty size >"$1"; while :; do read -r x; done', "sh", str(fifo.path)]
+    )
+    small = terminals(command, server, rows=20, columns=70)
+    assert small.wait_for(fifo.fd) == b"19 70\n"  # the last line is tmux's
+    assert ask(server, "list-sessions", "-F", "#{session_name}") == "catalyst-ops"
+    assert ask(server, "show-options", "-w", "-t", "catalyst-ops:", "window-size") == "window-size latest"
+    large = terminals(command, server, rows=40, columns=120)
+    assert large.wait_for(fifo.fd) == b"39 120\n"
+    small.type(b"x")
+    assert small.wait_for(fifo.fd) == b"19 70\n"
+
+
+def test_no_mistake_is_told_by_tmux(server, terminals, tmp_path):
+    terminal = terminals(tmux.wrap(["true"]), server)
+    assert terminal.finish() == 0
+    for word in (b"unknown", b"invalid", b"no such", b"not found", b"ambiguous", b"usage"):
+        assert word not in terminal.shown.lower()
+
+
+def test_a_container_without_a_terminal_type_has_one(server, terminals, fifo):
+    env = {name: value for name, value in server.items() if name != "TERM"}
+    terminal = terminals(tmux.wrap(["sh", "-c", 'printf up >"$1"', "sh", str(fifo.path)]), env)
+    assert terminal.wait_for(fifo.fd) == b"up"
