@@ -51,7 +51,6 @@ class ServerTls:
         self._ask_for_certificate = ask_for_certificate
         known = self._fingerprint()
         self.context = self._read()
-        metrics.TLS_RELOAD_OK.set(1)
         self._reloader = Reloader(
             period=POLL,
             look=self._fingerprint,

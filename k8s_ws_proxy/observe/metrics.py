@@ -30,9 +30,10 @@ KEY_REQUESTS: Final = Counter(
 )
 TLS_RELOAD_OK: Final = Gauge(
     "k8s_ws_proxy_tls_reload_ok",
-    "1 if the last reading of the TLS listener's files succeeded, else 0.",
+    "0 if the last reading of the TLS listener's files failed, else 1.",
     registry=REGISTRY,
 )
+TLS_RELOAD_OK.set(1)  # also where there is no such listener: nothing is wrong then
 CLUSTER_CONFIG_OK: Final = Gauge(
     "k8s_ws_proxy_cluster_config_ok",
     "1 if the last reading of the apiserver's address, CA and token succeeded, else 0.",

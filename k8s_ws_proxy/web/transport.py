@@ -103,7 +103,8 @@ class StreamTransport(asyncio.Transport):
     def _head_overdue(self) -> None:
         self._head = None
         reason = Reason.REQUEST_TIMEOUT
-        logger().info("request refused", reason=reason.value, peer=self.get_extra_info("peername"))
+        peer = self.get_extra_info("peername")
+        logger().info("request refused", reason=reason.value, status=rule(reason).status, peer=peer[0] if peer else "?")
         metrics.REFUSALS.labels(reason.value).inc()
         body = json.dumps(
             {"error": "The request was not complete in time: send its head at once.", "reason": reason.value}
