@@ -110,7 +110,7 @@ async def say(daemon: Daemon, data: bytes) -> Answer:
 def refusal_of(answer: Answer, target: str) -> tuple[str, str]:
     """Text and our reason of a refusal's body, whose whole shape is asserted for the dialect of ``target``."""
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
-    assert answer.headers["connection"] == "close"
+    assert answer.headers.get("connection", "close") == "close"  # HTTP/1.0 needs none
     body = json.loads(answer.body)
     if not target.startswith("/api/"):
         assert body.keys() == {"error", "reason"}
@@ -188,26 +188,31 @@ def reset_peak(daemon: Daemon) -> None:
     Path(f"/proc/{daemon.process.pid}/clear_refs").write_text("5")
 
 
-def connections(daemon: Daemon) -> int:
-    """How many TCP sockets it has besides the listening ones."""
-    directory = f"/proc/{daemon.process.pid}/fd"
-    mine = set()
+def descriptors(daemon: Daemon) -> set[str]:
+    """What its descriptors lead to."""
+    directory = Path(f"/proc/{daemon.process.pid}/fd")
+    found = set()
     for entry in os.listdir(directory):  # noqa: PTH208 - read while it changes
         with contextlib.suppress(FileNotFoundError):
-            mine.add(Path(directory, entry).readlink().name)
-    count = 0
+            found.add(str((directory / entry).readlink()))
+    return found
+
+
+def connections(daemon: Daemon) -> set[str]:
+    """Those of its descriptors that are TCP and don't listen, in whatever state: a closed one is in no table."""
+    found = {name for name in descriptors(daemon) if name.startswith("socket:")}
+    directory = Path(f"/proc/{daemon.process.pid}/net")
     for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{daemon.process.pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            count += f"socket:[{fields[9]}]" in mine and fields[3] != "0A"
-    return count
+        rows = [line.split() for line in (directory / table).read_text().splitlines()[1:]]
+        found -= {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+    return found - {f"socket:[{line.split()[6]}]" for line in (directory / "unix").read_text().splitlines()[1:]}
 
 
-async def at_rest(daemon: Daemon) -> int:
-    """Wait until it has no connection any more; how many descriptors it then has.
+async def at_rest(daemon: Daemon) -> set[str]:
+    """Wait until it has no connection any more; what its descriptors then lead to.
 
     Another process's descriptors can only be looked at, there is nothing to await.
     """
     while connections(daemon):  # noqa: ASYNC110 - as said
         await asyncio.sleep(0.01)
-    return daemon.descriptors()
+    return descriptors(daemon)
