@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+_MOST: Final = 2**31 - 1  # of any number: far beyond what makes sense
+# durationpy takes more than Go does: days, years, and whatever stands between two numbers.
+_GO_DURATION: Final = re.compile(r"[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)")
+_ADDRESS: Final = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,8 @@ class _Reader:
         value = self.text(name)
         if not value:
             return default
-        if not (value.isascii() and value.isdigit()) or int(value) < least:
-            self.mistakes.append(f"{name} must be a whole number, at least {least}; it is {value!r}")
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= _MOST:
+            self.mistakes.append(f"{name} must be a whole number from {least} to {_MOST}; it is {value!r}")
             return default
         return int(value)
 
@@ -106,10 +113,8 @@ class _Reader:
         value = self.text(name)
         if not value:
             return default
-        parse: Callable[[str], timedelta] = durationpy.from_str
-        try:
-            seconds = parse(value).total_seconds()
-        except (durationpy.DurationError, OverflowError):
+        seconds = _seconds(value)
+        if seconds is None:
             self.mistakes.append(f"{name} must be a duration such as 30s, 1m30s or 500ms; it is {value!r}")
             return default
         if seconds < least:
@@ -117,21 +122,34 @@ class _Reader:
             return default
         return seconds
 
-    def address(self, name: str, default: str) -> Address:
+    def address(self, name: str, default: Address) -> Address:
         """Go's listen address: ``:8080``, ``127.0.0.1:8080``, ``[::1]:8080``."""
-        value = self.text(name, default)
-        host, colon, port = value.rpartition(":")
-        if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535 or ("[" in host) != (":" in host):
+        value = self.text(name)
+        if not value:
+            return default
+        found = _ADDRESS.fullmatch(value)
+        if found is None or int(found["port"]) > 65535:
             self.mistakes.append(f"{name} must be HOST:PORT or :PORT; it is {value!r}")
-            host, _, port = default.rpartition(":")
-        return Address(host.removeprefix("[").removesuffix("]"), int(port))
+            return default
+        return Address(found["v6"] or found["host"] or "", int(found["port"]))
+
+
+def _seconds(duration: str) -> float | None:
+    """None for what isn't a duration."""
+    parse: Callable[[str], timedelta] = durationpy.from_str
+    if not _GO_DURATION.fullmatch(duration):
+        return None
+    try:
+        return parse(duration).total_seconds()
+    except (durationpy.DurationError, OverflowError):
+        return None
 
 
 def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     """The settings, with defaults in the place of what is wrong, and a sentence for each mistake."""
     read = _Reader(environ)
     settings = Settings(
-        listen=read.address("WS_PROXY_LISTEN_ADDR", ":8080"),
+        listen=read.address("WS_PROXY_LISTEN_ADDR", Address("", 8080)),
         secret_file=read.path("SHARED_SECRET_FILE"),
         secret_dir=read.path("SHARED_SECRET_DIR"),
         skew=read.number("HMAC_SKEW_SECONDS", 300, least=0),
@@ -145,7 +163,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         guacd_subjects=read.names("GUACD_SUBJECTS"),
         pod_alias_label=read.text("POD_ALIAS_LABEL"),
         node_name=read.text("NODE_NAME"),
-        admin=read.address("WS_PROXY_ADMIN_ADDR", "") if read.text("WS_PROXY_ADMIN_ADDR") else None,
+        admin=read.address("WS_PROXY_ADMIN_ADDR", Address("", 0)) if read.text("WS_PROXY_ADMIN_ADDR") else None,
         max_sessions=read.number("MAX_SESSIONS", 2000, least=1),
         drain_timeout=read.duration("DRAIN_TIMEOUT", 30.0, least=0.0),
     )
@@ -171,7 +189,7 @@ def load(environ: Mapping[str, str]) -> Settings:
 def _tls(read: _Reader) -> TlsSettings | None:
     cert, key = read.path("TLS_CERT_FILE"), read.path("TLS_KEY_FILE")
     client_ca = read.path("TLS_CLIENT_CA_FILE")
-    listen = read.address("TLS_LISTEN_ADDR", ":8443")
+    listen = read.address("TLS_LISTEN_ADDR", Address("", 8443))
     if cert and key:
         return TlsSettings(listen, cert, key, client_ca)
     if cert or key:
