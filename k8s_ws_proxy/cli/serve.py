@@ -45,12 +45,14 @@ def run(_arguments: argparse.Namespace) -> int:
 
 def serve(environ: Mapping[str, str]) -> int:
     """Serve with the settings in ``environ``. Raises SettingsError."""
-    from k8s_ws_proxy.observe import log  # noqa: PLC0415 - the other commands don't need it
+    import uvloop  # noqa: PLC0415 - the other commands don't need these
+
+    from k8s_ws_proxy.observe import log  # noqa: PLC0415
 
     settings, source, reading = prepare(environ)
     log.configure(settings.log_level)
     try:
-        asyncio.run(_serve(settings, source, reading, environ))
+        uvloop.run(_serve(settings, source, reading, environ))
     except OSError as error:
         log.logger().error("can't listen", error=str(error))
         return 1

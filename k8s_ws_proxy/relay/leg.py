@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
-from k8s_ws_proxy.wire.cutter import HEADROOM, Block
+from k8s_ws_proxy.wire.cutter import HEADROOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.wire.cutter import Piece
 
 
@@ -30,13 +31,14 @@ class Leg:
         self.sent = 0
         self.broken = False  # a write failed: nothing more will go out, but there may be bytes to read
 
-    def read(self, block: Block, carry: bytes) -> int | None:
-        """Read one block, ``carry`` before it: the offset after the last byte, None if there is nothing yet.
+    def read(self, pace: Pace, carry: bytes) -> int | None:
+        """Read into the block, ``carry`` before it: the offset after the last byte, None if there is nothing yet.
 
         Raises StreamLost; an end is told as EOFError.
         """
+        block = pace.block
         start = HEADROOM + len(carry)
-        count = self.stream.read_into(block.view[start:])
+        count = self.stream.read_into(block.view[start : start + pace.allowance()])
         if count is None:
             return None
         if count == 0:

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.relay.leg import Leg
+from k8s_ws_proxy.relay.pace import BLOCK_SIZE, Pace
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
-from k8s_ws_proxy.wire.cutter import HEADROOM, Block
+from k8s_ws_proxy.wire.cutter import HEADROOM
 from k8s_ws_proxy.wire.liveness import Health
 from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-BLOCK_SIZE: Final = 128 * 1024  # bytes read in one turn of the loop; at most two blocks and their frames are held
 _CONTROL_ROOM: Final = 16 * 1024  # bytes of pongs that may wait for a client besides a block
 _UPSTREAM_FLUSH: Final = 1.0  # seconds: a client's end closes upstream within one
 _STATUS_GRACE: Final = 5.0  # seconds from the status to upstream's close
@@ -32,12 +32,12 @@ class Session:
     """
 
     __slots__ = (
-        "_block",
         "_client",
         "_loop",
         "_on_closed",
         "_on_end",
         "_overdue",
+        "_pace",
         "_period",
         "_stop_flushing",
         "_told",
@@ -50,7 +50,7 @@ class Session:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        block: Block,
+        pace: Pace,
         client: Stream,
         upstream: Stream | None,
         *,
@@ -59,7 +59,7 @@ class Session:
         on_closed: Callable[[Session], None],
     ) -> None:
         self._loop = loop
-        self._block = block
+        self._pace = pace
         self._client: Leg = Leg(client)
         self._upstream: Leg | None = Leg(upstream) if upstream else None
         self._period = ping_period
@@ -91,8 +91,8 @@ class Session:
                 part = early[offset : offset + BLOCK_SIZE // 2]
                 carry = self.relay.client_carry() if early is from_client else self.relay.upstream_carry()
                 end = HEADROOM + len(carry) + len(part)
-                self._block.buf[HEADROOM:end] = carry + part
-                take(self._block, HEADROOM, end)
+                self._pace.block.buf[HEADROOM:end] = carry + part
+                take(self._pace.block, HEADROOM, end)
                 self._send()
         self._client.received = len(from_client)
         self._settle()
@@ -116,7 +116,7 @@ class Session:
 
     def _client_readable(self) -> None:
         try:
-            end = self._client.read(self._block, self.relay.client_carry())
+            end = self._client.read(self._pace, self.relay.client_carry())
         except (EOFError, StreamLost):
             if self.relay.phase is Phase.CLOSING:
                 self._finish()
@@ -126,19 +126,21 @@ class Session:
         else:
             if end is None:
                 return
-            self.relay.client_data(self._block, HEADROOM, end)
+            self.relay.client_data(self._pace.block, HEADROOM, end)
+            if self.relay.to_upstream:
+                self._pace.typed(end - HEADROOM)
         self._settle()
 
     def _upstream_readable(self) -> None:
         assert self._upstream is not None
         try:
-            end = self._upstream.read(self._block, self.relay.upstream_carry())
+            end = self._upstream.read(self._pace, self.relay.upstream_carry())
         except (EOFError, StreamLost):
             self.relay.upstream_end()
         else:
             if end is None:
                 return
-            self.relay.upstream_data(self._block, HEADROOM, end)
+            self.relay.upstream_data(self._pace.block, HEADROOM, end)
         self._settle()
 
     def _client_writable(self) -> None:

@@ -18,7 +18,7 @@ from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.relay.session import BLOCK_SIZE
+from k8s_ws_proxy.relay.pace import Pace
 from k8s_ws_proxy.sessions.drain import drain
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.errors import closing, refuse
@@ -26,7 +26,6 @@ from k8s_ws_proxy.web.exec import Sessions
 from k8s_ws_proxy.web.health import Health
 from k8s_ws_proxy.web.listener import Listener, bind
 from k8s_ws_proxy.web.transport import StreamTransport
-from k8s_ws_proxy.wire.cutter import Block
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -131,12 +130,12 @@ async def running(
 ) -> AsyncIterator[Daemon]:
     """A daemon that listens, until the block is left. Raises OSError if it can't listen."""
     loop = asyncio.get_running_loop()
-    block = Block(BLOCK_SIZE)
+    pace = Pace(loop.time)
     keyring = Keyring(source, first)
     access = Access(environ)
     registry = Registry(settings.max_sessions, time.monotonic)
     authorizer = Authorizer(keyring, skew=settings.skew, allowed_subjects=settings.allowed_subjects, clock=time.time)
-    sessions = Sessions(settings, authorizer=authorizer, access=access, registry=registry, block=block)
+    sessions = Sessions(settings, authorizer=authorizer, access=access, registry=registry, pace=pace)
     daemon = Daemon(settings, registry, sessions, Health(keyring, access, registry))
     async with contextlib.AsyncExitStack() as stack:
 
@@ -154,7 +153,7 @@ async def running(
                 sock,
                 server,
                 loop=loop,
-                block=block,
+                block=pace.block,
                 head_timeout=settings.handshake_timeout,
                 tls=(lambda: tls.context) if tls else None,
             )

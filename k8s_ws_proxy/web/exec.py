@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.auth.authorizer import Authorizer
     from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
-    from k8s_ws_proxy.wire.cutter import Block
 
 
 class Sessions:
@@ -40,13 +40,13 @@ class Sessions:
         authorizer: Authorizer,
         access: Access,
         registry: Registry,
-        block: Block,
+        pace: Pace,
     ) -> None:
         self._settings = settings
         self._authorizer = authorizer
         self._access = access
         self._registry = registry
-        self._block = block
+        self._pace = pace
 
     async def open(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer ``request``: a session, or why not. Raises Refusal."""
@@ -105,7 +105,7 @@ class Sessions:
     def _session(self, slot: Slot, client: Stream, upstream: Upstream | None) -> Session:
         slot.session = session = Session(
             asyncio.get_running_loop(),
-            self._block,
+            self._pace,
             client,
             upstream.stream if upstream else None,
             ping_period=self._settings.ping_period,
