@@ -23,7 +23,8 @@ def configure(level: str, stream: TextIO | None = None) -> None:
         structlog.processors.format_exc_info,
     ]
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        # repr: else a caller's escape sequences reach the operator's terminal as they are.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback, repr_native_str=True)
         if stream.isatty()
         else structlog.processors.JSONRenderer()
     )

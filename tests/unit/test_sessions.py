@@ -1,0 +1,282 @@
+"""Admission, the books, and the way down, with sessions that do nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from structlog.testing import capture_logs
+
+from k8s_ws_proxy.auth.authorizer import Principal
+from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.sessions import drain as way_down
+from k8s_ws_proxy.sessions.books import Books, shorten
+from k8s_ws_proxy.sessions.registry import Registry
+from k8s_ws_proxy.wire.channels import STDERR, STDOUT
+from k8s_ws_proxy.wire.relay import Ending
+from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, Streams
+
+TTY = Streams(stdin=True, stdout=True, stderr=False, tty=True)
+PIPES = Streams(stdin=True, stdout=True, stderr=True, tty=False)
+EXEC = ExecTarget("default", "web", "app", TTY, ("sh", "-l"))
+HMAC = Principal("hmac", "2025")
+
+
+class Clock:
+    """Monotonic seconds, moved by hand."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Session:
+    """What the registry and the way down see of a session."""
+
+    def __init__(self, slot, *, ends_when_told=True, ending=Ending.COMMAND_ENDED):
+        self.slot = slot
+        self.told = None
+        self.aborted = False
+        self._ends_when_told = ends_when_told
+        self.relay = SimpleNamespace(ending=ending, exit_code=0, close_code=1000)
+        self.bytes_from_client, self.bytes_to_client = 11, 22
+
+    def drain(self, line, channel, reason):
+        self.told = (line, channel, reason)
+        if self._ends_when_told:
+            self.slot.release(self)
+
+    def abort(self):
+        self.aborted = True
+        self.slot.release(self)
+
+
+def open_session(registry, target=EXEC, **options):
+    slot = registry.admit(HMAC, target, "10.0.0.1")
+    session = Session(slot, **options)
+    slot.opened(session)
+    return session
+
+
+def value(gauge):
+    return gauge._value.get()
+
+
+def refused(registry):
+    with pytest.raises(Refusal) as refusal:
+        registry.admit(HMAC, EXEC, "10.0.0.1")
+    return refusal.value.reason
+
+
+def test_as_many_are_admitted_as_there_may_be():
+    registry = Registry(2, Clock())
+    first, second = (registry.admit(HMAC, EXEC, "10.0.0.1") for _ in range(2))
+    assert refused(registry) is Reason.TOO_MANY_SESSIONS
+    assert value(metrics.SESSIONS_OPEN) == 2
+    first.release()
+    third = registry.admit(HMAC, EXEC, "10.0.0.1")
+    assert set(registry.open_slots()) == {second, third}
+    assert len({slot.books.id for slot in (first, second, third)}) == 3
+
+
+def test_a_slot_given_back_twice_is_one_slot():
+    registry = Registry(2, Clock())
+    first, _second = (registry.admit(HMAC, EXEC, "10.0.0.1") for _ in range(2))
+    first.release()
+    first.release()
+    registry.admit(HMAC, EXEC, "10.0.0.1")
+    assert refused(registry) is Reason.TOO_MANY_SESSIONS
+
+
+def test_on_the_way_down_nobody_is_admitted_and_this_is_said_first():
+    registry = Registry(1, Clock())
+    registry.admit(HMAC, EXEC, "10.0.0.1")
+    registry.draining = True
+    assert refused(registry) is Reason.SHUTTING_DOWN
+
+
+async def test_waiting_for_the_last_one():
+    registry = Registry(2, Clock())
+    assert await registry.wait_empty(0)
+    first, second = (registry.admit(HMAC, EXEC, "10.0.0.1") for _ in range(2))
+    assert not await registry.wait_empty(0)
+    first.release()
+    assert not await registry.wait_empty(0)
+    second.release()
+    assert await registry.wait_empty(0)
+
+
+def test_the_books_of_an_exec():
+    clock = Clock()
+    with capture_logs() as log:
+        books = Books("5e55", HMAC, EXEC, "10.0.0.1", clock)
+        books.opened()
+        clock.now += 1.23456
+        books.ended(Session(None))
+    facts = {
+        "session": "5e55",
+        "mode": "hmac",
+        "key_id": "2025",
+        "peer": "10.0.0.1",
+        "subresource": "exec",
+        "namespace": "default",
+        "pod": "web",
+        "container": "app",
+        "tty": True,
+        "command": ["sh", "-l"],
+    }
+    opened, ended = log
+    assert opened == {"event": "session opened", "log_level": "info", **facts}
+    assert ended == {
+        "event": "session ended",
+        "log_level": "info",
+        **facts,
+        "reason": "command_ended",
+        "exit_code": 0,
+        "close_code": 1000,
+        "bytes_in": 11,
+        "bytes_out": 22,
+        "duration_seconds": 1.235,
+    }
+
+
+def test_the_books_of_an_attach_by_certificate():
+    with capture_logs() as log:
+        Books("a", Principal("client_cert", "guacd"), AttachTarget("n", "p", None, PIPES), "x", Clock()).opened()
+    assert log[0]["subject"] == "guacd"
+    assert "key_id" not in log[0]
+    assert "command" not in log[0]
+    assert log[0]["container"] is None
+
+
+def test_an_alias_stands_beside_the_pod():
+    with capture_logs() as log:
+        books = Books("a", HMAC, EXEC, "x", Clock())
+        books.resolved("web")
+        books.opened()
+        books.resolved("web-7d8b5")
+        books.opened()
+    assert "alias" not in log[0]
+    assert (log[1]["alias"], log[1]["pod"]) == ("web", "web-7d8b5")
+
+
+@pytest.mark.parametrize("ending", Ending, ids=lambda ending: ending.value)
+def test_an_end_is_counted_by_reason_and_told_at_its_level(ending):
+    counted = metrics.SESSIONS_ENDED.labels(ending.value)
+    before = value(counted), value(metrics.BYTES.labels("in")), value(metrics.BYTES.labels("out"))
+    with capture_logs() as log:
+        books = Books("a", HMAC, EXEC, "x", Clock())
+        books.opened()
+        books.ended(Session(None, ending=ending))
+    assert log[1]["reason"] == ending.value
+    expected = ending in (Ending.COMMAND_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED)
+    assert log[1]["log_level"] == ("info" if expected else "warning")
+    after = value(counted), value(metrics.BYTES.labels("in")), value(metrics.BYTES.labels("out"))
+    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 11, 22]
+
+
+def test_a_session_that_never_opened_has_no_end_only_why():
+    with capture_logs() as log:
+        books = Books("a", HMAC, EXEC, "x", Clock())
+        books.failed("upstream_refused", "forbidden")
+        books.ended(Session(None))
+        books.abandoned()
+    assert [(line["event"], line["log_level"]) for line in log] == [
+        ("session failed", "warning"),
+        ("client left before the session opened", "info"),
+    ]
+    assert (log[0]["reason"], log[0]["detail"]) == ("upstream_refused", "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["sh", ""], ["sh", ""]),
+        (["x" * 80], ["x" * 80]),
+        (["x" * 81], ["x" * 80 + "…"]),
+        (["x" * 100_000], ["x" * 80 + "…"]),
+        (["a"] * 16, ["a"] * 16),
+        (["a"] * 18, [*["a"] * 16, "… 2 more"]),
+        (["\udcff", "é"], ["\\udcff", "é"]),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_command_is_cut_to_a_bound(command, shown):
+    assert shorten(command) == shown
+
+
+@pytest.mark.parametrize(("target", "channel"), [(EXEC, STDOUT), (AttachTarget("n", "p", None, PIPES), STDERR)])
+async def test_who_still_runs_at_the_deadline_is_told_where_it_is_seen(target, channel):
+    registry = Registry(9, Clock())
+    session = open_session(registry, target)
+    await way_down.drain(registry, 0, asyncio.Event())
+    line, told_on, reason = session.told
+    assert told_on == channel
+    assert line == b"\r\nk8s-ws-proxy: the proxy on this node is shutting down.\r\n"
+    assert reason == "the proxy on this node is shutting down"
+    assert not session.aborted
+
+
+async def test_without_sessions_it_is_over_at_once():
+    registry = Registry(9, Clock())
+    with capture_logs() as log:
+        await way_down.drain(registry, 3600, asyncio.Event())
+    assert [line["event"] for line in log] == ["shutting down", "shut down"]
+    assert registry.draining
+
+
+async def test_who_ends_in_time_is_not_told():
+    registry = Registry(9, Clock())
+    sessions = [open_session(registry) for _ in range(3)]
+    going = asyncio.ensure_future(way_down.drain(registry, 3600, asyncio.Event()))  # noqa: TID251
+    for session in sessions:
+        await asyncio.sleep(0)
+        assert not going.done()
+        session.slot.release(session)
+    await going
+    assert [session.told for session in sessions] == [None] * 3
+
+
+async def test_a_second_signal_ends_the_waiting():
+    registry = Registry(9, Clock())
+    session = open_session(registry)
+    hurry = asyncio.Event()
+    going = asyncio.ensure_future(way_down.drain(registry, 3600, hurry))  # noqa: TID251
+    await asyncio.sleep(0)
+    assert session.told is None
+    hurry.set()
+    await going
+    assert session.told is not None
+
+
+async def test_who_does_not_end_when_told_is_aborted(monkeypatch):
+    monkeypatch.setattr(way_down, "_LAST_WORDS", 0.0)
+    registry = Registry(9, Clock())
+    stuck, ends = open_session(registry, ends_when_told=False), open_session(registry)
+    await way_down.drain(registry, 0, asyncio.Event())
+    assert stuck.told
+    assert stuck.aborted
+    assert not ends.aborted
+    assert registry.open_slots() == []
+
+
+async def test_a_dial_under_way_is_waited_for_and_is_nobody_to_tell(monkeypatch):
+    monkeypatch.setattr(way_down, "_LAST_WORDS", 0.0)
+    registry = Registry(9, Clock())
+    slot = registry.admit(HMAC, EXEC, "10.0.0.1")
+    with capture_logs() as log:
+        await way_down.drain(registry, 0, asyncio.Event())
+    assert registry.open_slots() == [slot]
+    assert [line["event"] for line in log] == ["shutting down", "ending sessions", "shut down"]
+
+
+async def test_the_way_down_leaves_no_tasks_behind():
+    registry = Registry(9, Clock())
+    open_session(registry)
+    before = asyncio.all_tasks()
+    await way_down.drain(registry, 0, asyncio.Event())
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
