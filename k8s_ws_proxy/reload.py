@@ -1,4 +1,4 @@
-"""Files that are read again when they change. A reading that fails keeps the last good one and never ends the daemon."""
+"""Files that are read again when they change: a reading that fails keeps the last good one, and ends nothing."""
 
 from __future__ import annotations
 

@@ -13,9 +13,10 @@ from k8s_ws_proxy.wire.cutter import Block
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BLOCK_SIZE: Final = 240 * 1024  # bytes: 15 TLS records; two blocks and their frames are the most a session holds
+# Bytes. A full block of input, with the header that a cut message gets, makes 15 full TLS records. Two blocks, one in
+# each direction, are the most that a session holds, a few control frames apart.
+BLOCK_SIZE: Final = 15 * 16384 - 64
 TYPING_SIZE: Final = 32 * 1024  # bytes: two TLS records, the least that can be read well
-_KEYSTROKES: Final = 1024  # bytes: more at once isn't typed
 _TYPING: Final = 1.0  # seconds after a keystroke in which the next one is expected
 
 
@@ -29,10 +30,9 @@ class Pace:
         self._clock = clock
         self._until = 0.0
 
-    def typed(self, count: int) -> None:
-        """``count`` bytes of a client's input are passed on."""
-        if 0 < count <= _KEYSTROKES:
-            self._until = self._clock() + _TYPING
+    def typed(self) -> None:
+        """A keystroke was passed on."""
+        self._until = self._clock() + _TYPING
 
     def allowance(self) -> int:
         """Bytes that may be read in this turn."""

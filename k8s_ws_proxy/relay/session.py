@@ -127,8 +127,8 @@ class Session:
             if end is None:
                 return
             self.relay.client_data(self._pace.block, HEADROOM, end)
-            if self.relay.to_upstream:
-                self._pace.typed(end - HEADROOM)
+            if self.relay.typed:
+                self._pace.typed()
         self._settle()
 
     def _upstream_readable(self) -> None:

@@ -117,6 +117,11 @@ class Cutter:
         self._total = 0
         self._assembly: bytearray | None = None
 
+    @property
+    def between_messages(self) -> bool:
+        """Nothing of a message is under way."""
+        return not self._left and not self.carry and not self._in_message
+
     def take(self, block: Block, start: int, end: int) -> list[Piece]:
         """What may be passed on of ``block[start:end]``, which begins with ``carry`` and goes on with new bytes.
 
@@ -173,9 +178,11 @@ class Cutter:
     def _rest_header(self, part: int) -> bytes:
         """Header and channel byte for ``part`` bytes that stood at ``_offset`` in their frame."""
         assert self._channel is not None
+        if not self._key:
+            return frames.header(frames.BINARY, part + 1) + bytes((self._channel,))
         turn = (self._offset - 1) % 4
         key = self._key[turn:] + self._key[:turn]
-        return frames.header(frames.BINARY, part + 1, key) + frames.mask(bytes((self._channel,)), key)
+        return frames.header(frames.BINARY, part + 1, key) + bytes((self._channel ^ key[0],))
 
     def _one(self, cut: _Cut, pos: int, end: int) -> int | None:
         """Deal with the frame at ``pos``; the offset after what was dealt with, None if it must wait for more."""
@@ -195,10 +202,9 @@ class Cutter:
             return self._empty(cut, head, pos, body)
         if body == end:
             return None
-        if self._channel is None:
-            channel = frames.mask(bytes(cut.block.view[body : body + 1]), head.key)[0]
-        else:
-            channel = self._channel
+        channel = self._channel
+        if channel is None:
+            channel = cut.block.buf[body] ^ (head.key[0] if head.key else 0)
         if channel in self._watched:
             return self._whole(cut, head, pos, body, end, channel)
         if self._channel is None:

@@ -6,8 +6,7 @@ Sizes are in bytes; a close code is that of RFC 6455 §7.4.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +42,7 @@ class FrameViolation(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """A frame's header: ``size`` bytes of it, then ``length`` bytes of payload. ``key`` is empty if unmasked."""
 
     opcode: int

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PING_PAYLOAD: Final = b"k8s-ws-proxy"
+KEYSTROKES: Final = 1024  # bytes: more at once isn't typed
 MOST_PONGS: Final = 16  # in answer to one block: RFC 6455 §5.5.3 wants only the most recent ping answered
 
 
@@ -68,6 +69,7 @@ class Relay:
         "status_seen",
         "to_client",
         "to_upstream",
+        "typed",
     )
 
     def __init__(self, mask_key: Callable[[], bytes]) -> None:
@@ -80,6 +82,7 @@ class Relay:
         self.ending: Ending | None = None
         self.close_code: int | None = None  # what the client was told, or told us
         self.status_seen = False
+        self.typed = False  # the last bytes from the client were a keystroke, or a few
         self.exit_code: int | None = None
         self.to_client: list[Piece] = []
         self.to_upstream: list[Piece] = []
@@ -97,12 +100,15 @@ class Relay:
         if self.phase is Phase.CLOSING:
             return  # it had not seen our close yet, or ignores it
         self._client.heard()
+        whole = self._from_client.between_messages
         pieces = self._from_client.take(block, start, end)
+        self.typed = whole and bool(pieces) and end - start <= KEYSTROKES and self._from_client.between_messages
         self.to_upstream += pieces
         self._upstream.sent(_size(pieces))
-        self.to_client += _pongs(self._from_client.events, b"")
-        for event in self._from_client.events:
-            self._client_event(event)
+        if events := self._from_client.events:
+            self.to_client += _pongs(events, b"")
+            for event in events:
+                self._client_event(event)
 
     def upstream_data(self, block: Block, start: int, end: int) -> None:
         """Bytes from upstream, its carry before them."""
@@ -112,10 +118,10 @@ class Relay:
         pieces = self._from_upstream.take(block, start, end)
         self.to_client += pieces
         self._client.sent(_size(pieces))
-        if self._from_upstream.events:
-            self.to_upstream += _pongs(self._from_upstream.events, self._mask_key())
-        for event in self._from_upstream.events:
-            self._upstream_event(event)
+        if events := self._from_upstream.events:
+            self.to_upstream += _pongs(events, self._mask_key())
+            for event in events:
+                self._upstream_event(event)
 
     def client_end(self) -> None:
         """The client's connection is at its end, without a close frame or after one."""
