@@ -7,12 +7,12 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.cli.dev import program
+from k8s_ws_proxy.cli.playground import program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from k8s_ws_proxy.cli.dev import Playground
+    from k8s_ws_proxy.cli.playground import Playground
 
 _SCRIPT: Final = 'echo "hello from the pod $HOSTNAME"; echo "and this is stderr" >&2; exit 3'
 _STATUS: Final = 3

@@ -83,6 +83,10 @@ def load(
 
 def _endpoint(loaded: Any, last: Endpoint | None) -> Endpoint:
     url = urlsplit(loaded.host)
+    try:
+        port = url.port
+    except ValueError as error:
+        raise ClusterConfigError(f"The apiserver's address has a bad port: {loaded.host!r}") from error
     if not url.hostname or url.scheme not in ("http", "https"):
         raise ClusterConfigError(f"The apiserver's address isn't an http or https URL: {loaded.host!r}")
     secure = url.scheme == "https"
@@ -95,7 +99,7 @@ def _endpoint(loaded: Any, last: Endpoint | None) -> Endpoint:
             raise ClusterConfigError(f"The apiserver's CA or client certificate can't be used: {error}") from error
     return Endpoint(
         host=url.hostname,
-        port=url.port or (443 if secure else 80),
+        port=port or (443 if secure else 80),
         prefix=url.path.rstrip("/"),
         server_name=getattr(loaded, "tls_server_name", None) or url.hostname,
         tls=context,

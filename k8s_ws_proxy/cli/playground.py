@@ -1,0 +1,93 @@
+"""The proxy before an embedded cluster, in one process: what ``dev`` runs and the demo shows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.cli.serve import prepare
+from k8s_ws_proxy.errors import ProxyError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Playground:
+    """What runs, and how to reach it."""
+
+    url: str
+    secret_file: Path
+    kubeconfig: Path
+    cluster_url: str
+
+    def exec_line(self, *words: str) -> list[str]:
+        """The words of an ``exec`` command line through the proxy; ``words`` come after the program and ``exec``."""
+        connection = ["--url", self.url, "--secret-file", str(self.secret_file)]
+        at = words.index("--") if "--" in words else len(words)
+        return ["exec", *words[:at], *connection, *words[at:]]
+
+
+def program() -> list[str]:
+    """How a person calls this program from here."""
+    beside = Path(sys.executable).with_name("k8s-ws-proxy")
+    found = shutil.which("k8s-ws-proxy")
+    if found is not None and (not beside.exists() or Path(found).samefile(beside)):
+        return ["k8s-ws-proxy"]
+    if beside.exists():
+        with contextlib.suppress(ValueError):
+            return [str(beside.relative_to(Path.cwd()))]
+        return [str(beside)]
+    return [sys.executable, "-m", "k8s_ws_proxy"]
+
+
+@contextlib.asynccontextmanager
+async def playground(port: int, directory: Path, environ: Mapping[str, str]) -> AsyncIterator[Playground]:
+    """Cluster and proxy, with their files in ``directory``, until the block is left. Raises ProxyError."""
+    try:
+        from k8s_ws_proxy.devcluster.cluster import DevCluster  # noqa: PLC0415 - an extra, maybe not installed
+    except ModuleNotFoundError as error:
+        raise ProxyError(
+            f"dev needs the package {error.name}, which isn't installed: pip install 'k8s-ws-proxy[dev]'"
+        ) from error
+    from k8s_ws_proxy.web.app import running  # noqa: PLC0415
+
+    async with DevCluster(directory=directory / "cluster") as cluster:
+        kubeconfig = await asyncio.to_thread(cluster.write_kubeconfig, directory / "kubeconfig", user="admin")
+        own = await asyncio.to_thread(cluster.write_kubeconfig, directory / "proxy.kubeconfig", user="proxy")
+        secret_file = directory / "secret"
+        await asyncio.to_thread(_write_secret, secret_file)
+        theirs = {name: value for name, value in environ.items() if name != "SHARED_SECRET_DIR"}
+        settings, source, reading = prepare(
+            {
+                **theirs,
+                "WS_PROXY_LISTEN_ADDR": f"127.0.0.1:{port}",
+                "SHARED_SECRET_FILE": str(secret_file),
+                "KUBECONFIG": str(own),
+                "DRAIN_TIMEOUT": environ.get("DRAIN_TIMEOUT") or "0s",  # nobody waits for a playground
+            }
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                daemon = await stack.enter_async_context(running(settings, source, reading, {"KUBECONFIG": str(own)}))
+            except OSError as error:
+                why = os.strerror(error.errno or 0)
+                raise ProxyError(
+                    f"can't listen on 127.0.0.1:{port}: {why}. --port 0 takes any port that is free"
+                ) from error
+            try:
+                yield Playground(f"http://127.0.0.1:{daemon.ports['http']}", secret_file, kubeconfig, cluster.url)
+            finally:
+                await asyncio.shield(daemon.shut_down())
+
+
+def _write_secret(path: Path) -> None:
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_urlsafe(32) + "\n")
