@@ -1,21 +1,16 @@
-"""Dialling the apiserver: TCP, TLS, and one HTTP exchange on it."""
+"""Dialling the apiserver: a connection, and one HTTP exchange on it."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import secrets
-import socket
 import ssl
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
-from weakref import WeakKeyDictionary
-
-import aiohappyeyeballs
 
 from k8s_ws_proxy.errors import ClusterConfigError, UpstreamError, UpstreamRefused, UpstreamUnreachable
+from k8s_ws_proxy.kube.connect import connect, keep_session
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.wire.handshake import Exchange, Upgrade
 
@@ -29,12 +24,6 @@ _T = TypeVar("_T")
 
 _READ: Final = 32 * 1024  # bytes: a TLS record must fit
 _MAX_BODY: Final = 8 * 1024 * 1024  # bytes of a plain answer: a list of pods
-
-# A TLS session of each context, to resume: that halves the work of a handshake, the apiserver's above all. Reading one
-# out of OpenSSL costs a quarter of a millisecond (CPython copies it by way of ASN.1), so each is kept for a while; a
-# ticket may be used more than once, and an apiserver that won't take it says so with a full handshake (RFC 8446 §2.2).
-_sessions: WeakKeyDictionary[ssl.SSLContext, tuple[float, ssl.SSLSession]] = WeakKeyDictionary()
-_SESSION_AGE: Final = 300.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +106,7 @@ async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream
     """A stream to the apiserver, closed if the block fails; network errors become UpstreamUnreachable."""
     stream = None
     try:
-        stream = await _connect(endpoint)
+        stream = await connect(endpoint)
         yield stream
     except (OSError, StreamLost) as error:
         # ssl's errors are OSErrors. The peer isn't told addresses; the log is.
@@ -142,41 +131,6 @@ async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream
         raise
 
 
-async def _connect(endpoint: Endpoint) -> Stream:
-    loop = asyncio.get_running_loop()
-    infos = await _addresses(endpoint.host, endpoint.port)
-    sock = await aiohappyeyeballs.start_connection(infos, loop=loop, happy_eyeballs_delay=0.25)
-    if endpoint.tls is None:
-        return Stream(sock, loop)
-    try:
-        secured = endpoint.tls.wrap_socket(
-            sock,
-            server_hostname=endpoint.server_name,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
-            session=_session_for(endpoint.tls),
-        )
-    except BaseException:
-        sock.close()
-        raise
-    stream = Stream(secured, loop)
-    try:
-        await stream.handshake()
-    except BaseException:
-        stream.close()
-        raise
-    return stream
-
-
-async def _addresses(host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:
-    """Where to connect. In a cluster the host is an address already, and a thread for looking it up a detour."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):
-            socket.inet_pton(family, host)
-            return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
-    return list(await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
-
-
 async def _exchange(stream: Stream, request: bytes, receive: Callable[[bytes], _T | None]) -> _T:
     view = memoryview(request)
     while view:
@@ -191,17 +145,6 @@ async def _exchange(stream: Stream, request: bytes, receive: Callable[[bytes], _
         if count is None:
             await stream.readable()
             continue
-        _keep_session(stream.tls)
+        keep_session(stream.tls)
         if (result := receive(bytes(block[:count]))) is not None:
             return result
-
-
-def _session_for(context: ssl.SSLContext) -> ssl.SSLSession | None:
-    kept = _sessions.get(context)
-    return kept[1] if kept and time.monotonic() - kept[0] < _SESSION_AGE else None
-
-
-def _keep_session(tls: ssl.SSLSocket | None) -> None:
-    """Keep the session of a full handshake; with TLS 1.3 the tickets come with the first bytes."""
-    if tls is not None and not tls.session_reused and (session := tls.session) is not None and session.has_ticket:
-        _sessions[tls.context] = (time.monotonic(), session)
