@@ -119,9 +119,9 @@ def test_every_entry_of_a_mounted_secret_is_a_key_with_its_name_for_an_id(mount)
 
 
 def test_a_short_entry_is_refused_and_said_so(mount):
-    mount.swap({"2024": A, "short": b"k" * 31, "empty": b"\n"})
+    mount.swap({"2024": A, "just": b"k" * 32, "short": b"k" * 31 + b"\n", "empty": b"\n"})
     ring = Ring(directory=mount.path)
-    assert ring.keys == {"2024": A}
+    assert ring.keys == {"2024": A, "just": b"k" * 32}
     assert [line["problem"] for line in ring.log if line["event"] == "weak key"] == [
         "the key empty is refused: 0 bytes, and 32 are needed",
         "the key short is refused: 31 bytes, and 32 are needed",
