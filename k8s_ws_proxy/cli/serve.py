@@ -87,15 +87,13 @@ async def _serve(settings: Settings, source: KeySource, reading: Reading, enviro
     from k8s_ws_proxy.web.app import running  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
     async with running(settings, source, reading, environ) as daemon:
-
-        def on_signal() -> None:
-            if stop.is_set():
-                daemon.hurry()
-            stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
         await stop.wait()
-        await daemon.shut_down()
+        await daemon.shut_down(hurry)

@@ -77,7 +77,8 @@ class Access:
         if self._endpoint is None:
             self.last_error = error
         if not self._failing:
-            logger().error("the cluster configuration can't be read; the last good one stays", error=error)
+            in_use = "the last good one" if self._endpoint else "none"
+            logger().error("the cluster configuration can't be read", error=error, in_use=in_use)
         self._failing = True
 
     def _done(self, _task: asyncio.Task[None]) -> None:

@@ -84,7 +84,6 @@ class Daemon:
         self._registry = registry
         self._sessions = sessions
         self._health = health
-        self._hurry = asyncio.Event()
         self.ports: dict[str, int] = {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -104,13 +103,9 @@ class Daemon:
             return refuse(request, Refusal(Reason.BAD_PATH, "Here are /metrics, /healthz and /readyz."))
         return self._probe(request, path)
 
-    async def shut_down(self) -> None:
-        """Drain: unready and refusing at once, then wait for the sessions, then end them."""
-        await drain(self._registry, self._settings.drain_timeout, self._hurry)
-
-    def hurry(self) -> None:
-        """End what runs without waiting any longer."""
-        self._hurry.set()
+    async def shut_down(self, hurry: asyncio.Event | None = None) -> None:
+        """Drain: unready and refusing at once, then wait for the sessions, then end them; ``hurry`` ends the wait."""
+        await drain(self._registry, self._settings.drain_timeout, hurry or asyncio.Event())
 
     def _probe(self, request: web.BaseRequest, path: str) -> web.Response:
         if isinstance(request.transport, StreamTransport):
