@@ -28,7 +28,7 @@ from support.framing import (
 from k8s_ws_proxy.wire.channels import STDERR, STDOUT, failure
 from k8s_ws_proxy.wire.cutter import HEADROOM, MESSAGE_LIMIT, Block, Status
 from k8s_ws_proxy.wire.liveness import BUSY, Health
-from k8s_ws_proxy.wire.relay import MOST_PONGS, PING_PAYLOAD, Ending, Phase, Relay
+from k8s_ws_proxy.wire.relay import KEYSTROKES, MOST_PONGS, PING_PAYLOAD, Ending, Phase, Relay
 
 SUCCESS = b'{"metadata":{},"status":"Success"}'
 EXIT_3 = b'{"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}'
@@ -138,6 +138,31 @@ def test_a_paste_in_fragments_reaches_upstream_as_whole_messages():
     sent = session.to_upstream()
     assert all(frame.fin and frame.opcode == BINARY and frame.payload[0] == 0 for frame in sent)
     assert b"".join(frame.payload[1:] for frame in sent) == paste
+
+
+LARGE = client(0, b"x" * 70_000)
+
+
+@pytest.mark.parametrize(
+    ("parts", "typed"),
+    [
+        pytest.param([client(0, b"l")], True, id="a key"),
+        pytest.param([client(0, b"l") + client(0, b"s")], True, id="two keys"),
+        pytest.param([client(4, b"{}")], True, id="a resize"),
+        pytest.param([client(0, b"x" * (KEYSTROKES - 9))], True, id="as much as may be typed"),
+        pytest.param([client(0, b"x" * (KEYSTROKES - 8))], False, id="more than is typed"),
+        pytest.param([LARGE], False, id="a paste"),
+        pytest.param([LARGE[:-9], LARGE[-9:]], False, id="the end of a paste"),
+        pytest.param([LARGE[:9]], False, id="the beginning of a paste"),
+        pytest.param([LARGE, client(0, b"l")], True, id="a key after a paste"),
+        pytest.param([client(0, b"l"), LARGE], False, id="a paste after a key"),
+        pytest.param([client(0, b"l")[:4]], False, id="half a key"),
+        pytest.param([Frame(BINARY, b"\x00l", fin=False, key=KEY).encode()], False, id="a fragment"),
+        pytest.param([Frame(PONG, b"", key=KEY).encode()], False, id="a pong"),
+    ],
+)
+def test_what_counts_as_typing(parts, typed):
+    assert Session().client(*parts).relay.typed is typed
 
 
 @pytest.mark.parametrize(
