@@ -100,17 +100,20 @@ class Stream:
     def write(self, view: bytes | memoryview) -> int | None:
         """Write what the socket takes: the bytes taken, None if it must wait.
 
-        With TLS, a write that must wait has to be repeated with the same bytes. Raises StreamLost.
+        With TLS, what wasn't taken has to be repeated as it is. Raises StreamLost.
         """
+        done = 0
         try:
             if self._tls is None:
                 return self._sock.send(view)
             # A record at a time: OpenSSL reports no progress within a write that it can't finish.
-            return self._tls.write(view[:_TLS_RECORD])
+            while done < len(view):
+                done += self._tls.write(view[done : done + _TLS_RECORD])
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return None
+            return done or None
         except OSError as error:
             raise StreamLost(str(error)) from error
+        return done
 
     def on_readable(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called whenever there is something to read."""
