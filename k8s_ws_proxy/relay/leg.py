@@ -21,7 +21,7 @@ class Leg:
     never more than one block and a few control frames.
     """
 
-    __slots__ = ("_outbox", "broken", "received", "sent", "stream", "waiting")
+    __slots__ = ("_outbox", "broken", "received", "sent", "stream", "unread", "waiting")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -29,6 +29,7 @@ class Leg:
         self.waiting = 0
         self.received = 0  # bytes, framing included
         self.sent = 0
+        self.unread = False  # since the last tick it was not being read for a while, or isn't yet
         self.broken = False  # a write failed: nothing more will go out, but there may be bytes to read
 
     def read(self, pace: Pace, carry: bytes) -> int | None:

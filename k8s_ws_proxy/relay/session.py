@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-_CONTROL_ROOM: Final = 16 * 1024  # bytes of pongs that may wait for a client besides a block
+_CONTROL_ROOM: Final = 8 * 1024  # bytes of pongs that may wait for a client besides a block
 _UPSTREAM_FLUSH: Final = 1.0  # seconds: a client's end closes upstream within one
 _STATUS_GRACE: Final = 5.0  # seconds from the status to upstream's close
 _LINGER: Final = 10.0  # seconds for the client to close after us, counted only while nothing is unsent
@@ -180,10 +180,13 @@ class Session:
         upstream.stream.on_writable(self._upstream_writable if upstream.waiting else None)
         if client.waiting:
             upstream.stream.on_readable(None)
+            upstream.unread = True
         else:
             upstream.stream.on_readable(self._upstream_readable)
-        if not reading and self._watching is None:
-            self._watching = self._loop.call_later(_WATCH, self._watch)
+        if not reading:
+            client.unread = True
+            if self._watching is None:
+                self._watching = self._loop.call_later(_WATCH, self._watch)
         if self.relay.status_seen and self._overdue is None:
             self._overdue = self._loop.call_later(_STATUS_GRACE, self._status_overdue)
 
@@ -211,7 +214,9 @@ class Session:
         self._settle()
 
     def _health(self, leg: Leg) -> Health:
+        unread, leg.unread = leg.unread, False
         return Health(
+            unread=unread,
             unsent=leg.waiting > 0 or leg.stream.unsent(),
             unanswered=leg.stream.unanswered(self._period),
         )

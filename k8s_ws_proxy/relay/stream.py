@@ -24,6 +24,9 @@ _TCP_INFO_SIZE: Final = 104
 _CLOSE_WAIT: Final = 8
 _CLOSED: Final = 7
 _TLS_RECORD: Final = 16384  # bytes: RFC 8446 §5.1
+# Seconds. A kernel whose window has just closed answers one probe of a quick series and leaves out the next ones
+# (tcp_invalid_ratelimit): more than a second has been seen to pass so while the peer was well.
+_PROBES_MAY_TAKE: Final = 3.0
 
 
 class StreamLost(Exception):
@@ -47,7 +50,7 @@ class Stream:
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._loop = loop
         self._fd = sock.fileno()
-        self._reading = False
+        self._reading: Callable[[], None] | None = None
         self._writing = False
         self._closed = False
 
@@ -93,9 +96,15 @@ class Stream:
             raise StreamLost("the connection ended without TLS's close_notify") from error
         except OSError as error:
             if filled:
+                # The kernel has told its error, and libuv told it only once: nobody would call again.
+                self._loop.call_soon(self._read_again)
                 return filled
             raise StreamLost(str(error)) from error
         return filled
+
+    def _read_again(self) -> None:
+        if self._reading is not None:
+            self._reading()
 
     def write(self, view: bytes | memoryview) -> int | None:
         """Write what the socket takes: the bytes taken, None if it must wait.
@@ -118,12 +127,12 @@ class Stream:
     def on_readable(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called whenever there is something to read."""
         if callback is not None:
-            if not self._reading and not self._closed:
+            if self._reading is None and not self._closed:
                 self._loop.add_reader(self._fd, callback)
-                self._reading = True
-        elif self._reading:
+                self._reading = callback
+        elif self._reading is not None:
             self._loop.remove_reader(self._fd)
-            self._reading = False
+            self._reading = None
 
     def on_writable(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called whenever something can be written."""
@@ -186,7 +195,9 @@ class Stream:
     def unanswered(self, seconds: float) -> bool:
         """Segments or window probes have gone unacknowledged, and nothing was, for ``seconds``."""
         _state, retransmits, probes, last_ack = self._tcp_info()
-        return (retransmits > 0 or probes > 0) and last_ack >= seconds * 1000
+        if retransmits:
+            return last_ack >= seconds * 1000
+        return probes > 0 and last_ack >= max(seconds, _PROBES_MAY_TAKE) * 1000
 
     def _tcp_info(self) -> tuple[int, int, int, int]:
         """State, unanswered retransmissions, unanswered probes, ms since the last acknowledgement."""

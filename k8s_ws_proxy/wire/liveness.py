@@ -24,11 +24,13 @@ class Verdict(Enum):
 class Health:
     """What the shell knows about a leg at a tick.
 
-    ``unsent``: output for the peer waits in the proxy or in the kernel. ``unanswered``: the kernel has had bytes or
-    window probes under way for a whole period and the other side's kernel acknowledged nothing.
+    ``unsent``: output for the peer waits in the proxy or in the kernel. ``unread``: back-pressure has kept the proxy
+    from reading what the peer says, now or at some time since the last tick. ``unanswered``: the kernel has had bytes
+    or window probes under way for a whole period and the other side's kernel acknowledged nothing.
     """
 
     unsent: bool = False
+    unread: bool = False
     unanswered: bool = False
 
 
@@ -62,6 +64,7 @@ class Liveness:
             self._pinged = False
             return Verdict.WAIT
         if self._pinged:
-            return Verdict.WAIT if self._sent > BUSY else Verdict.DEAD
+            # A pong may lie in what hasn't been read.
+            return Verdict.WAIT if self._sent > BUSY or health.unread else Verdict.DEAD
         self._pinged = True
         return Verdict.PING
