@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from k8s_ws_proxy.observe import tasks
@@ -66,7 +67,8 @@ class Reloader(Generic[T]):
         """Look again for ever."""
         while True:
             await asyncio.sleep(self._period)
-            await self.look()
+            with contextlib.suppress(Exception):  # the task has logged it; the next look may be luckier
+                await self.look()
 
     async def _look(self) -> None:
         # The look comes before the reading: what changes in between is seen the next time.

@@ -45,14 +45,12 @@ def run(_arguments: argparse.Namespace) -> int:
 
 def serve(environ: Mapping[str, str]) -> int:
     """Serve with the settings in ``environ``. Raises SettingsError."""
-    import uvloop  # noqa: PLC0415 - the other commands don't need these
-
-    from k8s_ws_proxy.observe import log  # noqa: PLC0415
+    from k8s_ws_proxy.observe import log  # noqa: PLC0415 - the other commands don't need it
 
     settings, source, reading = prepare(environ)
     log.configure(settings.log_level)
     try:
-        uvloop.run(_serve(settings, source, reading, environ))
+        asyncio.run(_serve(settings, source, reading, environ))
     except OSError as error:
         log.logger().error("can't listen", error=str(error))
         return 1

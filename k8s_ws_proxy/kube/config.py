@@ -112,7 +112,10 @@ def _authorization(loaded: Any) -> str | None:
     value = loaded.get_api_key_with_prefix("BearerToken", alias="authorization")
     if not value and loaded.username:
         value = loaded.get_basic_auth_token()
-    return str(value).strip() if value else None
+    value = str(value or "").strip()
+    if not (value.isascii() and value.isprintable()):
+        raise ClusterConfigError("The apiserver's token has a character in it that no HTTP header can hold.")
+    return value or None
 
 
 def _tls_inputs(loaded: Any) -> bytes:

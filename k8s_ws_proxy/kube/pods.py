@@ -35,7 +35,7 @@ async def resolve(access: Access, namespace: str, segment: str, *, label: str, n
         status, content_type, body = await get(access, f"{pods}?{selector}")
         if status != 200:
             raise refusal(status, content_type, body)
-        chosen = choose(_items(body), node)
+        chosen = _chosen(body, node)
     if chosen is None:
         raise Refusal(
             Reason.NO_RUNNING_POD,
@@ -55,9 +55,8 @@ def choose(pods: list[dict[str, Any]], node: str) -> str | None:
     return min(running)[1] if running else None
 
 
-def _items(body: bytes) -> list[dict[str, Any]]:
+def _chosen(body: bytes, node: str) -> str | None:
     try:
-        items = json.loads(body)["items"]
-    except (ValueError, KeyError, TypeError) as error:
+        return choose(json.loads(body)["items"] or [], node)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UpstreamProtocolError("The apiserver's list of pods can't be read.") from error
-    return items if isinstance(items, list) else []

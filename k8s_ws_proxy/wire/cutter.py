@@ -32,6 +32,9 @@ STATUS_LIMIT: Final = 65_536  # bytes of a status that are held; the apiserver s
 # Bytes of a resize or a channel's end that are held: as many as skip_whole_frames() passes over unseen, so that it
 # makes no difference how they arrive.
 RESIZE_LIMIT: Final = 65_535
+# Bytes of such a message that comes in fragments. What is put together is held besides the block, and counts towards
+# what a session may hold; nobody fragments a resize.
+ASSEMBLY_LIMIT: Final = 8_192
 _WORTH_CUTTING: Final = 126  # bytes: what there is of a message, if less, waits for the rest
 
 Piece = bytes | memoryview
@@ -268,10 +271,9 @@ class Cutter:
     def _whole(self, cut: _Cut, head: Header, pos: int, body: int, end: int, channel: int) -> int | None:
         """A message that counts only as a whole: held until it is."""
         held = len(self._assembly) if self._assembly else 0
-        if held + head.length > self._watch_limit:
-            raise FrameViolation(
-                frames.MESSAGE_TOO_BIG, f"a message on channel {channel} is longer than {self._watch_limit} bytes"
-            )
+        limit = ASSEMBLY_LIMIT if held or not head.fin else self._watch_limit
+        if held + head.length > limit:
+            raise FrameViolation(frames.MESSAGE_TOO_BIG, f"a message on channel {channel} is longer than {limit} bytes")
         after = body + head.length
         if after > end:
             return None
@@ -295,7 +297,7 @@ class Cutter:
         self._tell(payload)
 
     def _tell(self, payload: bytes) -> None:
-        if payload[0] == channels.STATUS and not self._masked:
+        if payload[0] == channels.STATUS:
             self.events.append(Status(payload[1:]))
 
 

@@ -153,6 +153,7 @@ class Relay:
     def status_overdue(self) -> None:
         """The status came, but neither the close nor the end did in time."""
         if self.phase is Phase.RELAYING:
+            assert self.status_seen, "there is no status that anything could be overdue after"
             self._upstream_gone(None, "")
 
     def fail(self, status: bytes, reason: str) -> None:

@@ -23,7 +23,6 @@ _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 # As Kubernetes has it: 253 characters in all, and no bound of its own on a part (a pod's name may be one of 100).
 _PART = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _DNS_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_PART}(?:\.{_PART})*", re.ASCII)
-_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Dialect(Enum):
@@ -181,8 +180,6 @@ def _streams(dialect: Dialect, parameters: Mapping[str, list[str]]) -> Streams:
 
 
 def _decode(segment: str) -> str:
-    if _PERCENT.search(segment):
-        raise _bad_path()
     try:
         return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
     except UnicodeDecodeError:

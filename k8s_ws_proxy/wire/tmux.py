@@ -35,6 +35,17 @@ exec "$@"
 """.strip()
 
 
+_TOO_LONG: Final = """
+echo "k8s-ws-proxy: the command is too long for tmux; the session is not shared" >&2
+exec "$@"
+""".strip()
+
+# Bytes: a tmux client's message to its server is at most 16 KiB, the words around the command included.
+_LONGEST: Final = 15_000
+
+
 def wrap(command: Sequence[str]) -> tuple[str, ...]:
-    """``command`` in the session ``catalyst-ops``; plainly, with one line on stderr, where there is no tmux."""
+    """``command`` in the session ``catalyst-ops``; plainly, with one line on stderr, where tmux can't have it."""
+    if sum(len(argument.encode("utf-8", "surrogateescape")) + 2 for argument in command) > _LONGEST:
+        return ("sh", "-c", _TOO_LONG, "k8s-ws-proxy", *command)
     return ("sh", "-c", _SCRIPT, "k8s-ws-proxy", *command)

@@ -22,6 +22,7 @@ from support.framing import (
 )
 
 from k8s_ws_proxy.wire.cutter import (
+    ASSEMBLY_LIMIT,
     HEADROOM,
     MESSAGE_LIMIT,
     RESIZE_LIMIT,
@@ -301,19 +302,21 @@ def test_channel_3_from_a_client_is_data_and_tells_nothing():
     ("masked", "channel", "limit"), [(False, 3, STATUS_LIMIT), (True, 4, RESIZE_LIMIT), (True, 255, RESIZE_LIMIT)]
 )
 def test_how_much_of_them_is_held(masked, channel, limit):
-    payload = bytes([channel]) + b" " * (limit - 1)
-    half = limit // 2
+    whole = bytes([channel]) + b" " * (limit - 1)
+    put_together = whole[:ASSEMBLY_LIMIT]
+    half = ASSEMBLY_LIMIT // 2
     at_limit = [
-        [frame(masked, payload)],
-        [frame(masked, payload[:half], fin=False), frame(masked, payload[half:], CONT)],
+        (whole, [frame(masked, whole)]),
+        (put_together, [frame(masked, whole[:half], fin=False), frame(masked, put_together[half:], CONT)]),
     ]
-    for frames in at_limit:
+    for payload, frames in at_limit:
         out, _ = feed(Cutter(masked=masked), text(frames))
         assert payloads(out, masked=masked) == [payload]
     over = [
-        [frame(masked, payload + b" ")],
-        [frame(masked, payload[:half], fin=False), frame(masked, payload[half:] + b" ", CONT)],
-        [frame(masked, payload, fin=False), frame(masked, b" ", CONT)],
+        [frame(masked, whole + b" ")],
+        [frame(masked, put_together + b" ", fin=False)],
+        [frame(masked, put_together[:half], fin=False), frame(masked, put_together[half:] + b" ", CONT)],
+        [frame(masked, put_together, fin=False), frame(masked, b" ", CONT)],
     ]
     for frames in over:
         out, events = feed(Cutter(masked=masked), text(frames))

@@ -230,3 +230,9 @@ def test_a_kubeconfig_that_leads_nowhere(kubeconfig, name):
 def test_a_kubeconfig_that_is_not_there(environ):
     with pytest.raises(ClusterConfigError):
         load(environ)
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "not-ascii-é"])
+def test_a_token_that_no_header_can_hold(kubeconfig, token):
+    with pytest.raises(ClusterConfigError, match="token has a character"):
+        load(kubeconfig({"server": "https://x"}, {"token": token}))

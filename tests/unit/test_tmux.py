@@ -256,3 +256,18 @@ def test_a_container_without_a_terminal_type_has_one(server, terminals, fifo):
     env = {name: value for name, value in server.items() if name != "TERM"}
     terminal = terminals(tmux.wrap(["sh", "-c", 'printf up >"$1"', "sh", str(fifo.path)]), env)
     assert terminal.wait_for(fifo.fd) == b"up"
+
+
+@pytest.mark.parametrize("size", [14_500, 14_999], ids=["well below", "just below"])
+def test_in_tmux_a_long_command_arrives_as_it_was_sent(server, terminals, tmp_path, size):
+    words = reporting(tmp_path / "report", [""])
+    words[-1] = "x" * (size - sum(len(word) + 2 for word in words))
+    terminals(tmux.wrap(words), server).finish()
+    assert (tmp_path / "report").read_bytes() == words[-1].encode()
+
+
+def test_a_command_too_long_for_tmux_runs_plainly_and_it_is_said(server, tmp_path):
+    done = run(reporting(tmp_path / "report", ["é" * 10_000, ";"]), server)
+    assert done.stderr == b"k8s-ws-proxy: the command is too long for tmux; the session is not shared\n"
+    assert done.returncode == 0
+    assert (tmp_path / "report").read_bytes() == ("é" * 10_000).encode() + b"\0;"
