@@ -50,7 +50,7 @@ class Stream:
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._loop = loop
         self._fd = sock.fileno()
-        self._reading: Callable[[], None] | None = None
+        self._reading = False
         self._writing = False
         self._closed = False
 
@@ -96,15 +96,9 @@ class Stream:
             raise StreamLost("the connection ended without TLS's close_notify") from error
         except OSError as error:
             if filled:
-                # The kernel has told its error, and libuv told it only once: nobody would call again.
-                self._loop.call_soon(self._read_again)
                 return filled
             raise StreamLost(str(error)) from error
         return filled
-
-    def _read_again(self) -> None:
-        if self._reading is not None:
-            self._reading()
 
     def write(self, view: bytes | memoryview) -> int | None:
         """Write what the socket takes: the bytes taken, None if it must wait.
@@ -127,12 +121,12 @@ class Stream:
     def on_readable(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called whenever there is something to read."""
         if callback is not None:
-            if self._reading is None and not self._closed:
+            if not self._reading and not self._closed:
                 self._loop.add_reader(self._fd, callback)
-                self._reading = callback
-        elif self._reading is not None:
+                self._reading = True
+        elif self._reading:
             self._loop.remove_reader(self._fd)
-            self._reading = None
+            self._reading = False
 
     def on_writable(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called whenever something can be written."""
