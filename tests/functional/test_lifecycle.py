@@ -151,6 +151,7 @@ async def test_a_signal_during_a_dial(daemon, cluster):
         )
         await cluster.observed.wait_for(lambda: any("/exec" in seen.target for seen in cluster.observed.seen))
         daemon.process.send_signal(signal.SIGTERM)
+        await daemon.event("shutting down", sessions=1)  # two signals at once would be one
         daemon.process.send_signal(signal.SIGTERM)
         assert await daemon.wait() == 0
         await reader.read()
