@@ -224,7 +224,8 @@ async def clients(cluster):
     made = Clients(cluster)
     yield made
     for client in made.open:
-        client.writer.transport.abort()
+        if not client.writer.is_closing():
+            client.writer.transport.abort()
 
 
 @pytest.fixture
