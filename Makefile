@@ -80,6 +80,7 @@ soak: venv system ## The long tests
 
 .PHONY: bench
 bench: venv $(BENCH_STAMP) ## Measure, against what stands beside us
+	@$(call install-missing,haproxy:haproxy nginx:nginx-light)
 	$(BIN)/python benchmarks/run.py
 
 $(BENCH_STAMP): $(VENV_STAMP) benchmarks/requirements.txt

@@ -53,13 +53,34 @@ async def numbered_commands(daemon, count, at_once):
     return wrong
 
 
-async def test_2_000_commands_in_a_row_lose_neither_a_byte_nor_an_exit_code(daemon):
-    assert await numbered_commands(daemon, 2_000, 4) == []
+async def test_10_000_commands_lose_neither_a_byte_nor_an_exit_code(daemon):
+    assert await numbered_commands(daemon, 10_000, 4) == []
 
 
 @pytest.mark.soak
-async def test_10_000_commands_in_a_row_lose_neither_a_byte_nor_an_exit_code(daemon):
+async def test_10_000_commands_one_after_another_lose_neither_a_byte_nor_an_exit_code(daemon):
     assert await numbered_commands(daemon, 10_000, 1) == []
+
+
+async def two_million_lines(daemon, times):
+    """``seq 1 2000000``, ``times`` times; how often it didn't arrive as it is."""
+    wanted = hashlib.sha256(b"".join(b"%d\n" % number for number in range(1, 2_000_001))).digest()
+    wrong = 0
+    for _ in range(times):
+        ended = await run(daemon, proxy_exec("seq", "1", "2000000", **PIPES))
+        came = hashlib.sha256(ended.output.get(STDOUT, b"")).digest()
+        wrong += (came, ended.exit_code, ended.code) != (wanted, 0, frames.NORMAL)
+    return wrong
+
+
+async def test_two_million_lines_by_hash(daemon):
+    assert await two_million_lines(daemon, 5) == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_two_million_lines_by_hash_1_000_times(daemon):
+    assert await two_million_lines(daemon, 1000) == 0
 
 
 async def test_a_last_line_after_much_output_is_there_and_so_is_the_exit_code(daemon):

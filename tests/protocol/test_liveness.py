@@ -10,6 +10,7 @@ from k8s_ws_proxy.wire.liveness import BUSY, Health, Liveness, Verdict
 
 FINE, UNSENT, UNANSWERED = Health(), Health(unsent=True), Health(unanswered=True)
 STUCK = Health(unsent=True, unanswered=True)
+UNREAD = Health(unread=True)
 WAIT, PING, DEAD = Verdict.WAIT, Verdict.PING, Verdict.DEAD
 
 
@@ -36,6 +37,9 @@ def verdicts(*script):
         pytest.param([FINE, UNSENT, UNSENT, UNSENT], [PING, WAIT, WAIT, WAIT], id="no deadline while output is unsent"),
         pytest.param([UNSENT, FINE, FINE], [WAIT, PING, DEAD], id="no ping behind unsent output"),
         pytest.param([FINE, UNSENT, FINE, FINE], [PING, WAIT, PING, DEAD], id="a deadline begins anew after it"),
+        pytest.param([FINE, UNREAD, UNREAD], [PING, WAIT, WAIT], id="no deadline while its pong can't be read"),
+        pytest.param([FINE, UNREAD, FINE], [PING, WAIT, DEAD], id="nor longer than that"),
+        pytest.param([FINE, UNREAD, "heard", FINE], [PING, WAIT, PING], id="and there its pong was"),
         pytest.param(["heard", UNANSWERED, UNANSWERED], [PING, DEAD], id="unanswered, but heard a moment ago"),
         pytest.param([FINE, UNANSWERED], [PING, DEAD], id="unanswered and not heard"),
         pytest.param([UNSENT, STUCK], [WAIT, DEAD], id="unanswered counts though output is unsent"),
@@ -52,7 +56,7 @@ def test_script(script, expected):
     assert verdicts(*script) == expected
 
 
-@given(st.lists(st.sampled_from(["heard", 1, BUSY, FINE, UNSENT, UNANSWERED, STUCK]), max_size=40))
+@given(st.lists(st.sampled_from(["heard", 1, BUSY, FINE, UNSENT, UNREAD, UNANSWERED, STUCK]), max_size=40))
 def test_from_any_state_a_silent_peer_that_takes_all_we_send_is_dead_within_two_ticks(history):
     peer = Liveness()
     for step in [*history, "heard"]:
