@@ -122,6 +122,15 @@ async def test_2_pings_and_pongs(session, script_, chop, pongs):
         assert await echoed(ws) == (b"", pongs)
 
 
+FIVE_FRAGMENTS = [
+    text(fin=False),
+    more(b"2", fin=False),
+    F(PING, b"a"),
+    more(b"3", fin=False),
+    more(b"4", fin=False),
+    F(PING, b"b"),
+    more(b"5"),
+]
 GOOD = [
     pytest.param([text(fin=False), more(b" And on.")], 0, b"Hello, world! And on.", [], id="5.3"),
     pytest.param([text(fin=False), more(b" And on.")], 3, b"Hello, world! And on.", [], id="5.4"),
@@ -129,36 +138,8 @@ GOOD = [
     pytest.param([text(fin=False), F(PING, b"p"), more(b" On.")], 0, b"Hello, world! On.", [b"p"], id="5.6"),
     pytest.param([text(fin=False), F(PING, b"p"), more(b" On.")], 3, b"Hello, world! On.", [b"p"], id="5.7"),
     pytest.param([text(fin=False), F(PING, b"p"), more(b" On.")], 1, b"Hello, world! On.", [b"p"], id="5.8"),
-    pytest.param(
-        [
-            text(fin=False),
-            more(b"2", fin=False),
-            F(PING, b"a"),
-            more(b"3", fin=False),
-            more(b"4", fin=False),
-            F(PING, b"b"),
-            more(b"5"),
-        ],
-        0,
-        b"Hello, world!2345",
-        [b"a", b"b"],
-        id="5.19",
-    ),
-    pytest.param(
-        [
-            text(fin=False),
-            more(b"2", fin=False),
-            F(PING, b"a"),
-            more(b"3", fin=False),
-            more(b"4", fin=False),
-            F(PING, b"b"),
-            more(b"5"),
-        ],
-        1,
-        b"Hello, world!2345",
-        [b"a", b"b"],
-        id="5.20",
-    ),
+    pytest.param(FIVE_FRAGMENTS, 0, b"Hello, world!2345", [b"a", b"b"], id="5.19"),
+    pytest.param(FIVE_FRAGMENTS, 1, b"Hello, world!2345", [b"a", b"b"], id="5.20"),
     pytest.param([text(b"")], 0, b"", [], id="6.1.1"),
     pytest.param([text(b"", fin=False), more(fin=False), more()], 0, b"", [], id="6.1.2"),
     pytest.param([text(b"", fin=False), more(HELLO, fin=False), more()], 0, HELLO[1:], [], id="6.1.3"),
