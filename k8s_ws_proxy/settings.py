@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 import durationpy
 
-from k8s_ws_proxy.errors import SettingsError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
@@ -176,14 +174,6 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     if not settings.guacd_subjects <= settings.allowed_subjects:
         read.mistakes.append("GUACD_SUBJECTS must be among CLIENT_CERT_ALLOWED_SUBJECTS: nobody else comes in by them")
     return settings, read.mistakes
-
-
-def load(environ: Mapping[str, str]) -> Settings:
-    """The settings. Raises SettingsError with every mistake."""
-    settings, mistakes = parse(environ)
-    if mistakes:
-        raise SettingsError(mistakes)
-    return settings
 
 
 def _tls(read: _Reader) -> TlsSettings | None:

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.errors import SettingsError
-from k8s_ws_proxy.settings import Address, Settings, TlsSettings, load, parse
+from k8s_ws_proxy.settings import Address, Settings, TlsSettings, parse
+
+
+def load(environ):
+    """The settings, as `serve` takes them: all of it right, or none."""
+    settings, mistakes = parse(environ)
+    if mistakes:
+        raise SettingsError(mistakes)
+    return settings
+
 
 KEYS = {"SHARED_SECRET_FILE": "/keys/secret"}
 TLS = {"TLS_CERT_FILE": "/tls/tls.crt", "TLS_KEY_FILE": "/tls/tls.key"}
