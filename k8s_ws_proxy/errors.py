@@ -49,6 +49,7 @@ class Reason(Enum):
     BAD_SIGNATURE = "bad_signature"
     SUBJECT_DENIED = "subject_denied"
     NAMESPACE_DENIED = "namespace_denied"
+    SUBRESOURCE_DENIED = "subresource_denied"
     NO_RUNNING_POD = "no_running_pod"
     TOO_MANY_SESSIONS = "too_many_sessions"
     SHUTTING_DOWN = "shutting_down"
@@ -94,7 +95,7 @@ def rule(reason: Reason) -> Rule:
             | Reason.SUBJECT_DENIED
         ):
             return Rule(401, "warning")
-        case Reason.NAMESPACE_DENIED:
+        case Reason.NAMESPACE_DENIED | Reason.SUBRESOURCE_DENIED:
             return Rule(403, "warning")
         case Reason.NO_RUNNING_POD:
             return Rule(404, "warning")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+SUBRESOURCES: Final = ("exec", "attach", "log", "portforward")
+"""What an operator can switch off, each by the apiserver's name for it."""
 _MOST: Final = 2**31 - 1  # of any number: far beyond what makes sense
 # durationpy takes more than Go does: days, years, and whatever stands between two numbers.
 _GO_DURATION: Final = re.compile(r"[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)")
@@ -54,6 +56,7 @@ class Settings:
     skew: int = 300
     tmux_cascade: bool = False
     allowed_namespaces: frozenset[str] = frozenset()
+    allowed_subresources: frozenset[str] = frozenset(SUBRESOURCES)
     log_level: str = "info"
     ping_period: float = 30.0
     handshake_timeout: float = 10.0
@@ -106,6 +109,15 @@ class _Reader:
             return default
         return value
 
+    def some(self, name: str, among: tuple[str, ...]) -> frozenset[str]:
+        """A list of some of ``among``; all of them if it is empty."""
+        named = self.names(name)
+        if unknown := sorted(named - set(among)):
+            told = ", ".join(map(repr, unknown))
+            self.mistakes.append(f"{name} must be some of {', '.join(among)}, separated by commas; unknown: {told}")
+            return frozenset(among)
+        return named or frozenset(among)
+
     def duration(self, name: str, default: float, *, least: float) -> float:
         """Go's duration syntax (time.ParseDuration): ``30s``, ``1m30s``, ``500ms``."""
         value = self.text(name)
@@ -153,6 +165,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         skew=read.number("HMAC_SKEW_SECONDS", 300, least=0),
         tmux_cascade=read.boolean("TMUX_CASCADE"),
         allowed_namespaces=read.names("ALLOWED_NAMESPACES"),
+        allowed_subresources=read.some("ALLOWED_SUBRESOURCES", SUBRESOURCES),
         log_level=read.choice("LOG_LEVEL", "info", LOG_LEVELS),
         ping_period=read.duration("WS_PING_PERIOD", 30.0, least=0.1),
         handshake_timeout=read.duration("WS_HANDSHAKE_TIMEOUT", 10.0, least=0.1),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from k8s_ws_proxy.auth.authorizer import Authorizer
+from k8s_ws_proxy.auth.policy import Policy
 from k8s_ws_proxy.certificates import ServerTls
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
 from k8s_ws_proxy.keyring import Keyring
@@ -130,7 +131,8 @@ async def running(
     access = Access(environ)
     registry = Registry(settings.max_sessions, time.monotonic)
     authorizer = Authorizer(keyring, skew=settings.skew, allowed_subjects=settings.allowed_subjects, clock=time.time)
-    sessions = Sessions(settings, authorizer=authorizer, access=access, registry=registry, pace=pace)
+    policy = Policy(settings.allowed_namespaces, settings.allowed_subresources)
+    sessions = Sessions(settings, authorizer=authorizer, policy=policy, access=access, registry=registry, pace=pace)
     daemon = Daemon(settings, registry, sessions, Health(keyring, access, registry))
     async with contextlib.AsyncExitStack() as stack:
 

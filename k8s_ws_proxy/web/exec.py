@@ -1,4 +1,4 @@
-"""One session's way: path, credential, namespace, limits, dial, 101, relay."""
+"""One session's way: path, credential, policy, limits, dial, 101, relay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamTimeout
+from k8s_ws_proxy.errors import UpstreamError, UpstreamRefused, UpstreamTimeout
 from k8s_ws_proxy.kube.dial import Upstream, dial
 from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.observe import metrics
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from k8s_ws_proxy.auth.authorizer import Authorizer
+    from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.stream import Stream
@@ -38,12 +39,14 @@ class Sessions:
         settings: Settings,
         *,
         authorizer: Authorizer,
+        policy: Policy,
         access: Access,
         registry: Registry,
         pace: Pace,
     ) -> None:
         self._settings = settings
         self._authorizer = authorizer
+        self._policy = policy
         self._access = access
         self._registry = registry
         self._pace = pace
@@ -55,7 +58,7 @@ class Sessions:
         deadline = transport.request_began() + self._settings.handshake_timeout
         route = parse_path(request.raw_path)
         principal = await self._authorizer.authorize(route.path, request.headers, transport.get_extra_info("peercert"))
-        self._check_namespace(route)
+        self._policy.check(route)
         offer = parse_offer(request)
         target = parse_target(route, request.raw_path)
         slot = self._registry.admit(principal, target, peer_of(request))
@@ -113,14 +116,6 @@ class Sessions:
             on_closed=slot.release,
         )
         return session
-
-    def _check_namespace(self, route: Route) -> None:
-        allowed = self._settings.allowed_namespaces
-        if allowed and route.namespace not in allowed:
-            raise Refusal(
-                Reason.NAMESPACE_DENIED,
-                f"Namespace {route.namespace} is not among those this proxy may reach (ALLOWED_NAMESPACES).",
-            )
 
     async def _resolved(self, target: Target, slot: Slot) -> Target:
         """The target with a pod's own name, where its segment may be an alias."""

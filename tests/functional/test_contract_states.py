@@ -40,6 +40,23 @@ async def test_namespace_not_allowed(start, target, dials):
     assert (await run(daemon, proxy_exec("true", namespace="team-a", pod="web", container="web"))).exit_code == 0
 
 
+@pytest.mark.parametrize(("target", "others"), [(PROXY, "attach,log"), (API, "attach"), (ATTACH, "exec,portforward")])
+async def test_subresource_switched_off(start, target, others, dials):
+    daemon = await start(ALLOWED_SUBRESOURCES=others)
+    lines = Lines(daemon)
+    answer = await ask(daemon, target)
+    text = await refused(lines, target, answer, status=403, reason="subresource_denied", level="warning")
+    assert "ALLOWED_SUBRESOURCES" in text
+    assert dials() == []
+
+
+async def test_the_namespace_comes_before_the_subresource(start):
+    daemon = await start(ALLOWED_SUBRESOURCES="log", ALLOWED_NAMESPACES="team-a")
+    assert refusal_of(await ask(daemon, PROXY), PROXY)[1] == "namespace_denied"
+    elsewhere = proxy_exec(namespace="team-a")
+    assert refusal_of(await ask(daemon, elsewhere), elsewhere)[1] == "subresource_denied"
+
+
 @DIALECTS
 async def test_too_many_sessions(start, target, dials):
     daemon = await start(MAX_SESSIONS="1")

@@ -27,6 +27,7 @@ TABLE = {
     Reason.BAD_SIGNATURE: Rule(401, "warning"),
     Reason.SUBJECT_DENIED: Rule(401, "warning"),
     Reason.NAMESPACE_DENIED: Rule(403, "warning"),
+    Reason.SUBRESOURCE_DENIED: Rule(403, "warning"),
     Reason.NO_RUNNING_POD: Rule(404, "warning"),
     Reason.TOO_MANY_SESSIONS: Rule(429, "warning", retry_after=5),
     Reason.SHUTTING_DOWN: Rule(503, "info", retry_after=5),

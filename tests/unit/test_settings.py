@@ -45,6 +45,7 @@ def test_the_defaults_are_those_of_the_contract():
         skew=300,
         tmux_cascade=False,
         allowed_namespaces=frozenset(),
+        allowed_subresources=frozenset({"exec", "attach", "log", "portforward"}),
         log_level="info",
         ping_period=30.0,
         handshake_timeout=10.0,
@@ -74,6 +75,7 @@ def test_the_defaults_are_those_of_the_contract():
         ({"TMUX_CASCADE": "0"}, {"tmux_cascade": False}),
         ({"ALLOWED_NAMESPACES": "a, b,,c ,"}, {"allowed_namespaces": frozenset("abc")}),
         ({"ALLOWED_NAMESPACES": " , "}, {"allowed_namespaces": frozenset()}),
+        ({"ALLOWED_SUBRESOURCES": "log, exec"}, {"allowed_subresources": frozenset({"exec", "log"})}),
         *(({"LOG_LEVEL": level}, {"log_level": level}) for level in ("debug", "info", "warn", "error")),
         ({"LOG_LEVEL": "WARN"}, {"log_level": "warn"}),
         ({"WS_PING_PERIOD": "1m30s"}, {"ping_period": 90.0}),
@@ -107,6 +109,7 @@ def test_each_variable(environ, expected):
         "WS_PROXY_LISTEN_ADDR",
         "HMAC_SKEW_SECONDS",
         "TMUX_CASCADE",
+        "ALLOWED_SUBRESOURCES",
         "LOG_LEVEL",
         "TLS_LISTEN_ADDR",
         "WS_PING_PERIOD",
@@ -284,6 +287,15 @@ def test_what_is_no_log_level(written):
 
 
 @pytest.mark.parametrize(
+    ("written", "told"), [("exec,logs", "'logs'"), ("EXEC", "'EXEC'"), ("x y,log,proxy", "'proxy', 'x y'")]
+)
+def test_what_is_no_subresource(written, told):
+    assert one_mistake({"ALLOWED_SUBRESOURCES": written}) == (
+        f"ALLOWED_SUBRESOURCES must be some of exec, attach, log, portforward, separated by commas; unknown: {told}"
+    )
+
+
+@pytest.mark.parametrize(
     ("environ", "words"),
     [
         ({"TLS_CERT_FILE": "/c"}, "must be set together"),
@@ -312,6 +324,7 @@ def test_every_mistake_is_told_at_once():
             "HMAC_SKEW_SECONDS": "x",
             "TMUX_CASCADE": "x",
             "LOG_LEVEL": "x",
+            "ALLOWED_SUBRESOURCES": "x",
             "WS_PING_PERIOD": "x",
             "WS_HANDSHAKE_TIMEOUT": "x",
             "TLS_LISTEN_ADDR": "x",
@@ -323,7 +336,7 @@ def test_every_mistake_is_told_at_once():
             "DRAIN_TIMEOUT": "x",
         }
     )
-    assert len(found) == 14
+    assert len(found) == 15
     for name in ("WS_PROXY_LISTEN_ADDR", "HMAC_SKEW_SECONDS", "DRAIN_TIMEOUT", "SHARED_SECRET_FILE", "TLS_KEY_FILE"):
         assert sum(name in mistake for mistake in found) >= 1
 
@@ -349,6 +362,7 @@ VARIABLES = [
     "HMAC_SKEW_SECONDS",
     "TMUX_CASCADE",
     "ALLOWED_NAMESPACES",
+    "ALLOWED_SUBRESOURCES",
     "LOG_LEVEL",
     "WS_PING_PERIOD",
     "TLS_LISTEN_ADDR",
