@@ -8,14 +8,16 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from k8s_ws_proxy.devcluster import http, status
+from k8s_ws_proxy.devcluster import discovery, http, resources, status
 from k8s_ws_proxy.devcluster.http import Request, Response
 from k8s_ws_proxy.devcluster.world import Container, Phase, Pod, User, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+    from k8s_ws_proxy.devcluster.resources import Location
+
+_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _KUBELET = "127.0.0.1:10250"
 
 
@@ -57,30 +59,33 @@ def answer(request: Request, user: User, world: World, *, kubelet_up: bool = Tru
 
 
 def _answer(request: Request, user: User, world: World, *, kubelet_up: bool) -> Response | StreamTarget:
-    match request.path.strip("/").split("/"):
-        case ["api", "v1", "namespaces", namespace, "pods", name, ("exec" | "attach") as subresource]:
-            return _stream(request, user, world, namespace, name, Action(subresource), kubelet_up=kubelet_up)
-        case ["api", "v1", "namespaces", namespace, "pods", name]:
-            _authorize(request, user, "get", "pods", namespace, name)
+    location = resources.locate(request.path)
+    if location is None:
+        return discovery.document(request.path)
+    verb = _verb(request, location)
+    _authorize(user, verb, location)
+    if verb not in location.resource.verbs:
+        raise Refused(http.of_status(status.method_not_allowed()))
+    namespace, name = location.namespace, location.name
+    match location.resource.name:
+        case ("pods/exec" | "pods/attach") as resource:
+            action = Action(resource.removeprefix("pods/"))
+            return _stream(request, user, world, namespace, name, action, kubelet_up=kubelet_up)
+        case "pods" if name:
             return http.of_object(_pod(_find(world, namespace, name)))
-        case ["api", "v1", "namespaces", namespace, "pods"]:
-            _authorize(request, user, "list", "pods", namespace)
+        case "pods":
             return http.of_object(_pod_list(world, namespace, request.first("labelSelector")))
-        case ["api", "v1", "namespaces", namespace]:
-            _authorize(request, user, "get", "namespaces", "", namespace)
-            return http.of_object(_namespace(world, namespace))
-        case path:
-            return _document("/".join(path))
+        case "namespaces":
+            return http.of_object(_namespace(world, name))
+        case other:
+            raise AssertionError(other)
 
 
 def _stream(
     request: Request, user: User, world: World, namespace: str, name: str, action: Action, *, kubelet_up: bool
 ) -> StreamTarget:
     resource = f"pods/{action.value}"
-    verb = _VERBS.get(request.method)
-    if verb not in {"get", "create"}:
-        raise Refused(http.of_status(status.method_not_allowed()))
-    _authorize(request, user, verb, resource, namespace, name)
+    verb = _VERBS[request.method]
     if verb == "get" and not user.may("create", resource):
         # The second check is the subresource's own, and RBAC gives no reason for what it doesn't know.
         raise Refused(http.of_status(status.forbidden("pods", name, "")))
@@ -112,14 +117,26 @@ def _stream(
     return target
 
 
-def _authorize(request: Request, user: User, verb: str, resource: str, namespace: str, name: str = "") -> None:
-    if request.method not in {"GET", "HEAD"} and "/" not in resource:
+def _verb(request: Request, location: Location) -> str:
+    """What RBAC calls the request (Kubernetes: Request Verbs)."""
+    verb = _VERBS.get(request.method)
+    if verb is None:
         raise Refused(http.of_status(status.method_not_allowed()))
-    if user.may(verb, resource):
+    if location.name:
+        return verb
+    if verb == "get":
+        return "watch" if request.flag("watch") else "list"
+    return "deletecollection" if verb == "delete" else verb
+
+
+def _authorize(user: User, verb: str, location: Location) -> None:
+    resource, namespace = location.resource, location.namespace
+    if user.may(verb, resource.qualified):
         return
     scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-    why = f'User "{user.name}" cannot {verb} resource "{resource}" in API group "" {scope}'
-    raise Refused(http.of_status(status.forbidden(resource.partition("/")[0], name, why)))
+    what = f'resource "{resource.name}" in API group "{resource.group}"'
+    why = f'User "{user.name}" cannot {verb} {what} {scope}'
+    raise Refused(http.of_status(status.forbidden(resource.qualified.partition("/")[0], location.name, why)))
 
 
 def _find(world: World, namespace: str, name: str) -> Pod:
@@ -212,44 +229,3 @@ def _selector(text: str) -> Callable[[dict[str, str]], bool]:
             raise Refused(http.of_status(status.bad_request(f"unable to parse requirement: {term}")))
         wanted.append((key.removesuffix("!").strip(), value.removeprefix("=").strip(), key.endswith("!")))
     return lambda labels: all((labels.get(key) == value) is not negated for key, value, negated in wanted)
-
-
-def _document(path: str) -> Response:
-    if path in {"healthz", "readyz", "livez"}:
-        return http.of_text(200, "ok")
-    document = _DOCUMENTS.get(path)
-    return http.of_status(status.no_such_resource()) if document is None else http.of_object(document)
-
-
-def _resource(name: str, kind: str, verbs: str, *, namespaced: bool = True) -> dict[str, Any]:
-    singular = "" if "/" in name else kind.lower()
-    return {
-        "name": name,
-        "singularName": singular,
-        "namespaced": namespaced,
-        "kind": kind,
-        "verbs": verbs.split(),
-    }
-
-
-_DOCUMENTS: dict[str, dict[str, Any]] = {
-    "version": {
-        "major": "1",
-        "minor": "36",
-        "gitVersion": "v1.36.2+k8s-ws-proxy-dev",
-        "platform": "linux/amd64",
-    },
-    "api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
-    "apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
-    "api/v1": {
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": "v1",
-        "resources": [
-            _resource("namespaces", "Namespace", "get", namespaced=False),
-            _resource("pods", "Pod", "get list") | {"shortNames": ["po"], "categories": ["all"]},
-            _resource("pods/attach", "PodAttachOptions", "create get"),
-            _resource("pods/exec", "PodExecOptions", "create get"),
-        ],
-    },
-}

@@ -1,0 +1,48 @@
+"""What the apiserver tells of itself: its version, its health, and which resources it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from k8s_ws_proxy.devcluster import http, status
+from k8s_ws_proxy.devcluster.resources import RESOURCES
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.devcluster.http import Response
+
+VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.2+k8s-ws-proxy-dev", "platform": "linux/amd64"}
+
+
+def document(path: str) -> Response:
+    """The answer to a path that leads to no resource: one of these documents, or 404."""
+    path = path.strip("/")
+    if path in {"healthz", "readyz", "livez"}:
+        return http.of_text(200, "ok")
+    found = _documents().get(path)
+    return http.of_status(status.no_such_resource()) if found is None else http.of_object(found)
+
+
+def _documents() -> dict[str, dict[str, Any]]:
+    groups = sorted({(each.group, each.version) for each in RESOURCES if each.group})
+    return {
+        "version": VERSION,
+        "api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
+        "apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in groups]},
+        "api/v1": _resources("", "v1"),
+        **{f"apis/{group}": {"kind": "APIGroup", "apiVersion": "v1", **_group(group, v)} for group, v in groups},
+        **{f"apis/{group}/{version}": _resources(group, version) for group, version in groups},
+    }
+
+
+def _group(name: str, version: str) -> dict[str, Any]:
+    only = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"name": name, "versions": [only], "preferredVersion": only}
+
+
+def _resources(group: str, version: str) -> dict[str, Any]:
+    return {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": f"{group}/{version}" if group else version,
+        "resources": [each.entry() for each in RESOURCES if (each.group, each.version) == (group, version)],
+    }
