@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.wire.relay import Ending
-from k8s_ws_proxy.wire.target import ExecTarget
+from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class Books:
         self, session_id: str, principal: Principal, target: Target, peer: str, clock: Callable[[], float]
     ) -> None:
         self.id = session_id
-        self.tty = target.streams.tty
+        self.tty = isinstance(target, AttachTarget) and target.streams.tty
         self._opened = False
         self._clock = clock
         self._began = clock()
@@ -40,8 +40,9 @@ class Books:
             "namespace": target.namespace,
             "pod": target.pod,
             "container": target.container,
-            "tty": target.streams.tty,
         }
+        if isinstance(target, AttachTarget):
+            self._facts["tty"] = self.tty
         if isinstance(target, ExecTarget):
             self._facts["command"] = shorten(target.command)
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.errors import UpstreamError, UpstreamRefused, UpstreamTimeout
+from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamTimeout
 from k8s_ws_proxy.kube.dial import Upstream, dial
 from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.observe import metrics
@@ -17,7 +17,7 @@ from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, parse_offer, take_over
 from k8s_ws_proxy.wire import tmux
 from k8s_ws_proxy.wire.channels import failure, parse_status
-from k8s_ws_proxy.wire.target import Dialect, ExecTarget, Route, Target, parse_path, parse_target
+from k8s_ws_proxy.wire.target import Dialect, ExecTarget, Route, Subresource, Target, parse_path, parse_target
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -59,6 +59,8 @@ class Sessions:
         route = parse_path(request.raw_path)
         principal = await self._authorizer.authorize(route.path, request.headers, transport.get_extra_info("peercert"))
         self._policy.check(route)
+        if route.subresource is Subresource.LOG:
+            raise Refusal(Reason.BAD_PATH, "Logs are not served yet.")
         offer = parse_offer(request)
         target = parse_target(route, request.raw_path)
         slot = self._registry.admit(principal, target, peer_of(request))

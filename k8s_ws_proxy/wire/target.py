@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.wire import log_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from k8s_ws_proxy.wire.log_options import LogOptions
 
 DEFAULT_COMMAND = ("/bin/sh",)
 
@@ -37,6 +40,7 @@ class Subresource(Enum):
 
     EXEC = "exec"
     ATTACH = "attach"
+    LOG = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,7 @@ class AttachTarget:
 
     def upstream_path(self) -> str:
         """Path and query for the apiserver."""
-        path = f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}/{self.subresource.value}"
-        return f"{path}?{urlencode(self.query(), errors='surrogateescape')}"
+        return _upstream_path(self, self.query())
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,27 @@ class ExecTarget(AttachTarget):
         return replace(self, command=tuple(command))
 
 
-Target = ExecTarget | AttachTarget
+@dataclass(frozen=True, slots=True)
+class LogTarget:
+    """A container's log. ``container`` None means the pod's default container."""
+
+    namespace: str
+    pod: str
+    container: str | None
+    options: LogOptions
+
+    subresource = Subresource.LOG
+
+    def upstream_path(self) -> str:
+        """Path and query for the apiserver."""
+        query = self.options.query()
+        return _upstream_path(self, [("container", self.container), *query] if self.container else query)
+
+
+Target = ExecTarget | AttachTarget | LogTarget
+
+# What /proxy/... calls the subresources.
+_KINDS = {"exec": Subresource.EXEC, "attach": Subresource.ATTACH, "logs": Subresource.LOG}
 
 
 def parse_path(raw_target: str) -> Route:
@@ -117,18 +140,18 @@ def parse_path(raw_target: str) -> Route:
     raw_path = raw_target.partition("?")[0]
     segments = [_decode(segment) for segment in raw_path.split("/")]
     match segments:
-        case ["", "proxy", ("exec" | "attach") as kind, namespace, pod]:
-            container, dialect = None, Dialect.PROXY
-        case ["", "proxy", ("exec" | "attach") as kind, namespace, pod, container_segment]:
-            container, dialect = _name(container_segment, _DNS_LABEL), Dialect.PROXY
-        case ["", "api", "v1", "namespaces", namespace, "pods", pod, ("exec" | "attach") as kind]:
-            container, dialect = None, Dialect.APISERVER
+        case ["", "proxy", ("exec" | "attach" | "logs") as kind, namespace, pod]:
+            container, dialect, subresource = None, Dialect.PROXY, _KINDS[kind]
+        case ["", "proxy", ("exec" | "attach" | "logs") as kind, namespace, pod, container_segment]:
+            container, dialect, subresource = _name(container_segment, _DNS_LABEL), Dialect.PROXY, _KINDS[kind]
+        case ["", "api", "v1", "namespaces", namespace, "pods", pod, ("exec" | "attach" | "log") as kind]:
+            container, dialect, subresource = None, Dialect.APISERVER, Subresource(kind)
         case _:
             raise _bad_path()
     return Route(
         path="/".join(segments),
         dialect=dialect,
-        subresource=Subresource(kind),
+        subresource=subresource,
         namespace=_name(namespace, _DNS_LABEL),
         pod=_name(pod, _DNS_SUBDOMAIN),
         container=container,
@@ -150,6 +173,9 @@ def parse_target(route: Route, raw_target: str) -> Target:
         if not _DNS_LABEL.fullmatch(named):
             raise Refusal(Reason.BAD_QUERY, "The container parameter must be a DNS-1123 label.")
         container = named
+    if route.subresource is Subresource.LOG:
+        of_dialect = log_options.of_proxy if route.dialect is Dialect.PROXY else log_options.of_apiserver
+        return LogTarget(route.namespace, route.pod, container, of_dialect(parameters))
     streams = _streams(route.dialect, parameters)
     if route.subresource is Subresource.ATTACH:
         return AttachTarget(route.namespace, route.pod, container, streams)
@@ -179,6 +205,11 @@ def _streams(dialect: Dialect, parameters: Mapping[str, list[str]]) -> Streams:
     return Streams(stdin=on("stdin"), stdout=on("stdout"), stderr=on("stderr") and not tty, tty=tty)
 
 
+def _upstream_path(target: AttachTarget | LogTarget, query: Sequence[tuple[str, str]]) -> str:
+    path = f"/api/v1/namespaces/{target.namespace}/pods/{target.pod}/{target.subresource.value}"
+    return f"{path}?{urlencode(query, errors='surrogateescape')}" if query else path
+
+
 def _decode(segment: str) -> str:
     try:
         return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
@@ -195,6 +226,6 @@ def _name(text: str, pattern: re.Pattern[str]) -> str:
 def _bad_path() -> Refusal:
     return Refusal(
         Reason.BAD_PATH,
-        "There is no such path. Known: /proxy/{exec,attach}/NAMESPACE/POD[/CONTAINER] and "
-        "/api/v1/namespaces/NAMESPACE/pods/POD/{exec,attach}.",
+        "There is no such path. Known: /proxy/{exec,attach,logs}/NAMESPACE/POD[/CONTAINER] and "
+        "/api/v1/namespaces/NAMESPACE/pods/POD/{exec,attach,log}.",
     )
