@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from k8s_ws_proxy.errors import ClusterConfigError, UpstreamError, UpstreamRefused, UpstreamUnreachable
 from k8s_ws_proxy.kube.connect import connect, keep_session
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
 from k8s_ws_proxy.wire.handshake import Exchange, Upgrade
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.config import Endpoint
@@ -35,14 +36,14 @@ class Upstream:
     early: bytes
 
 
-async def dial(access: Access, path: str) -> Upstream:
-    """Open a WebSocket to ``path`` on the apiserver.
+async def dial(access: Access, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS) -> Upstream:
+    """Open a WebSocket to ``path`` on the apiserver, which takes one of ``subprotocols`` (or, by saying none, v4).
 
     A 401, or a certificate that doesn't verify, has the configuration read again and one more try: a token expires
     and a CA is replaced under a running daemon. Raises UpstreamError; the caller bounds the time.
     """
     try:
-        return await _dial_once(access, path)
+        return await _dial_once(access, path, subprotocols)
     except UpstreamRefused as refused:
         if refused.status != 401:
             raise
@@ -50,7 +51,7 @@ async def dial(access: Access, path: str) -> Upstream:
         if not isinstance(error.__cause__, ssl.SSLCertVerificationError):
             raise
     await access.reread()
-    return await _dial_once(access, path)
+    return await _dial_once(access, path, subprotocols)
 
 
 async def get(access: Access, path: str) -> tuple[int, str, bytes]:
@@ -80,10 +81,15 @@ async def _get_once(access: Access, path: str) -> tuple[int, str, bytes]:
     return result
 
 
-async def _dial_once(access: Access, path: str) -> Upstream:
+async def _dial_once(access: Access, path: str, subprotocols: Sequence[str]) -> Upstream:
     endpoint = _endpoint(access)
-    key = base64.b64encode(secrets.token_bytes(16)).decode()
-    upgrade = Upgrade(endpoint.prefix + path, host=endpoint.authority, key=key, authorization=endpoint.authorization)
+    upgrade = Upgrade(
+        endpoint.prefix + path,
+        host=endpoint.authority,
+        key=base64.b64encode(secrets.token_bytes(16)).decode(),
+        authorization=endpoint.authorization,
+        subprotocols=subprotocols,
+    )
     async with _connected(access, endpoint) as stream:
         try:
             accepted = await _exchange(stream, upgrade.request, upgrade.receive)

@@ -57,6 +57,7 @@ class Session:
         ping_period: float,
         on_end: Callable[[Session], None],
         on_closed: Callable[[Session], None],
+        relay: Callable[[Callable[[], bytes]], Relay] = Relay,
     ) -> None:
         self._loop = loop
         self._pace = pace
@@ -69,7 +70,7 @@ class Session:
         self._stop_flushing: asyncio.TimerHandle | None = None
         self._overdue: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
-        self.relay = Relay(partial(secrets.token_bytes, 4))
+        self.relay = relay(partial(secrets.token_bytes, 4))
         self.timer: asyncio.TimerHandle | None = loop.call_later(ping_period, self._tick)
 
     @property

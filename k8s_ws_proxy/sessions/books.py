@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.wire.relay import Ending
-from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget
+from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, PortForwardTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +39,11 @@ class Books:
             "subresource": target.subresource.value,
             "namespace": target.namespace,
             "pod": target.pod,
-            "container": target.container,
         }
+        if isinstance(target, PortForwardTarget):
+            self._facts["ports"] = list(target.ports) or "tunnel"
+        else:
+            self._facts["container"] = target.container
         if isinstance(target, AttachTarget):
             self._facts["tty"] = self.tty
         if isinstance(target, ExecTarget):
@@ -74,11 +77,12 @@ class Books:
         metrics.BYTES.labels("in").inc(session.bytes_from_client)
         metrics.BYTES.labels("out").inc(session.bytes_to_client)
         say = logger().info if relay.ending in _EXPECTED else logger().warning
+        exit_code = {} if "ports" in self._facts else {"exit_code": relay.exit_code}
         say(
             "session ended",
             **self._facts,
             reason=relay.ending.value,
-            exit_code=relay.exit_code,
+            **exit_code,
             close_code=relay.close_code,
             bytes_in=session.bytes_from_client,
             bytes_out=session.bytes_to_client,
@@ -86,7 +90,7 @@ class Books:
         )
 
 
-_EXPECTED: Final = frozenset({Ending.COMMAND_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED})
+_EXPECTED: Final = frozenset({Ending.COMMAND_ENDED, Ending.FORWARD_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED})
 
 
 def shorten(command: Sequence[str]) -> list[str]:

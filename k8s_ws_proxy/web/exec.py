@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamTimeout
@@ -17,7 +18,18 @@ from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, parse_offer, take_over
 from k8s_ws_proxy.wire import tmux
 from k8s_ws_proxy.wire.channels import failure, parse_status
-from k8s_ws_proxy.wire.target import Dialect, ExecTarget, Route, Subresource, Target, parse_path, parse_target
+from k8s_ws_proxy.wire.forward import ForwardRelay
+from k8s_ws_proxy.wire.relay import Relay
+from k8s_ws_proxy.wire.target import (
+    Dialect,
+    ExecTarget,
+    PortForwardTarget,
+    Route,
+    Subresource,
+    Target,
+    parse_path,
+    parse_target,
+)
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -32,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Sessions:
-    """Opens sessions for exec and attach."""
+    """Opens sessions for exec, attach and port-forward."""
 
     def __init__(
         self,
@@ -61,8 +73,8 @@ class Sessions:
         self._policy.check(route)
         if route.subresource is Subresource.LOG:
             raise Refusal(Reason.BAD_PATH, "Logs are not served yet.")
-        offer = parse_offer(request)
-        target = parse_target(route, request.raw_path)
+        offer = parse_offer(request, route.subprotocols)
+        target = parse_target(route, request.raw_path, offer.subprotocol)
         slot = self._registry.admit(principal, target, peer_of(request))
         try:
             return await self._dial_and_relay(request, route, target, offer, slot, deadline)
@@ -84,14 +96,14 @@ class Sessions:
             if route.dialect is Dialect.APISERVER:
                 return refuse_upstream(request, error)
             if (taken := take_over(request)) is not None:
-                self._session(slot, taken[0], None).refuse(offer.switching(), _status(error), str(error))
+                self._session(slot, target, taken[0], None).refuse(offer.switching(), _status(error), str(error))
             return HandedOn()
         if (taken := take_over(request)) is None:
             upstream.stream.close()
             slot.books.abandoned()
             return HandedOn()
         client, early = taken
-        session = self._session(slot, client, upstream)
+        session = self._session(slot, target, client, upstream)
         slot.opened(session)
         session.start(offer.switching(), from_client=early, from_upstream=upstream.early)
         return HandedOn()
@@ -100,14 +112,14 @@ class Sessions:
         try:
             async with asyncio.timeout_at(deadline):
                 target = await self._resolved(target, slot)
-                return await dial(self._access, self._wrapped(target).upstream_path())
+                return await dial(self._access, self._wrapped(target).upstream_path(), target.subprotocols)
         except TimeoutError as error:
             self._access.failed("timed out")
             raise UpstreamTimeout(
                 f"The apiserver didn't answer within {self._settings.handshake_timeout:g} s."
             ) from error
 
-    def _session(self, slot: Slot, client: Stream, upstream: Upstream | None) -> Session:
+    def _session(self, slot: Slot, target: Target, client: Stream, upstream: Upstream | None) -> Session:
         slot.session = session = Session(
             asyncio.get_running_loop(),
             self._pace,
@@ -116,6 +128,7 @@ class Sessions:
             ping_period=self._settings.ping_period,
             on_end=slot.ended,
             on_closed=slot.release,
+            relay=partial(ForwardRelay, ports=target.ports) if isinstance(target, PortForwardTarget) else Relay,
         )
         return session
 

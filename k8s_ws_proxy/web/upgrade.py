@@ -11,10 +11,12 @@ from aiohttp import web
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.web.transport import StreamTransport
-from k8s_ws_proxy.wire.channels import SUBPROTOCOLS, choose_subprotocol
+from k8s_ws_proxy.wire.channels import choose_subprotocol
 from k8s_ws_proxy.wire.handshake import accept_value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from k8s_ws_proxy.relay.stream import Stream
 
 
@@ -38,8 +40,8 @@ class Offer:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def parse_offer(request: web.BaseRequest) -> Offer:
-    """The upgrade that ``request`` asks for.
+def parse_offer(request: web.BaseRequest, spoken: Sequence[str]) -> Offer:
+    """The upgrade that ``request`` asks for, on a route where the subprotocols ``spoken`` are.
 
     Raises Refusal: ``method_not_allowed``, ``upgrade_required``, ``bad_handshake`` or ``unknown_subprotocol``.
     """
@@ -58,10 +60,10 @@ def parse_offer(request: web.BaseRequest) -> Offer:
     if len(keys) != 1 or not _is_key(keys[0]):
         raise Refusal(Reason.BAD_HANDSHAKE, "Sec-WebSocket-Key must be 16 bytes in base64, once.")
     offered = [name for value in headers.getall("Sec-WebSocket-Protocol", []) for name in _list(value)]
-    chosen = choose_subprotocol(offered)
+    chosen = choose_subprotocol(offered, spoken)
     if offered and chosen is None:
         raise Refusal(
-            Reason.UNKNOWN_SUBPROTOCOL, f"None of the subprotocols offered is spoken here: {', '.join(SUBPROTOCOLS)}."
+            Reason.UNKNOWN_SUBPROTOCOL, f"None of the subprotocols offered is spoken here: {', '.join(spoken)}."
         )
     return Offer(keys[0], chosen)
 

@@ -1,8 +1,14 @@
-"""The channels of ``v4.channel.k8s.io`` and ``v5.channel.k8s.io``, and ``metav1.Status`` on channel 3."""
+"""The channels of ``v4.channel.k8s.io`` and ``v5.channel.k8s.io``, and ``metav1.Status`` on channel 3.
+
+A port-forward has other channels: two for each port, ``2 * i`` for data and ``2 * i + 1`` for an error's text, each
+begun by the server with the port's number (kubelet, portforward/websocket.go). In ``TUNNEL`` there are none: its
+messages are parts of one stream of SPDY frames (KEP-4006).
+"""
 
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -10,7 +16,9 @@ if TYPE_CHECKING:
 
 V4: Final = "v4.channel.k8s.io"
 V5: Final = "v5.channel.k8s.io"
+TUNNEL: Final = "SPDY/3.1+portforward.k8s.io"
 SUBPROTOCOLS: Final = (V5, V4)
+FORWARD_SUBPROTOCOLS: Final = (V4, TUNNEL)
 
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -20,9 +28,17 @@ RESIZE: Final = 4
 CLOSE: Final = 255  # v5 only: the next byte names the channel that ends (KEP-4006)
 
 
-def choose_subprotocol(offered: Sequence[str]) -> str | None:
-    """The first known subprotocol in the client's order; None if none of them is known."""
-    return next((name for name in offered if name in SUBPROTOCOLS), None)
+class Framing(Enum):
+    """What the bytes of a session's messages mean."""
+
+    TERMINAL = "terminal"  # the channels of exec and attach
+    PORTS = "ports"  # two channels a port, none of them read here
+    TUNNEL = "tunnel"  # no channels: a message is bytes, and nothing more
+
+
+def choose_subprotocol(offered: Sequence[str], spoken: Sequence[str] = SUBPROTOCOLS) -> str | None:
+    """The first of ``offered``, in the client's order, that is spoken; None if none is."""
+    return next((name for name in offered if name in spoken), None)
 
 
 def failure(message: str, *, reason: str, code: int) -> bytes:

@@ -11,7 +11,8 @@ sees one. It costs a look at each header and no copy:
 * masked payloads aren't unmasked for that: a rest that started at byte ``o`` is right under the same key, turned
   by ``o - 1`` places;
 * continuation frames (RFC 6455 §5.4) are the same case;
-* the messages that mean something only as a whole (status, resize, the end of a channel) are held until they are.
+* the messages that mean something only as a whole (status, resize, the end of a channel) are held until they are;
+* where messages have no channel (``Framing.TUNNEL``) all of that holds without the channel byte.
 
 Control frames are taken out and told as events; they are hop by hop here, so that a pong never waits behind the
 other leg's output.
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from k8s_ws_proxy.wire import channels, frames
+from k8s_ws_proxy.wire.channels import Framing
 from k8s_ws_proxy.wire.frames import FrameViolation, Header
 from k8s_ws_proxy.wire.skip import skip_whole_frames
 
@@ -84,11 +86,15 @@ class Block:
 
 
 class Cutter:
-    """The state of one direction. ``masked`` is true for what a client sends."""
+    """The state of one direction. ``masked`` is true for what a client sends.
+
+    Only the channels of a terminal's session mean anything here: with another ``framing`` nothing is held or told.
+    """
 
     __slots__ = (
         "_assembly",
         "_channel",
+        "_channelled",
         "_in_message",
         "_key",
         "_left",
@@ -102,9 +108,12 @@ class Cutter:
         "events",
     )
 
-    def __init__(self, *, masked: bool) -> None:
+    def __init__(self, *, masked: bool, framing: Framing = Framing.TERMINAL) -> None:
         self._masked = masked
-        self._watched = (channels.RESIZE, channels.CLOSE) if masked else (channels.STATUS,)
+        self._channelled = framing is not Framing.TUNNEL
+        self._watched: tuple[int, ...] = ()
+        if framing is Framing.TERMINAL:
+            self._watched = (channels.RESIZE, channels.CLOSE) if masked else (channels.STATUS,)
         self._watch_limit = RESIZE_LIMIT if masked else STATUS_LIMIT
         self.carry = b""  # bytes of an incomplete frame: the shell lays them before the next read
         self.events: list[Event] = []  # what the last take() saw, in order
@@ -139,7 +148,7 @@ class Cutter:
                 pos = self._go_on(cut, start, end)
             while pos < end:
                 if not self._in_message:
-                    pos = skip_whole_frames(block.buf, pos, end, masked=self._masked)
+                    pos = skip_whole_frames(block.buf, pos, end, masked=self._masked, watching=bool(self._watched))
                 after = self._one(cut, pos, end)
                 if after is None:
                     break
@@ -164,7 +173,7 @@ class Cutter:
         if head is None or head.opcode >= frames.CLOSE:
             return []
         payload = carry[head.size :]
-        if len(payload) < 2 or frames.mask(payload[:1], head.key)[0] in self._watched:
+        if len(payload) < (2 if self._channelled else 1) or frames.mask(payload[:1], head.key)[0] in self._watched:
             return []
         return [frames.header(frames.BINARY, len(payload), head.key) + payload]
 
@@ -181,6 +190,9 @@ class Cutter:
     def _rest_header(self, part: int) -> bytes:
         """Header and channel byte for ``part`` bytes that stood at ``_offset`` in their frame."""
         assert self._channel is not None
+        if not self._channelled:
+            turn = self._offset % 4
+            return frames.header(frames.BINARY, part, self._key[turn:] + self._key[:turn])
         if not self._key:
             return frames.header(frames.BINARY, part + 1) + bytes((self._channel,))
         turn = (self._offset - 1) % 4

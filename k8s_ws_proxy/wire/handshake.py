@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
-from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
+from k8s_ws_proxy.wire.channels import SUBPROTOCOLS, TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,15 +91,24 @@ class Exchange:
 class Upgrade:
     """The upgrade request to ``path`` and the judgement of its answer. ``key`` is 16 random bytes in base64."""
 
-    def __init__(self, path: str, *, host: str, key: str, authorization: str | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        host: str,
+        key: str,
+        authorization: str | None,
+        subprotocols: Sequence[str] = SUBPROTOCOLS,
+    ) -> None:
         self._key = key
+        self._offered = subprotocols
         headers = [
             ("Host", host),
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
             ("Sec-WebSocket-Version", "13"),
             ("Sec-WebSocket-Key", key),
-            ("Sec-WebSocket-Protocol", ", ".join(SUBPROTOCOLS)),
+            ("Sec-WebSocket-Protocol", ", ".join(subprotocols)),
         ]
         if authorization:
             headers.append(("Authorization", authorization))
@@ -126,8 +135,10 @@ class Upgrade:
         if _value(headers, b"sec-websocket-extensions"):
             raise UpstreamProtocolError("The apiserver's 101 has an extension that nobody asked for.")
         subprotocol = _value(headers, b"sec-websocket-protocol") or None
-        if subprotocol is not None and subprotocol not in SUBPROTOCOLS:
+        if subprotocol is not None and subprotocol not in self._offered:
             raise UpstreamProtocolError("The apiserver's 101 has a subprotocol that nobody offered.")
+        if subprotocol is None and TUNNEL in self._offered:
+            raise UpstreamProtocolError("The apiserver's 101 doesn't say that it will tunnel SPDY.")
         return Accepted(subprotocol, self._exchange.early())
 
 

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, assert_never
 
 from k8s_ws_proxy.wire import channels, frames
+from k8s_ws_proxy.wire.channels import Framing
 from k8s_ws_proxy.wire.cutter import Block, Closed, Cutter, Event, Piece, Ping, Status, Violation
 from k8s_ws_proxy.wire.liveness import Health, Liveness, Verdict
 
@@ -40,6 +41,7 @@ class Ending(Enum):
     """Why a session ended: stable names, in the log and in a metric's label."""
 
     COMMAND_ENDED = "command_ended"
+    FORWARD_ENDED = "forward_ended"  # the pod's side of all ports of a port-forward is closed
     CLIENT_LEFT = "client_left"
     CLIENT_SILENT = "client_silent"
     CLIENT_BROKE_PROTOCOL = "client_broke_protocol"
@@ -53,7 +55,8 @@ class Ending(Enum):
 class Relay:
     """One session between a client and the apiserver.
 
-    ``mask_key`` gives four fresh random bytes for each frame of our own to upstream (RFC 6455 §5.3).
+    ``mask_key`` gives four fresh random bytes for each frame of our own to upstream (RFC 6455 §5.3); ``framing`` is
+    that of both legs.
     """
 
     __slots__ = (
@@ -72,10 +75,10 @@ class Relay:
         "typed",
     )
 
-    def __init__(self, mask_key: Callable[[], bytes]) -> None:
+    def __init__(self, mask_key: Callable[[], bytes], framing: Framing = Framing.TERMINAL) -> None:
         self._mask_key = mask_key
-        self._from_client = Cutter(masked=True)
-        self._from_upstream = Cutter(masked=False)
+        self._from_client = Cutter(masked=True, framing=framing)
+        self._from_upstream = Cutter(masked=False, framing=framing)
         self._client = Liveness()
         self._upstream = Liveness()
         self.phase = Phase.RELAYING
@@ -221,7 +224,8 @@ class Relay:
 
     def _close(self, ending: Ending, code: int, reason: str) -> None:
         self.to_client.append(frames.frame(frames.CLOSE, frames.close_payload(code, reason)))
-        self._leave_upstream(frames.NORMAL if ending is Ending.COMMAND_ENDED else frames.GOING_AWAY)
+        orderly = ending in (Ending.COMMAND_ENDED, Ending.FORWARD_ENDED)
+        self._leave_upstream(frames.NORMAL if orderly else frames.GOING_AWAY)
         self._enter_closing(ending, code)
 
     def _leave_upstream(self, code: int) -> None:

@@ -17,14 +17,14 @@ _FIN_BINARY: Final = 0x82
 _FIRST_RUN: Final = 8  # frames: shorter runs aren't worth three slices
 
 
-def skip_whole_frames(buf: bytearray, pos: int, end: int, *, masked: bool) -> int:
+def skip_whole_frames(buf: bytearray, pos: int, end: int, *, masked: bool, watching: bool = True) -> int:
     """The offset of the first frame in ``buf[pos:end]`` that needs a closer look, or of what remains.
 
     Passed over are complete, unfragmented binary messages of 1 to 65,535 bytes with a well-formed header; from a
-    server (``masked`` false) those on the status channel are not.
+    server (``masked`` false) those on the status channel are not, unless ``watching`` is off: then there is none.
     """
     mask_bit, mask_size = (0x80, 4) if masked else (0, 0)
-    watched = -1 if masked else STATUS
+    watched = -1 if masked or not watching else STATUS
     wait = 0  # frames to go one by one before a run is tried again
     penalty = _FIRST_RUN
     while end - pos >= 5 and buf[pos] == _FIN_BINARY:
@@ -40,7 +40,7 @@ def skip_whole_frames(buf: bytearray, pos: int, end: int, *, masked: bool) -> in
             return pos
         stride = size + mask_size + length
         after = pos + stride
-        if after > end or (not masked and buf[pos + size] == watched):
+        if after > end or (watched >= 0 and buf[pos + size] == watched):
             return pos
         if wait:
             wait -= 1

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 from k8s_ws_proxy.errors import Reason, Refusal
-from k8s_ws_proxy.wire import log_options
+from k8s_ws_proxy.wire import channels, log_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.log_options import LogOptions
 
 DEFAULT_COMMAND = ("/bin/sh",)
+MOST_PORTS: Final = 127  # of one port-forward: a channel is a byte, each port has two, and 255 is reserved (wsstream)
 
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 # As Kubernetes has it: 253 characters in all, and no bound of its own on a part (a pod's name may be one of 100).
@@ -41,6 +42,7 @@ class Subresource(Enum):
     EXEC = "exec"
     ATTACH = "attach"
     LOG = "log"
+    PORTFORWARD = "portforward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,12 @@ class Route:
     namespace: str
     pod: str
     container: str | None
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """Those that are spoken there."""
+        forward = self.subresource is Subresource.PORTFORWARD
+        return channels.FORWARD_SUBPROTOCOLS if forward else channels.SUBPROTOCOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,8 @@ class AttachTarget:
     streams: Streams
 
     subresource = Subresource.ATTACH
+    subprotocols = channels.SUBPROTOCOLS
+    """What the apiserver is offered."""
 
     @property
     def interactive(self) -> bool:
@@ -118,6 +128,8 @@ class LogTarget:
     options: LogOptions
 
     subresource = Subresource.LOG
+    subprotocols = ()
+    """It is read by a plain request."""
 
     def upstream_path(self) -> str:
         """Path and query for the apiserver."""
@@ -125,10 +137,36 @@ class LogTarget:
         return _upstream_path(self, [("container", self.container), *query] if self.container else query)
 
 
-Target = ExecTarget | AttachTarget | LogTarget
+@dataclass(frozen=True, slots=True)
+class PortForwardTarget:
+    """Ports of a pod, in the order that gives each its channels. None at all: the client names them in its tunnel."""
+
+    namespace: str
+    pod: str
+    ports: tuple[int, ...]
+
+    subresource = Subresource.PORTFORWARD
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """What the apiserver is offered: what the client speaks, since the two have no frame in common."""
+        return (channels.V4,) if self.ports else (channels.TUNNEL,)
+
+    def upstream_path(self) -> str:
+        """Path and query for the apiserver."""
+        return _upstream_path(self, [("ports", str(port)) for port in self.ports])
+
+
+Target = ExecTarget | AttachTarget | LogTarget | PortForwardTarget
 
 # What /proxy/... calls the subresources.
-_KINDS = {"exec": Subresource.EXEC, "attach": Subresource.ATTACH, "logs": Subresource.LOG}
+_KINDS = {
+    "exec": Subresource.EXEC,
+    "attach": Subresource.ATTACH,
+    "logs": Subresource.LOG,
+    "portforward": Subresource.PORTFORWARD,
+}
+_SUBRESOURCES = frozenset(each.value for each in Subresource)
 
 
 def parse_path(raw_target: str) -> Route:
@@ -140,11 +178,11 @@ def parse_path(raw_target: str) -> Route:
     raw_path = raw_target.partition("?")[0]
     segments = [_decode(segment) for segment in raw_path.split("/")]
     match segments:
-        case ["", "proxy", ("exec" | "attach" | "logs") as kind, namespace, pod]:
+        case ["", "proxy", ("exec" | "attach" | "logs" | "portforward") as kind, namespace, pod]:
             container, dialect, subresource = None, Dialect.PROXY, _KINDS[kind]
         case ["", "proxy", ("exec" | "attach" | "logs") as kind, namespace, pod, container_segment]:
             container, dialect, subresource = _name(container_segment, _DNS_LABEL), Dialect.PROXY, _KINDS[kind]
-        case ["", "api", "v1", "namespaces", namespace, "pods", pod, ("exec" | "attach" | "log") as kind]:
+        case ["", "api", "v1", "namespaces", namespace, "pods", pod, kind] if kind in _SUBRESOURCES:
             container, dialect, subresource = None, Dialect.APISERVER, Subresource(kind)
         case _:
             raise _bad_path()
@@ -158,8 +196,8 @@ def parse_path(raw_target: str) -> Route:
     )
 
 
-def parse_target(route: Route, raw_target: str) -> Target:
-    """What is wanted on ``route``, from the query of the same request target.
+def parse_target(route: Route, raw_target: str, subprotocol: str | None = None) -> Target:
+    """What is wanted on ``route``, from the query of the same request target, by a client that speaks ``subprotocol``.
 
     Raises Refusal(``bad_query``) where a parameter can't be taken.
     """
@@ -168,6 +206,9 @@ def parse_target(route: Route, raw_target: str) -> Target:
     parameters: dict[str, list[str]] = {}
     for name, value in pairs:
         parameters.setdefault(name, []).append(value)
+    if route.subresource is Subresource.PORTFORWARD:
+        tunnelled = subprotocol == channels.TUNNEL  # the ports are named in there
+        return PortForwardTarget(route.namespace, route.pod, () if tunnelled else _ports(parameters.get("ports", [])))
     container = route.container
     if container is None and (named := parameters.get("container", [""])[0]):
         if not _DNS_LABEL.fullmatch(named):
@@ -183,6 +224,23 @@ def parse_target(route: Route, raw_target: str) -> Target:
     if any("\0" in argument for argument in command):
         raise Refusal(Reason.BAD_QUERY, "A command argument can't hold a NUL byte: no process can be given one.")
     return ExecTarget(route.namespace, route.pod, container, streams, command)
+
+
+def _ports(values: Sequence[str]) -> tuple[int, ...]:
+    """``ports=80&ports=443`` or ``ports=80,443``, as the kubelet takes them (portforward.NewV4Options)."""
+    texts = [part for value in values for part in value.split(",")]
+    if not texts:
+        raise Refusal(Reason.BAD_QUERY, "Say which ports of the pod: ?ports=8080, or ?ports=8080,8443.")
+    if len(texts) > MOST_PORTS:
+        raise Refusal(Reason.BAD_QUERY, f"{len(texts)} ports are too many for one connection: {MOST_PORTS} at most.")
+    ports: list[int] = []
+    for text in texts:
+        if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+            raise Refusal(Reason.BAD_QUERY, f"ports must be numbers from 1 to 65535; {text[:20]!a} isn't one.")
+        if int(text) in ports:
+            raise Refusal(Reason.BAD_QUERY, f"Port {int(text)} is named twice: name each once.")
+        ports.append(int(text))
+    return tuple(ports)
 
 
 def _streams(dialect: Dialect, parameters: Mapping[str, list[str]]) -> Streams:
@@ -205,7 +263,7 @@ def _streams(dialect: Dialect, parameters: Mapping[str, list[str]]) -> Streams:
     return Streams(stdin=on("stdin"), stdout=on("stdout"), stderr=on("stderr") and not tty, tty=tty)
 
 
-def _upstream_path(target: AttachTarget | LogTarget, query: Sequence[tuple[str, str]]) -> str:
+def _upstream_path(target: Target, query: Sequence[tuple[str, str]]) -> str:
     path = f"/api/v1/namespaces/{target.namespace}/pods/{target.pod}/{target.subresource.value}"
     return f"{path}?{urlencode(query, errors='surrogateescape')}" if query else path
 
@@ -226,6 +284,6 @@ def _name(text: str, pattern: re.Pattern[str]) -> str:
 def _bad_path() -> Refusal:
     return Refusal(
         Reason.BAD_PATH,
-        "There is no such path. Known: /proxy/{exec,attach,logs}/NAMESPACE/POD[/CONTAINER] and "
-        "/api/v1/namespaces/NAMESPACE/pods/POD/{exec,attach,log}.",
+        "There is no such path. Known: /proxy/{exec,attach,logs}/NAMESPACE/POD[/CONTAINER], "
+        "/proxy/portforward/NAMESPACE/POD and /api/v1/namespaces/NAMESPACE/pods/POD/{exec,attach,log,portforward}.",
     )

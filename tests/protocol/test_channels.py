@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.wire import channels
-from k8s_ws_proxy.wire.channels import choose_subprotocol, exit_code, failure, parse_status
+from k8s_ws_proxy.wire.channels import (
+    FORWARD_SUBPROTOCOLS,
+    TUNNEL,
+    V4,
+    V5,
+    choose_subprotocol,
+    exit_code,
+    failure,
+    parse_status,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +39,22 @@ from k8s_ws_proxy.wire.channels import choose_subprotocol, exit_code, failure, p
 )
 def test_the_first_known_subprotocol_in_the_clients_order(offered, chosen):
     assert choose_subprotocol(offered) == chosen
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ([TUNNEL], TUNNEL),
+        ([V5, V4, TUNNEL], V4),
+        ([TUNNEL, V4], TUNNEL),
+        ([V5], None),
+        (["SPDY/3.1"], None),
+        (["spdy/3.1+portforward.k8s.io"], None),
+        ([], None),
+    ],
+)
+def test_the_subprotocols_of_a_port_forward(offered, chosen):
+    assert choose_subprotocol(offered, FORWARD_SUBPROTOCOLS) == chosen
 
 
 def status_of(payload):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.framing import cut_at
 
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
+from k8s_ws_proxy.wire.channels import TUNNEL, V4
 from k8s_ws_proxy.wire.handshake import Accepted, Exchange, Upgrade, accept_value
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -46,6 +47,28 @@ def run(data, offsets=(), *, end=False):
         return asked.receive(b"") if end else None
     except (UpstreamRefused, UpstreamProtocolError) as error:
         return error
+
+
+@pytest.mark.parametrize(
+    ("offered", "more", "accepted"),
+    [
+        ([V4], "v4.channel.k8s.io", True),
+        ([V4], None, True),
+        ([V4], "v5.channel.k8s.io", False),
+        ([TUNNEL], TUNNEL, True),
+        ([TUNNEL], None, False),
+        ([TUNNEL], "v4.channel.k8s.io", False),
+    ],
+)
+def test_a_port_forward_offers_what_its_client_speaks(offered, more, accepted):
+    asked = Upgrade(PATH, host="apiserver", key=KEY, authorization=None, subprotocols=offered)
+    assert f"Sec-WebSocket-Protocol: {', '.join(offered)}\r\n".encode() in asked.request
+    data = switching(more=[f"Sec-WebSocket-Protocol: {more}"] if more else [])
+    if accepted:
+        assert asked.receive(data) == Accepted(more, b"")
+    else:
+        with pytest.raises(UpstreamProtocolError):
+            asked.receive(data)
 
 
 def test_accept_is_that_of_rfc_6455():

@@ -16,7 +16,7 @@ from k8s_ws_proxy.sessions.books import Books, shorten
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.wire.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.relay import Ending
-from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, Streams
+from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, PortForwardTarget, Streams
 
 TTY = Streams(stdin=True, stdout=True, stderr=False, tty=True)
 PIPES = Streams(stdin=True, stdout=True, stderr=True, tty=False)
@@ -152,6 +152,16 @@ def test_the_books_of_an_attach_by_certificate():
     assert log[0]["container"] is None
 
 
+@pytest.mark.parametrize(("ports", "told"), [((8080, 443), [8080, 443]), ((), "tunnel")])
+def test_the_books_of_a_port_forward(ports, told):
+    with capture_logs() as log:
+        books = Books("a", HMAC, PortForwardTarget("n", "p", ports), "x", Clock())
+        books.opened()
+        books.ended(Session(None, ending=Ending.FORWARD_ENDED))
+    assert [line["ports"] for line in log] == [told, told]
+    assert not {"container", "tty", "command", "exit_code"} & (log[0].keys() | log[1].keys())
+
+
 def test_an_alias_stands_beside_the_pod():
     with capture_logs() as log:
         books = Books("a", HMAC, EXEC, "x", Clock())
@@ -172,7 +182,7 @@ def test_an_end_is_counted_by_reason_and_told_at_its_level(ending):
         books.opened()
         books.ended(Session(None, ending=ending))
     assert log[1]["reason"] == ending.value
-    expected = ending in (Ending.COMMAND_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED)
+    expected = ending in (Ending.COMMAND_ENDED, Ending.FORWARD_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED)
     assert log[1]["log_level"] == ("info" if expected else "warning")
     after = value(counted), value(metrics.BYTES.labels("in")), value(metrics.BYTES.labels("out"))
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 11, 22]

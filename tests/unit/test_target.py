@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.wire.channels import SUBPROTOCOLS, TUNNEL, V4
 from k8s_ws_proxy.wire.target import (
     DEFAULT_COMMAND,
+    MOST_PORTS,
     AttachTarget,
     Dialect,
     ExecTarget,
+    PortForwardTarget,
     Streams,
     Subresource,
     parse_path,
@@ -24,8 +27,11 @@ PROXY = "/proxy/exec/default/web/app"
 APISERVER = "/api/v1/namespaces/default/pods/web/exec"
 
 
-def target(request_target):
-    return parse_target(parse_path(request_target), request_target)
+FORWARD = "/proxy/portforward/default/web"
+
+
+def target(request_target, subprotocol=None):
+    return parse_target(parse_path(request_target), request_target, subprotocol)
 
 
 def refused(function, *arguments):
@@ -41,6 +47,8 @@ def refused(function, *arguments):
         ("/proxy/attach/default/web/app", Dialect.PROXY, Subresource.ATTACH, "app"),
         ("/proxy/exec/default/web", Dialect.PROXY, Subresource.EXEC, None),
         ("/proxy/attach/default/web", Dialect.PROXY, Subresource.ATTACH, None),
+        ("/proxy/portforward/default/web", Dialect.PROXY, Subresource.PORTFORWARD, None),
+        ("/api/v1/namespaces/default/pods/web/portforward", Dialect.APISERVER, Subresource.PORTFORWARD, None),
         ("/api/v1/namespaces/default/pods/web/exec", Dialect.APISERVER, Subresource.EXEC, None),
         ("/api/v1/namespaces/default/pods/web/attach", Dialect.APISERVER, Subresource.ATTACH, None),
     ],
@@ -134,6 +142,10 @@ BAD_PATHS = {
     "100,000 dots": f"/proxy/exec/default/{'p.' * 50_000}/app",
     "100,000 slashes": "/" * 100_000,
     "100,000 percents": "/proxy/exec/default/" + "%61" * 33_333,
+    "a port-forward with a container": "/proxy/portforward/default/web/app",
+    "a port-forward with its ports in the path": "/proxy/portforward/default/web/8080",
+    "a port-forward without a pod": "/proxy/portforward/default",
+    "a port-forward with a hyphen": "/proxy/port-forward/default/web",
     "apiserver: the list of pods": "/api/v1/namespaces/default/pods",
     "apiserver: a pod": "/api/v1/namespaces/default/pods/web",
     "apiserver: other subresource": "/api/v1/namespaces/default/pods/web/eviction",
@@ -358,6 +370,79 @@ def test_targets_are_frozen():
         parsed.pod = "other"  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("query", "ports"),
+    [
+        ("ports=8080", (8080,)),
+        ("ports=8080,8443", (8080, 8443)),
+        ("ports=8443&ports=8080", (8443, 8080)),
+        ("ports=1,2&ports=3&x=4", (1, 2, 3)),
+        ("ports=1,65535", (1, 65535)),
+        ("ports=080", (80,)),
+        ("ports=%38%30", (80,)),
+        (f"ports={','.join(map(str, range(1, MOST_PORTS + 1)))}", tuple(range(1, MOST_PORTS + 1))),
+    ],
+)
+@pytest.mark.parametrize("path", [FORWARD, "/api/v1/namespaces/default/pods/web/portforward"])
+def test_ports(path, query, ports):
+    parsed = target(f"{path}?{query}", V4)
+    assert parsed == target(f"{path}?{query}") == PortForwardTarget("default", "web", ports)
+    assert parsed.subprotocols == (V4,)
+    sent = parsed.upstream_path()
+    assert sent.partition("?")[0] == "/api/v1/namespaces/default/pods/web/portforward"
+    assert sent.partition("?")[2] == "&".join(f"ports={port}" for port in ports)
+    assert target(sent) == parsed
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("", "Say which ports"),
+        ("port=80", "Say which ports"),
+        ("ports=", "'' isn't one"),
+        ("ports=80,", "'' isn't one"),
+        ("ports=80&ports=", "'' isn't one"),
+        ("ports=0", "'0' isn't one"),
+        ("ports=65536", "'65536' isn't one"),
+        ("ports=000080", "'000080' isn't one"),
+        ("ports=-1", "'-1' isn't one"),
+        ("ports=+80", "' 80' isn't one"),
+        ("ports=%2B80", "'+80' isn't one"),
+        ("ports=80%20", "'80 ' isn't one"),
+        ("ports=80%0A", "'80\\n' isn't one"),
+        ("ports=http", "'http' isn't one"),
+        ("ports=80-90", "'80-90' isn't one"),
+        ("ports=80;90", "'80;90' isn't one"),
+        ("ports=%D9%A3", "'\\u0663' isn't one"),
+        ("ports=%FF", "'\\udcff' isn't one"),
+        (f"ports={'9' * 100_000}", f"'{'9' * 20}' isn't one"),
+        ("ports=80,80", "80 is named twice"),
+        ("ports=80&ports=443,080", "80 is named twice"),
+        (f"ports={','.join(map(str, range(1, MOST_PORTS + 2)))}", "128 ports are too many"),
+    ],
+)
+def test_ports_that_cannot_be_taken(query, told):
+    with pytest.raises(Refusal) as refusal:
+        target(f"{FORWARD}?{query}", V4)
+    assert refusal.value.reason is Reason.BAD_QUERY
+    assert told in str(refusal.value)
+    assert str(refusal.value).isascii()
+
+
+@pytest.mark.parametrize("query", ["", "?ports=8080", "?ports=none"])
+def test_a_tunnel_names_its_ports_inside(query):
+    """kubectl sends no ``ports``; where somebody does, the kubelet doesn't look."""
+    parsed = target(f"/api/v1/namespaces/default/pods/web/portforward{query}", TUNNEL)
+    assert parsed == PortForwardTarget("default", "web", ())
+    assert parsed.subprotocols == (TUNNEL,)
+    assert parsed.upstream_path() == "/api/v1/namespaces/default/pods/web/portforward"
+
+
+def test_each_route_has_its_subprotocols():
+    assert parse_path(PROXY).subprotocols == target(PROXY).subprotocols == SUBPROTOCOLS
+    assert parse_path(FORWARD).subprotocols == (V4, TUNNEL)
+
+
 ARGUMENTS = st.binary(max_size=30).filter(lambda data: b"\0" not in data)
 STREAMS = st.builds(Streams, stdin=st.booleans(), stdout=st.booleans(), stderr=st.booleans(), tty=st.booleans()).filter(
     lambda streams: not (streams.tty and streams.stderr) and (streams.stdin or streams.stdout or streams.stderr)
@@ -377,7 +462,14 @@ def test_what_goes_upstream_means_there_what_it_means_here(arguments, streams, c
 @given(st.one_of(st.binary(max_size=80), st.text("/.%2Fproxyexcdfault#?=&\0-AZ", max_size=80).map(str.encode)))
 def test_any_bytes_give_a_target_or_a_refusal_of_the_contract(raw):
     request_target = raw.decode("utf-8", "surrogateescape")
-    for prefix in ("", "/", "/proxy/exec/", "/proxy/exec/default/web/app?", "/api/v1/namespaces/d/pods/p/exec?"):
+    for prefix in (
+        "",
+        "/",
+        "/proxy/exec/",
+        "/proxy/exec/default/web/app?",
+        "/api/v1/namespaces/d/pods/p/exec?",
+        f"{FORWARD}?",
+    ):
         try:
             parsed = target(prefix + request_target)
         except Refusal as refusal:
