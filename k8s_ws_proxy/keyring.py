@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,11 +13,13 @@ from k8s_ws_proxy.reload import Fingerprint, Reloader, fingerprint
 from k8s_ws_proxy.wire.signing import Key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 POLL: Final = 1.0  # seconds between looks at the files
 SHORTEST: Final = 32  # bytes: as long as HMAC-SHA256's output, RFC 2104 §3
 _MAX_KEY: Final = 64 * 1024  # bytes: more isn't a key
+_SWAPS: Final = 3  # times that a mounted Secret may be swapped while it is read, before that is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,20 @@ class Reading:
     fingerprint: Fingerprint
 
 
+@dataclass(slots=True)
+class Use:
+    """When this daemon first had a key, and when it last let somebody in by it: Unix seconds."""
+
+    since: float
+    last_used: float | None = None
+
+
 class KeySource:
-    """One file, a directory, or both. Blocks on files: call it in a thread."""
+    """One file, a directory, or both. Blocks on files: call it in a thread.
+
+    The kubelet swaps a mounted Secret as a whole, by the link ``..data``, and mends the entries' own links one by one
+    after it. So what is read is what ``..data`` points to: entries that were there together.
+    """
 
     def __init__(self, file: Path | None, directory: Path | None) -> None:
         self._file = file
@@ -41,6 +56,16 @@ class KeySource:
 
     def read(self) -> Reading:
         """All keys there are. Raises KeySourceError if a file can't be read, or none of them is usable."""
+        for _ in range(_SWAPS):
+            snapshot = self._snapshot()
+            try:
+                return self._read()
+            except KeySourceError:
+                if self._snapshot() == snapshot:
+                    raise
+        return self._read()
+
+    def _read(self) -> Reading:
         found = self.fingerprint()  # before reading: a change in between is then seen the next time
         keys: list[Key] = []
         refused: list[str] = []
@@ -73,22 +98,37 @@ class KeySource:
 
     def _entries(self, *, strict: bool = False) -> list[Path]:
         """The mounted Secret's entries. The kubelet's own (``..data`` and what it points to) begin with two dots."""
-        if self._directory is None:
+        snapshot = self._snapshot()
+        if snapshot is None:
             return []
         try:
             return sorted(
-                entry for entry in self._directory.iterdir() if not entry.name.startswith(".") and not entry.is_dir()
+                entry for entry in snapshot.iterdir() if not entry.name.startswith(".") and not entry.is_dir()
             )
         except OSError:
             if strict:
                 raise
             return []
 
+    def _snapshot(self) -> Path | None:
+        """The directory with the entries: where ``..data`` points to now, if it is the kubelet's."""
+        if self._directory is None:
+            return None
+        try:
+            return self._directory / (self._directory / "..data").readlink()
+        except OSError:
+            return self._directory
+
 
 class Keyring:
-    """The keys in use. A reading that fails keeps the last good ones, logs, and moves a gauge."""
+    """The keys in use. A reading that fails keeps the last good ones, logs, and moves a gauge.
 
-    def __init__(self, source: KeySource, first: Reading) -> None:
+    ``clock`` gives Unix seconds.
+    """
+
+    def __init__(self, source: KeySource, first: Reading, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._uses: dict[bytes, Use] = {}  # by value: an entry that is renamed keeps its history
         self._reloader = Reloader(
             period=POLL,
             look=source.fingerprint,
@@ -109,11 +149,27 @@ class Keyring:
         """Look again for ever."""
         await self._reloader.keep_fresh()
 
+    def used(self, key: Key) -> None:
+        """Somebody was let in by ``key``."""
+        metrics.KEY_REQUESTS.labels(key.id).inc()
+        self._uses[key.secret].last_used = self._clock()
+
+    def use(self, key: Key) -> Use:
+        """Since when ``key`` is accepted here, and when it was last used."""
+        return self._uses[key.secret]
+
     def _accept(self, reading: Reading) -> None:
         changed = reading.keys != self.keys
+        now = self._clock()
+        for gone in {key.id for key in self.keys} - {key.id for key in reading.keys}:
+            metrics.KEY_REQUESTS.remove(gone)  # else a series stays behind for each key there ever was
         self.keys = reading.keys
+        self._uses = {key.secret: self._uses.get(key.secret) or Use(since=now) for key in self.keys}
+        for key in self.keys:
+            metrics.KEY_REQUESTS.labels(key.id)
         metrics.KEYS_LOADED.set(len(self.keys))
         metrics.KEYS_RELOAD_OK.set(1)
+        metrics.KEYS_RELOAD_TIME.set(now)
         for sentence in reading.refused:
             logger().warning("weak key", problem=sentence)
         if changed:

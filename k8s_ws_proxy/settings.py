@@ -65,7 +65,7 @@ class Settings:
     guacd_subjects: frozenset[str] = frozenset()
     pod_alias_label: str = ""
     node_name: str = ""
-    admin: Address | None = None
+    admin: Address | None = Address("", 9090)
     max_sessions: int = 2000
     drain_timeout: float = 30.0
 
@@ -132,16 +132,22 @@ class _Reader:
             return default
         return seconds
 
-    def address(self, name: str, default: Address) -> Address:
+    def address(self, name: str, default: Address, *, among: str = "HOST:PORT or :PORT") -> Address:
         """Go's listen address: ``:8080``, ``127.0.0.1:8080``, ``[::1]:8080``."""
         value = self.text(name)
         if not value:
             return default
         found = _ADDRESS.fullmatch(value)
         if found is None or int(found["port"]) > 65535:
-            self.mistakes.append(f"{name} must be HOST:PORT or :PORT; it is {value!r}")
+            self.mistakes.append(f"{name} must be {among}; it is {value!r}")
             return default
         return Address(found["v6"] or found["host"] or "", int(found["port"]))
+
+    def address_or_off(self, name: str, default: Address) -> Address | None:
+        """A listen address, or None for ``off``."""
+        if self.text(name).lower() == "off":
+            return None
+        return self.address(name, default, among="HOST:PORT, :PORT, or off")
 
 
 def _seconds(duration: str) -> float | None:
@@ -174,7 +180,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         guacd_subjects=read.names("GUACD_SUBJECTS"),
         pod_alias_label=read.text("POD_ALIAS_LABEL"),
         node_name=read.text("NODE_NAME"),
-        admin=read.address("WS_PROXY_ADMIN_ADDR", Address("", 0)) if read.text("WS_PROXY_ADMIN_ADDR") else None,
+        admin=read.address_or_off("WS_PROXY_ADMIN_ADDR", Address("", 9090)),
         max_sessions=read.number("MAX_SESSIONS", 2000, least=1),
         drain_timeout=read.duration("DRAIN_TIMEOUT", 30.0, least=0.0),
     )

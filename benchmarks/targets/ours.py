@@ -25,6 +25,7 @@ class Ours:
             "MAX_SESSIONS": "20000",
             "SHARED_SECRET_FILE": str(bed.write("secret", SECRET)),
             "WS_PROXY_LISTEN_ADDR": f"{HOST}:{plain_port}",
+            "WS_PROXY_ADMIN_ADDR": "off",
         }
         if bed.client_tls:
             env |= {

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.errors import CredentialRefused, Reason
-from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER, verify
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Authorizer:
             if self._keyring.keys == before:
                 raise
             key = self._by_headers(path, timestamps, hmacs)
-        metrics.KEY_REQUESTS.labels(key.id).inc()
+        self._keyring.used(key)
         return Principal("hmac", key.id)
 
     def _by_headers(self, path: str, timestamps: list[str], hmacs: list[str]) -> Key:

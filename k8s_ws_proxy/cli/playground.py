@@ -69,6 +69,7 @@ async def playground(port: int, directory: Path, environ: Mapping[str, str]) -> 
             {
                 **theirs,
                 "WS_PROXY_LISTEN_ADDR": f"127.0.0.1:{port}",
+                "WS_PROXY_ADMIN_ADDR": environ.get("WS_PROXY_ADMIN_ADDR") or "off",  # 9090 may be somebody else's here
                 "SHARED_SECRET_FILE": str(secret_file),
                 "KUBECONFIG": str(own),
                 "DRAIN_TIMEOUT": environ.get("DRAIN_TIMEOUT") or "0s",  # nobody waits for a playground

@@ -1,14 +1,40 @@
-"""Every metric of the daemon, in one place; README's table is held against it by a test."""
+"""Every metric of the daemon, in one place; the table in docs/metrics.md is held against it by a test.
+
+A session moves a handful of them, when it opens and when it ends; nothing is counted while bytes pass.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from k8s_ws_proxy.errors import Reason
+from k8s_ws_proxy.wire.relay import Ending
 
 REGISTRY: Final = CollectorRegistry()
+# Else there is a second series for each counter, that no one asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+# Seconds. A dial takes some milliseconds (apiserver-facts: 9 ms), and WS_HANDSHAKE_TIMEOUT is ten seconds by default.
+_OPENING: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LENGTHS: Final = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
+
+BUILD_INFO: Final = Gauge(
+    "k8s_ws_proxy_build_info", "What runs: always 1.", ["version", "python_version"], registry=REGISTRY
+)
 
 SESSIONS_OPEN: Final = Gauge("k8s_ws_proxy_sessions_open", "Sessions under way.", registry=REGISTRY)
+SESSIONS_OPENED: Final = Counter(
+    "k8s_ws_proxy_sessions_opened", "Sessions that got their 101, by subresource.", ["subresource"], registry=REGISTRY
+)
 SESSIONS_ENDED: Final = Counter(
     "k8s_ws_proxy_sessions_ended", "Sessions that ended, by reason.", ["reason"], registry=REGISTRY
 )
@@ -21,9 +47,29 @@ BYTES: Final = Counter(
     ["direction"],
     registry=REGISTRY,
 )
+HANDSHAKE_SECONDS: Final = Histogram(
+    "k8s_ws_proxy_handshake_seconds",
+    "From a request's first byte to its 101, the dial included.",
+    buckets=_OPENING,
+    registry=REGISTRY,
+)
+DIAL_SECONDS: Final = Histogram(
+    "k8s_ws_proxy_dial_seconds",
+    "The apiserver's part of a handshake, where it succeeded.",
+    buckets=_OPENING,
+    registry=REGISTRY,
+)
+SESSION_SECONDS: Final = Histogram(
+    "k8s_ws_proxy_session_seconds", "How long the sessions that ended were.", buckets=_LENGTHS, registry=REGISTRY
+)
 KEYS_LOADED: Final = Gauge("k8s_ws_proxy_keys_loaded", "Keys that are accepted.", registry=REGISTRY)
 KEYS_RELOAD_OK: Final = Gauge(
     "k8s_ws_proxy_keys_reload_ok", "1 if the last reading of the keys succeeded, else 0.", registry=REGISTRY
+)
+KEYS_RELOAD_TIME: Final = Gauge(
+    "k8s_ws_proxy_keys_reload_success_timestamp_seconds",
+    "When the keys were last read with success, in Unix seconds.",
+    registry=REGISTRY,
 )
 KEY_REQUESTS: Final = Counter(
     "k8s_ws_proxy_key_requests", "Requests let in, by the id of the key that signed.", ["key_id"], registry=REGISTRY
@@ -42,6 +88,14 @@ CLUSTER_CONFIG_OK: Final = Gauge(
 APISERVER_REACHABLE: Final = Gauge(
     "k8s_ws_proxy_apiserver_reachable", "1 if the apiserver answered when last asked, else 0.", registry=REGISTRY
 )
+
+# An alert on a rate needs the zero before the first one.
+for _reason in Reason:
+    REFUSALS.labels(_reason.value)
+for _ending in Ending:
+    SESSIONS_ENDED.labels(_ending.value)
+for _direction in ("in", "out"):
+    BYTES.labels(_direction)
 
 
 def exposition() -> bytes:

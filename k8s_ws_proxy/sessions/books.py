@@ -57,6 +57,7 @@ class Books:
     def opened(self) -> None:
         """The line for the 101."""
         self._opened = True
+        metrics.SESSIONS_OPENED.labels(self._facts["subresource"]).inc()
         logger().info("session opened", **self._facts)
 
     def failed(self, reason: str, detail: str) -> None:
@@ -73,6 +74,8 @@ class Books:
             return
         relay = session.relay
         assert relay.ending is not None
+        seconds = self._clock() - self._began
+        metrics.SESSION_SECONDS.observe(seconds)
         metrics.SESSIONS_ENDED.labels(relay.ending.value).inc()
         metrics.BYTES.labels("in").inc(session.bytes_from_client)
         metrics.BYTES.labels("out").inc(session.bytes_to_client)
@@ -86,7 +89,7 @@ class Books:
             close_code=relay.close_code,
             bytes_in=session.bytes_from_client,
             bytes_out=session.bytes_to_client,
-            duration_seconds=round(self._clock() - self._began, 3),
+            duration_seconds=round(seconds, 3),
         )
 
 

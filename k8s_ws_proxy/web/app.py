@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import platform
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from k8s_ws_proxy import __version__
 from k8s_ws_proxy.auth.authorizer import Authorizer
 from k8s_ws_proxy.auth.policy import Policy
 from k8s_ws_proxy.certificates import ServerTls
@@ -25,6 +27,7 @@ from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.errors import closing, refuse
 from k8s_ws_proxy.web.exec import Sessions
 from k8s_ws_proxy.web.health import Health
+from k8s_ws_proxy.web.keys import keys_answer
 from k8s_ws_proxy.web.listener import Listener, bind
 from k8s_ws_proxy.web.transport import StreamTransport
 
@@ -80,8 +83,12 @@ class _Server(web.Server):
 class Daemon:
     """The running daemon. ``ports`` are those listened on: ``http``, and ``https`` and ``admin`` where they are on."""
 
-    def __init__(self, settings: Settings, registry: Registry, sessions: Sessions, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, keyring: Keyring, registry: Registry, sessions: Sessions, health: Health
+    ) -> None:
+        self._started = time.time()
         self._settings = settings
+        self._keyring = keyring
         self._registry = registry
         self._sessions = sessions
         self._health = health
@@ -100,8 +107,8 @@ class Daemon:
     async def handle_admin(self, request: web.BaseRequest) -> web.StreamResponse:
         """Every request on the operators' listener."""
         path = request.raw_path.partition("?")[0]
-        if path not in ("/healthz", "/readyz", "/metrics"):
-            return refuse(request, Refusal(Reason.BAD_PATH, "Here are /metrics, /healthz and /readyz."))
+        if path not in ("/healthz", "/readyz", "/metrics", "/keys"):
+            return refuse(request, Refusal(Reason.BAD_PATH, "Here are /metrics, /keys, /healthz and /readyz."))
         return self._probe(request, path)
 
     async def shut_down(self, hurry: asyncio.Event | None = None) -> None:
@@ -115,6 +122,8 @@ class Daemon:
             return refuse(request, Refusal(Reason.METHOD_NOT_ALLOWED, "This path is read by GET."))
         if path == "/metrics":
             answer = web.Response(body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        elif path == "/keys":
+            answer = keys_answer(self._keyring, started=self._started, now=time.time())
         else:
             answer = self._health.answer(path)
         return closing(answer)
@@ -133,10 +142,11 @@ async def running(
     authorizer = Authorizer(keyring, skew=settings.skew, allowed_subjects=settings.allowed_subjects, clock=time.time)
     policy = Policy(settings.allowed_namespaces, settings.allowed_subresources)
     sessions = Sessions(settings, authorizer=authorizer, policy=policy, access=access, registry=registry, pace=pace)
-    daemon = Daemon(settings, registry, sessions, Health(keyring, access, registry))
+    metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
+    daemon = Daemon(settings, keyring, registry, sessions, Health(keyring, access, registry))
     async with contextlib.AsyncExitStack() as stack:
 
-        def listen(name: str, address: Address, handler: Any, tls: ServerTls | None = None) -> None:
+        def listen(name: str, variable: str, address: Address, handler: Any, tls: ServerTls | None = None) -> None:
             server = _Server(
                 handler,
                 handler_cancellation=True,  # a client that leaves takes its dial with it
@@ -145,7 +155,10 @@ async def running(
                 keepalive_timeout=_KEEPALIVE,
                 access_log=None,
             )
-            sock = bind(address)
+            try:
+                sock = bind(address)
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror} ({variable})", str(address)) from error
             listener = Listener(
                 sock,
                 server,
@@ -166,13 +179,13 @@ async def running(
             (_probe_apiserver(access), "probe apiserver"),
         ):
             stack.callback(tasks.start(coro, name=name).cancel)
-        listen("http", settings.listen, daemon.handle)
+        listen("http", "WS_PROXY_LISTEN_ADDR", settings.listen, daemon.handle)
         if settings.tls is not None:
             server_tls = ServerTls(settings.tls, ask_for_certificate=bool(settings.allowed_subjects))
             stack.callback(tasks.start(server_tls.keep_fresh(), name="keep TLS certificate fresh").cancel)
-            listen("https", settings.tls.listen, daemon.handle, server_tls)
+            listen("https", "TLS_LISTEN_ADDR", settings.tls.listen, daemon.handle, server_tls)
         if settings.admin is not None:
-            listen("admin", settings.admin, daemon.handle_admin)
+            listen("admin", "WS_PROXY_ADMIN_ADDR", settings.admin, daemon.handle_admin)
         # What exists by now lives as long as the process: the collector needn't walk it during somebody's keystroke.
         gc.collect()
         gc.freeze()

@@ -67,7 +67,7 @@ class Sessions:
         """Answer ``request``: a session, or why not. Raises Refusal."""
         transport = request.transport
         assert isinstance(transport, StreamTransport)
-        deadline = transport.request_began() + self._settings.handshake_timeout
+        began = transport.request_began()
         route = parse_path(request.raw_path)
         principal = await self._authorizer.authorize(route.path, request.headers, transport.get_extra_info("peercert"))
         self._policy.check(route)
@@ -77,7 +77,7 @@ class Sessions:
         target = parse_target(route, request.raw_path, offer.subprotocol)
         slot = self._registry.admit(principal, target, peer_of(request))
         try:
-            return await self._dial_and_relay(request, route, target, offer, slot, deadline)
+            return await self._dial_and_relay(request, route, target, offer, slot, began)
         except asyncio.CancelledError:
             slot.books.abandoned()
             raise
@@ -86,10 +86,12 @@ class Sessions:
                 slot.release()
 
     async def _dial_and_relay(
-        self, request: web.BaseRequest, route: Route, target: Target, offer: Offer, slot: Slot, deadline: float
+        self, request: web.BaseRequest, route: Route, target: Target, offer: Offer, slot: Slot, began: float
     ) -> web.StreamResponse:
+        clock = asyncio.get_running_loop().time
+        dialling = clock()
         try:
-            upstream = await self._dial(target, slot, deadline)
+            upstream = await self._dial(target, slot, began + self._settings.handshake_timeout)
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
             slot.books.failed(error.reason.value, f"{error} {error.detail}".strip())
@@ -105,6 +107,8 @@ class Sessions:
         client, early = taken
         session = self._session(slot, target, client, upstream)
         slot.opened(session)
+        metrics.DIAL_SECONDS.observe(clock() - dialling)
+        metrics.HANDSHAKE_SECONDS.observe(clock() - began)
         session.start(offer.switching(), from_client=early, from_upstream=upstream.early)
         return HandedOn()
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 TIMESTAMP_HEADER = "X-Catalyst-Timestamp"
 HMAC_HEADER = "X-Catalyst-HMAC"
 
+_FINGERPRINTED = b"k8s-ws-proxy key v1\0"  # before the key, so that no other use of SHA-256 gives the same digits
+
 _UNIX_SECONDS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _SHA256_HEX = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _INT64_MAX = 2**63 - 1
@@ -27,6 +29,14 @@ class Key:
 
     id: str
     secret: bytes = field(repr=False)
+
+
+def key_fingerprint(secret: bytes) -> str:
+    """12 hex digits that tell keys apart and may be shown: of SHA-256 over a fixed prefix and the key.
+
+    Who knows them can try guesses against them, as against any signature: a key must be too long to guess.
+    """
+    return hashlib.sha256(_FINGERPRINTED + secret).hexdigest()[:12]
 
 
 def sign(secret: bytes, timestamp: str, path: str) -> str:

@@ -88,6 +88,7 @@ async def test_a_port_that_is_taken_ends_it_with_1(kubeconfig, tmp_path, family)
         port = taken.getsockname()[1]
         status, _, stderr = await serve(
             WS_PROXY_LISTEN_ADDR=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            WS_PROXY_ADMIN_ADDR="off",
             SHARED_SECRET_FILE=str(tmp_path / "secret"),
             KUBECONFIG=str(kubeconfig),
         )

@@ -111,6 +111,7 @@ async def running_daemon(
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
         "WS_PROXY_LISTEN_ADDR": "127.0.0.1:0",
+        "WS_PROXY_ADMIN_ADDR": "off",
         "KUBECONFIG": str(kubeconfig),
         "SHARED_SECRET_FILE": str(secret_file),
         "LOG_LEVEL": "debug",
@@ -132,6 +133,8 @@ async def running_daemon(
     daemon.reader = asyncio.get_running_loop().create_task(daemon.read_log())
     try:
         await daemon.event("listening", listener="http")
+        if variables["WS_PROXY_ADMIN_ADDR"] != "off":
+            await daemon.event("listening", listener="admin")
         if ready:
             await daemon.event("the apiserver answers")
         yield daemon

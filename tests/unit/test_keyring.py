@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import threading
+import time
 
 import pytest
 from structlog.testing import capture_logs
 
-from k8s_ws_proxy import reload
+from k8s_ws_proxy import keyring, reload
 from k8s_ws_proxy.errors import KeySourceError
 from k8s_ws_proxy.keyring import Keyring, KeySource
 from k8s_ws_proxy.observe import metrics
@@ -25,10 +27,10 @@ def value(gauge):
 class Ring:
     """A keyring under test; what it logs is in ``log`` after each look."""
 
-    def __init__(self, *, file=None, directory=None):
+    def __init__(self, *, file=None, directory=None, clock=time.time):
         self.source = KeySource(file, directory)
         with capture_logs() as self.log:
-            self.ring = Keyring(self.source, self.source.read())
+            self.ring = Keyring(self.source, self.source.read(), clock)
 
     def look(self):
         with capture_logs() as self.log:
@@ -54,15 +56,9 @@ class Mount:
         self.swap(entries)
 
     def swap(self, entries):
-        self.version += 1
-        fresh = self.path / f"..2025_01_01_00_00_00.{self.version:09d}"
-        fresh.mkdir()
-        for name, secret in entries.items():
-            (fresh / name).write_bytes(secret)
-        link = self.path / "..data_tmp"
-        link.symlink_to(fresh.name)
-        before = (self.path / "..data").readlink() if self.version > 1 else None
-        link.rename(self.path / "..data")
+        """All of what the kubelet does."""
+        before = (self.path / "..data").readlink() if self.version else None
+        self.swap_only(entries)
         for name in entries:
             if not (self.path / name).is_symlink():
                 (self.path / name).symlink_to(f"..data/{name}")
@@ -71,6 +67,17 @@ class Mount:
                 entry.unlink()
         if before:
             shutil.rmtree(self.path / before)
+
+    def swap_only(self, entries):
+        """Its first step."""
+        self.version += 1
+        fresh = self.path / f"..2025_01_01_00_00_00.{self.version:09d}"
+        fresh.mkdir()
+        for name, secret in entries.items():
+            (fresh / name).write_bytes(secret)
+        link = self.path / "..data_tmp"
+        link.symlink_to(fresh.name)
+        link.rename(self.path / "..data")
 
 
 @pytest.fixture
@@ -215,6 +222,89 @@ def test_a_rotation_by_the_kubelet_with_overlap(mount):
     assert ring.look().log == []
 
 
+def test_between_the_kubelet_s_swap_and_its_mending_of_the_links_no_key_is_missed(mount):
+    """It renames ``..data`` first; the link of a new entry isn't there yet, that of an old one leads nowhere."""
+    ring = Ring(directory=mount.path)
+    mount.swap_only({"2025": C, "moved": B})
+    assert ring.look().keys == {"2025": C, "moved": B}
+    assert [line["log_level"] for line in ring.log] == ["info"]
+
+
+def test_a_swap_in_the_middle_of_a_reading_is_read_anew(mount, monkeypatch):
+    ring = Ring(directory=mount.path)
+    mount.swap({"2024": C, "2025": B})
+
+    def swap_once(path):
+        monkeypatch.undo()
+        mount.swap({"2025": C, "2026": A})
+        return keyring._read(path)
+
+    monkeypatch.setattr(keyring, "_read", swap_once)
+    assert ring.look().keys == {"2025": C, "2026": A}
+    assert [line["log_level"] for line in ring.log] == ["info"]
+
+
+class Clock:
+    """Unix seconds that a test sets."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_since_when_a_key_is_there_and_when_it_was_last_used(mount):
+    clock = Clock()
+    ring = Ring(directory=mount.path, clock=clock).ring
+    first, second = ring.keys
+    clock.now = 1010.0
+    ring.used(first)
+    assert (ring.use(first).since, ring.use(first).last_used) == (1000.0, 1010.0)
+    assert (ring.use(second).since, ring.use(second).last_used) == (1000.0, None)
+
+
+def test_a_key_that_moves_to_another_entry_keeps_its_history_and_a_key_that_comes_anew_has_none(mount):
+    clock = Clock()
+    kept = Ring(directory=mount.path, clock=clock)
+    kept.ring.used(kept.ring.keys[0])
+    clock.now = 2000.0
+    mount.swap({"2024": C, "2025": B, "previous": A})
+    kept.look()
+    keys = {key.id: kept.ring.use(key) for key in kept.ring.keys}
+    assert (keys["previous"].since, keys["previous"].last_used) == (1000.0, 1000.0)
+    assert (keys["2024"].since, keys["2024"].last_used) == (2000.0, None)
+    mount.swap({"2025": B})
+    kept.look()
+    clock.now = 3000.0
+    mount.swap({"2025": B, "again": A})
+    kept.look()
+    assert kept.ring.use(kept.ring.keys[1]).since == 3000.0
+
+
+def test_there_are_no_more_series_than_keys(mount):
+    metrics.KEY_REQUESTS.clear()  # of other keyrings in this process
+    ring = Ring(directory=mount.path)
+    for number in range(5):
+        mount.swap({"2025": B, f"key{number}": C})
+        ring.look()
+    page = metrics.exposition().decode()
+    assert set(re.findall(r'key_requests_total\{key_id="([^"]*)"\}', page)) == {"2025", "key4"}
+
+
+def test_the_time_of_the_last_good_reading_stands_in_a_metric(secret):
+    clock = Clock()
+    ring = Ring(file=secret, clock=clock)
+    assert value(metrics.KEYS_RELOAD_TIME) == 1000.0
+    clock.now = 2000.0
+    secret.write_bytes(b"")
+    ring.look()
+    assert (value(metrics.KEYS_RELOAD_TIME), value(metrics.KEYS_RELOAD_OK)) == (1000.0, 0)
+    replace(secret, B)
+    ring.look()
+    assert (value(metrics.KEYS_RELOAD_TIME), value(metrics.KEYS_RELOAD_OK)) == (2000.0, 1)
+
+
 def test_a_swap_that_changes_a_value_and_no_name(mount):
     ring = Ring(directory=mount.path)
     mount.swap({"2024": C, "2025": B})
@@ -228,7 +318,7 @@ def test_a_swap_that_changes_a_value_and_no_name(mount):
         (lambda mount: mount.swap({"2024": b"", "2025": b"short"}), "no usable key"),
         (lambda mount: shutil.rmtree(mount.path), "can't be read"),
         (lambda mount: (mount.path / "..data").unlink(), "can't be read"),
-        (lambda mount: (mount.path / "broken").symlink_to("nowhere"), "can't be read"),
+        (lambda mount: (mount.path / "..data" / "broken").symlink_to("nowhere"), "can't be read"),
         (lambda mount: (shutil.rmtree(mount.path), mount.path.write_bytes(A)), "can't be read"),
     ],
     ids=["emptied", "all too short", "vanished", "without ..data", "an entry that leads nowhere", "a file"],
@@ -247,7 +337,6 @@ def test_a_mounted_secret_that_is_spoilt_keeps_the_last_good_keys(mount, spoil, 
         mount.path.unlink()
     if not mount.path.exists():
         mount.path.mkdir()
-    (mount.path / "broken").unlink(missing_ok=True)
     if not (mount.path / "..data").exists():
         mount.version = 0
         for stale in mount.path.iterdir():

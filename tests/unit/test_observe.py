@@ -11,7 +11,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import log, metrics, tasks
+from k8s_ws_proxy.wire.relay import Ending
 
 
 class Terminal(io.StringIO):
@@ -176,9 +178,10 @@ async def test_a_task_that_is_cancelled_is_nobodys_mistake():
     assert task not in tasks._running
 
 
-def test_the_metrics_page_names_every_metric():
+def test_every_reason_stands_at_zero_before_the_first_one():
     page = metrics.exposition().decode()
-    for name in ("sessions_open", "keys_loaded", "keys_reload_ok", "cluster_config_ok", "apiserver_reachable"):
-        assert f"# TYPE k8s_ws_proxy_{name} gauge" in page
-    for name in ("sessions_ended", "refusals", "bytes", "key_requests"):
-        assert f"# TYPE k8s_ws_proxy_{name}_total counter" in page
+    for reason in Reason:
+        assert f'k8s_ws_proxy_refusals_total{{reason="{reason.value}"}} ' in page
+    for ending in Ending:
+        assert f'k8s_ws_proxy_sessions_ended_total{{reason="{ending.value}"}} ' in page
+    assert "_created" not in page

@@ -74,12 +74,18 @@ def all_metrics():
 
 def test_every_metric_stands_in_the_table_with_its_labels():
     described = {
-        family.name + ("_total" if isinstance(metric, Counter) else ""): metric._labelnames
+        family.name + ("_total" if isinstance(metric, Counter) else ""): (family.type, metric._labelnames)
         for metric in all_metrics().values()
         for family in metric.describe()
     }
-    rows = table("README.md", "metric")
-    assert {name: tuple(re.findall(r"`(\w+)`", cells[0])) for name, cells in rows.items()} == described
+    rows = table("docs/metrics.md", "metric")
+    assert {name: (cells[0], tuple(re.findall(r"`(\w+)`", cells[1]))) for name, cells in rows.items()} == described
+
+
+def test_the_page_of_metrics_holds_what_the_table_says_and_nothing_else():
+    page = metrics.exposition().decode()
+    served = dict(re.findall(r"^# TYPE (\S+) (\w+)$", page, re.MULTILINE))
+    assert served == {name: cells[0] for name, cells in table("docs/metrics.md", "metric").items()}
 
 
 @pytest.mark.parametrize("name", sorted(all_metrics()))
@@ -117,7 +123,7 @@ def test_every_ending_stands_in_the_table():
     assert table("DESIGN.md", "ending").keys() == {ending.value for ending in Ending}
 
 
-@pytest.mark.parametrize("document", ["README.md", "DESIGN.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "DESIGN.md", "CHANGELOG.md", "docs/metrics.md"])
 def test_what_a_document_points_to_is_there(document):
     text = (ROOT / document).read_text("utf-8")
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)

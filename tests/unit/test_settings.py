@@ -54,7 +54,7 @@ def test_the_defaults_are_those_of_the_contract():
         guacd_subjects=frozenset(),
         pod_alias_label="",
         node_name="",
-        admin=None,
+        admin=Address("", 9090),
         max_sessions=2000,
         drain_timeout=30.0,
     )
@@ -92,6 +92,8 @@ def test_the_defaults_are_those_of_the_contract():
         ({"POD_ALIAS_LABEL": "app.kubernetes.io/name"}, {"pod_alias_label": "app.kubernetes.io/name"}),
         ({"NODE_NAME": "node-1"}, {"node_name": "node-1"}),
         ({"WS_PROXY_ADMIN_ADDR": "127.0.0.1:9100"}, {"admin": Address("127.0.0.1", 9100)}),
+        ({"WS_PROXY_ADMIN_ADDR": "off"}, {"admin": None}),
+        ({"WS_PROXY_ADMIN_ADDR": " OFF "}, {"admin": None}),
         ({"MAX_SESSIONS": "1"}, {"max_sessions": 1}),
         ({"DRAIN_TIMEOUT": "0s"}, {"drain_timeout": 0.0}),
         ({"DRAIN_TIMEOUT": "0"}, {"drain_timeout": 0.0}),
