@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who was let in: by ``hmac`` with a key's id, or by ``client_cert`` with the subject that is listed."""
+    """Who was let in: by ``hmac`` with a key's id, or by ``client_cert`` with the subject that is listed.
+
+    ``guacd``: the certificate's subject says that this is guacd, which needs its own profile (``wire.guacd``).
+    """
 
     mode: str
     name: str
+    guacd: bool = False
 
 
 class Authorizer:
@@ -32,11 +36,18 @@ class Authorizer:
     """
 
     def __init__(
-        self, keyring: Keyring, *, skew: int, allowed_subjects: frozenset[str], clock: Callable[[], float]
+        self,
+        keyring: Keyring,
+        *,
+        skew: int,
+        allowed_subjects: frozenset[str],
+        guacd_subjects: frozenset[str] = frozenset(),
+        clock: Callable[[], float],
     ) -> None:
         self._keyring = keyring
         self._skew = skew
         self._allowed_subjects = allowed_subjects
+        self._guacd_subjects = guacd_subjects
         self._clock = clock
 
     async def authorize(
@@ -71,7 +82,7 @@ class Authorizer:
         names = subject_names(certificate)
         for name in names:
             if name in self._allowed_subjects:
-                return Principal("client_cert", name)
+                return Principal("client_cert", name, guacd=not self._guacd_subjects.isdisjoint(names))
         raise CredentialRefused(
             Reason.SUBJECT_DENIED,
             "The client certificate's subject is not on the list of those let in.",

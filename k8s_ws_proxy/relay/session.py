@@ -110,6 +110,15 @@ class Session:
         self.relay.drain(line, channel, reason)
         self._settle()
 
+    def ping_client(self) -> bool:
+        """Ping the client out of turn, unless output to it is under way; False once the session is over."""
+        if self.timer is None:
+            return False
+        if not self._client.waiting and not self._client.stream.unsent():
+            self.relay.ping_client()
+            self._settle()
+        return self.timer is not None
+
     def abort(self) -> None:
         """Close both sockets now."""
         self._finish()

@@ -139,7 +139,13 @@ async def running(
     keyring = Keyring(source, first)
     access = Access(environ)
     registry = Registry(settings.max_sessions, time.monotonic)
-    authorizer = Authorizer(keyring, skew=settings.skew, allowed_subjects=settings.allowed_subjects, clock=time.time)
+    authorizer = Authorizer(
+        keyring,
+        skew=settings.skew,
+        allowed_subjects=settings.allowed_subjects,
+        guacd_subjects=settings.guacd_subjects,
+        clock=time.time,
+    )
     policy = Policy(settings.allowed_namespaces, settings.allowed_subresources)
     sessions = Sessions(settings, authorizer=authorizer, policy=policy, access=access, registry=registry, pace=pace)
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)

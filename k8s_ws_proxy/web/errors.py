@@ -40,6 +40,23 @@ def status_reason(status: int) -> str:
 
 def refuse(request: web.BaseRequest, refusal: Refusal) -> web.Response:
     """Log, count and answer a refusal. The connection is closed after it: it was an attempt at an upgrade."""
+    note_refusal(request, refusal)
+    decided = rule(refusal.reason)
+    headers = {}
+    if decided.retry_after is not None:
+        headers["Retry-After"] = str(decided.retry_after)
+    if refusal.reason is Reason.UPGRADE_REQUIRED:
+        headers["Upgrade"] = "websocket"  # RFC 9110 §15.5.22
+        headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 §4.4
+    if refusal.reason is Reason.METHOD_NOT_ALLOWED:
+        headers["Allow"] = "GET"
+    if isinstance(refusal, CredentialRefused):
+        headers["WWW-Authenticate"] = "X-Catalyst-HMAC"  # RFC 9110 §11.6.1 wants one
+    return _answer(request, decided.status, str(refusal), refusal.reason, headers)
+
+
+def note_refusal(request: web.BaseRequest, refusal: Refusal) -> None:
+    """Log and count a refusal, however it is told."""
     decided = rule(refusal.reason)
     metrics.REFUSALS.labels(refusal.reason.value).inc()
     say = getattr(logger(), decided.level)
@@ -53,17 +70,6 @@ def refuse(request: web.BaseRequest, refusal: Refusal) -> web.Response:
         peer=peer_of(request),
         **facts,
     )
-    headers = {}
-    if decided.retry_after is not None:
-        headers["Retry-After"] = str(decided.retry_after)
-    if refusal.reason is Reason.UPGRADE_REQUIRED:
-        headers["Upgrade"] = "websocket"  # RFC 9110 §15.5.22
-        headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 §4.4
-    if refusal.reason is Reason.METHOD_NOT_ALLOWED:
-        headers["Allow"] = "GET"
-    if isinstance(refusal, CredentialRefused):
-        headers["WWW-Authenticate"] = "X-Catalyst-HMAC"  # RFC 9110 §11.6.1 wants one
-    return _answer(request, decided.status, str(refusal), refusal.reason, headers)
 
 
 def refuse_upstream(request: web.BaseRequest, error: UpstreamError) -> web.Response:

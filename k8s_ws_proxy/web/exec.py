@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamTimeout
+from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamTimeout, rule
 from k8s_ws_proxy.kube.dial import Upstream, dial
 from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.relay.guacd import keep_pinging
 from k8s_ws_proxy.relay.session import Session
-from k8s_ws_proxy.web.errors import peer_of, refuse_upstream
+from k8s_ws_proxy.web.errors import note_refusal, peer_of, refuse_upstream
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, parse_offer, take_over
-from k8s_ws_proxy.wire import tmux
+from k8s_ws_proxy.wire import guacd, tmux
 from k8s_ws_proxy.wire.channels import failure, parse_status
 from k8s_ws_proxy.wire.forward import ForwardRelay
 from k8s_ws_proxy.wire.relay import Relay
@@ -32,15 +33,29 @@ from k8s_ws_proxy.wire.target import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
-    from k8s_ws_proxy.auth.authorizer import Authorizer
+    from k8s_ws_proxy.auth.authorizer import Authorizer, Principal
     from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A request whose caller was let in. ``began`` is the loop's time at its first byte, ``within`` in seconds."""
+
+    request: web.BaseRequest
+    route: Route
+    principal: Principal
+    began: float
+    within: float
+    guacd: bool = False
 
 
 class Sessions:
@@ -68,16 +83,29 @@ class Sessions:
         transport = request.transport
         assert isinstance(transport, StreamTransport)
         began = transport.request_began()
+        within = self._settings.handshake_timeout
         route = parse_path(request.raw_path)
         principal = await self._authorizer.authorize(route.path, request.headers, transport.get_extra_info("peercert"))
+        if not (principal.guacd and route.subresource in (Subresource.EXEC, Subresource.ATTACH)):
+            return await self._admit(_Attempt(request, route, principal, began, within))
+        attempt = _Attempt(request, route, principal, began, min(within, guacd.ANSWER_WITHIN), guacd=True)
+        try:
+            return await self._admit(attempt)
+        except Refusal as refusal:
+            return self._tell_guacd(attempt, refusal)
+
+    async def _admit(self, attempt: _Attempt) -> web.StreamResponse:
+        request, route = attempt.request, attempt.route
         self._policy.check(route)
         if route.subresource is Subresource.LOG:
             raise Refusal(Reason.BAD_PATH, "Logs are not served yet.")
         offer = parse_offer(request, route.subprotocols)
         target = parse_target(route, request.raw_path, offer.subprotocol)
-        slot = self._registry.admit(principal, target, peer_of(request))
+        if attempt.guacd and isinstance(target, ExecTarget):
+            target = target.with_command(guacd.split_command(target.command))
+        slot = self._registry.admit(attempt.principal, target, peer_of(request))
         try:
-            return await self._dial_and_relay(request, route, target, offer, slot, began)
+            return await self._dial_and_relay(attempt, target, offer, slot)
         except asyncio.CancelledError:
             slot.books.abandoned()
             raise
@@ -85,56 +113,67 @@ class Sessions:
             if slot.session is None:
                 slot.release()
 
-    async def _dial_and_relay(
-        self, request: web.BaseRequest, route: Route, target: Target, offer: Offer, slot: Slot, began: float
-    ) -> web.StreamResponse:
+    async def _dial_and_relay(self, attempt: _Attempt, target: Target, offer: Offer, slot: Slot) -> web.StreamResponse:
+        request = attempt.request
         clock = asyncio.get_running_loop().time
         dialling = clock()
         try:
-            upstream = await self._dial(target, slot, began + self._settings.handshake_timeout)
+            upstream = await self._dial(attempt, target, slot)
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
             slot.books.failed(error.reason.value, f"{error} {error.detail}".strip())
-            if route.dialect is Dialect.APISERVER:
+            if attempt.route.dialect is Dialect.APISERVER and not attempt.guacd:
                 return refuse_upstream(request, error)
             if (taken := take_over(request)) is not None:
-                self._session(slot, target, taken[0], None).refuse(offer.switching(), _status(error), str(error))
+                session = slot.session = self._session(attempt, target, taken[0], None, slot)
+                session.refuse(offer.switching(), _status(error), str(error))
             return HandedOn()
         if (taken := take_over(request)) is None:
             upstream.stream.close()
             slot.books.abandoned()
             return HandedOn()
         client, early = taken
-        session = self._session(slot, target, client, upstream)
+        session = self._session(attempt, target, client, upstream, slot)
         slot.opened(session)
         metrics.DIAL_SECONDS.observe(clock() - dialling)
-        metrics.HANDSHAKE_SECONDS.observe(clock() - began)
+        metrics.HANDSHAKE_SECONDS.observe(clock() - attempt.began)
         session.start(offer.switching(), from_client=early, from_upstream=upstream.early)
         return HandedOn()
 
-    async def _dial(self, target: Target, slot: Slot, deadline: float) -> Upstream:
+    async def _dial(self, attempt: _Attempt, target: Target, slot: Slot) -> Upstream:
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(attempt.began + attempt.within):
                 target = await self._resolved(target, slot)
                 return await dial(self._access, self._wrapped(target).upstream_path(), target.subprotocols)
         except TimeoutError as error:
             self._access.failed("timed out")
-            raise UpstreamTimeout(
-                f"The apiserver didn't answer within {self._settings.handshake_timeout:g} s."
-            ) from error
+            raise UpstreamTimeout(f"The apiserver didn't answer within {attempt.within:g} s.") from error
 
-    def _session(self, slot: Slot, target: Target, client: Stream, upstream: Upstream | None) -> Session:
-        slot.session = session = Session(
+    def _session(
+        self, attempt: _Attempt, target: Target | None, client: Stream, upstream: Upstream | None, slot: Slot | None
+    ) -> Session:
+        session = Session(
             asyncio.get_running_loop(),
             self._pace,
             client,
             upstream.stream if upstream else None,
             ping_period=self._settings.ping_period,
-            on_end=slot.ended,
-            on_closed=slot.release,
-            relay=partial(ForwardRelay, ports=target.ports) if isinstance(target, PortForwardTarget) else Relay,
+            on_end=slot.ended if slot else _nothing,
+            on_closed=slot.release if slot else _nothing,
+            relay=_relay(attempt, target),
         )
+        if attempt.guacd:
+            keep_pinging(session, guacd.PING_PERIOD)
         return session
+
+    def _tell_guacd(self, attempt: _Attempt, refusal: Refusal) -> web.StreamResponse:
+        """A refusal after the 101, on the terminal: guacd shows nothing of any other answer."""
+        offer = parse_offer(attempt.request, attempt.route.subprotocols)
+        note_refusal(attempt.request, refusal)
+        if (taken := take_over(attempt.request)) is not None:
+            status = failure(str(refusal), reason=refusal.reason.value, code=rule(refusal.reason).status)
+            self._session(attempt, None, taken[0], None, None).refuse(offer.switching(), status, str(refusal))
+        return HandedOn()
 
     async def _resolved(self, target: Target, slot: Slot) -> Target:
         """The target with a pod's own name, where its segment may be an alias."""
@@ -156,3 +195,13 @@ def _status(error: UpstreamError) -> bytes:
     if isinstance(error, UpstreamRefused) and (status := parse_status(error.body)) is not None:
         return json.dumps(status).encode()
     return failure(str(error), reason="InternalError", code=error.status)
+
+
+def _relay(attempt: _Attempt, target: Target | None) -> Callable[[Callable[[], bytes]], Relay]:
+    if attempt.guacd:
+        return guacd.GuacdRelay
+    return partial(ForwardRelay, ports=target.ports) if isinstance(target, PortForwardTarget) else Relay
+
+
+def _nothing(_session: Session) -> None:
+    """There is nothing to write down: the refusal has been."""

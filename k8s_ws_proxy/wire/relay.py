@@ -153,6 +153,11 @@ class Relay:
         elif verdict is Verdict.PING:
             self.to_upstream.append(frames.frame(frames.PING, PING_PAYLOAD, self._mask_key()))
 
+    def ping_client(self) -> None:
+        """Ping the client out of turn; an answer isn't waited for."""
+        if self.phase is Phase.RELAYING:
+            self.to_client.append(frames.frame(frames.PING, PING_PAYLOAD))
+
     def status_overdue(self) -> None:
         """The status came, but neither the close nor the end did in time."""
         if self.phase is Phase.RELAYING:
@@ -161,7 +166,7 @@ class Relay:
 
     def fail(self, status: bytes, reason: str) -> None:
         """There is no upstream: tell ``status`` (a ``metav1.Status`` in JSON) on channel 3 and close with 1011."""
-        self._tell_status(status)
+        self._tell_failure(status)
         self._close(Ending.UPSTREAM_FAILED, frames.INTERNAL_ERROR, reason)
 
     def drain(self, line: bytes, channel: int, reason: str) -> None:
@@ -216,8 +221,12 @@ class Relay:
     def _fail(self, ending: Ending, text: str) -> None:
         """End with a Failure, unless upstream has said how the command ended. Never a Success that wasn't said."""
         if not self.status_seen:
-            self._tell_status(channels.failure(text, reason="InternalError", code=500))
+            self._tell_failure(channels.failure(text, reason="InternalError", code=500))
         self._close(ending, frames.INTERNAL_ERROR, text)
+
+    def _tell_failure(self, status: bytes) -> None:
+        """Say that it isn't the command that ended: on channel 3, and wherever else a client would look."""
+        self._tell_status(status)
 
     def _tell_status(self, status: bytes) -> None:
         self.to_client.append(frames.frame(frames.BINARY, bytes((channels.STATUS,)) + status))

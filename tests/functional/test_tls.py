@@ -7,28 +7,9 @@ import ssl
 import pytest
 from support import rawws
 from support.caller import refusal_of, request, script
-from support.pki import Authority
+from support.pki import Authority, Pki
 
 TARGET = script("echo in")
-
-
-class Pki:
-    """A server's CA, the callers' CA, and one that nobody trusts."""
-
-    def __init__(self, directory):
-        self.servers = Authority("servers", directory)
-        self.callers = Authority("callers", directory)
-        self.strangers = Authority("strangers", directory)
-        self.server = self.servers.leaf("proxy", dns=("proxy",))
-
-    def environ(self, subjects="guacd,terminal.example"):
-        return {
-            "TLS_LISTEN_ADDR": "127.0.0.1:0",
-            "TLS_CERT_FILE": str(self.server.cert),
-            "TLS_KEY_FILE": str(self.server.key),
-            "TLS_CLIENT_CA_FILE": str(self.callers.file),
-            "CLIENT_CERT_ALLOWED_SUBJECTS": subjects,
-        }
 
 
 @pytest.fixture

@@ -64,6 +64,26 @@ class Authority:
         return context
 
 
+class Pki:
+    """A server's CA, the callers' CA, and one that nobody trusts; and the daemon's settings for them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.servers = Authority("servers", directory)
+        self.callers = Authority("callers", directory)
+        self.strangers = Authority("strangers", directory)
+        self.server = self.servers.leaf("proxy", dns=("proxy",))
+
+    def environ(self, subjects: str = "guacd,terminal.example") -> dict[str, str]:
+        """A TLS listener that lets certificates of ``subjects`` in."""
+        return {
+            "TLS_LISTEN_ADDR": "127.0.0.1:0",
+            "TLS_CERT_FILE": str(self.server.cert),
+            "TLS_KEY_FILE": str(self.server.key),
+            "TLS_CLIENT_CA_FILE": str(self.callers.file),
+            "CLIENT_CERT_ALLOWED_SUBJECTS": subjects,
+        }
+
+
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
 

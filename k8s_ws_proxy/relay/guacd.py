@@ -1,0 +1,20 @@
+"""Pings towards guacd: it learns that its user has left only when something arrives (field-notes, "Leaving")."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.relay.session import Session
+
+
+def keep_pinging(session: Session, period: float) -> None:
+    """Ping the client every ``period`` seconds until the session is over, besides the pings that look for life."""
+
+    def ping() -> None:
+        if session.ping_client():
+            loop.call_later(period, ping)
+
+    loop = asyncio.get_running_loop()
+    loop.call_later(period, ping)

@@ -1,0 +1,228 @@
+"""guacd's profile, played as guacd behaves (field-notes, "guacd, observed"); and that nobody else gets it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from support import guacd, rawws
+from support.caller import on_terminal, opened, refusal_of
+from support.pki import Pki
+
+from k8s_ws_proxy.wire import channels
+
+COUNT = "seq 1 1400000"  # 10 MB and a little on a terminal, which makes two bytes of each newline
+COUNTED = b"".join(b"%d\r\n" % number for number in range(1, 1_400_001))
+
+
+@pytest.fixture
+def pki(tmp_path):
+    return Pki(tmp_path)
+
+
+@pytest.fixture
+def tls(pki):
+    """guacd's side of TLS, with a certificate that the daemon lets in."""
+    return pki.servers.client(pki.callers.leaf("guacd"))
+
+
+@pytest.fixture
+async def daemon(start, pki):
+    """Pings that look for life are far apart, so that those seen here are the profile's own."""
+    return await start(**pki.environ(), GUACD_SUBJECTS="guacd", WS_PING_PERIOD="1h")
+
+
+def terminal(daemon, tls, *command, **where):
+    return guacd.connected(daemon.ports["https"], tls, guacd.request(*command, **where))
+
+
+async def test_ten_megabytes_arrive_whole(daemon, tls):
+    async with terminal(daemon, tls, "/bin/sh", "-c", COUNT) as seen:
+        await seen.finish()
+    assert len(seen.terminal) > 10_000_000
+    assert hashlib.sha256(seen.terminal).digest() == hashlib.sha256(COUNTED).digest()
+    assert seen.longest <= 4096
+    assert seen.close == (1000, "")
+
+
+async def test_without_the_profile_they_do_not(start, pki, tls):
+    daemon = await start(**pki.environ())
+    async with terminal(daemon, tls, "/bin/sh", "-c", COUNT) as seen:
+        await seen.finish()
+    assert seen.longest > 4096
+    assert len(seen.terminal) < len(COUNTED)
+
+
+async def test_other_clients_get_the_large_messages(daemon):
+    async with opened(daemon, on_terminal(COUNT)) as ws:
+        longest = 0
+        while (frame := await ws.frame()) is not None:
+            longest = max(longest, len(frame.payload))
+    assert longest > 4096
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (('sh -c \'printf "<%s>" "$@"\' sh a \'b  c\' "d\\$e"',), b"<a><b  c><d$e>"),
+        (("printf <%s> $HOME * ~",), b"<$HOME><*><~>"),
+        (("printf", "<%s>", "a b"), b"<a b>"),
+    ],
+    ids=["quoted", "nothing is expanded", "several arguments are left alone"],
+)
+async def test_a_command_in_one_argument_is_split_as_a_shell_would(daemon, tls, command, shown):
+    async with terminal(daemon, tls, *command) as seen:
+        await seen.finish()
+    assert seen.terminal == shown
+
+
+async def test_for_others_it_is_not_split(start, pki, tls):
+    daemon = await start(**pki.environ())
+    async with terminal(daemon, tls, "printf <%s> a") as seen:
+        await seen.finish()
+    assert seen.terminal == b""
+    assert (await daemon.event("session ended"))["exit_code"] is None
+
+
+@pytest.mark.parametrize("command", ["", " "])
+async def test_an_empty_command_is_the_default_one(daemon, tls, command):
+    data = guacd.request("x").replace(b"command=x", b"command=" + command.encode().replace(b" ", b"%20"))
+    async with guacd.connected(daemon.ports["https"], tls, data) as seen:
+        await seen.type(b"echo from $0; exit\n")
+        await seen.finish()
+    assert b"from /bin/sh\r\n" in seen.terminal
+
+
+async def test_no_command_at_all_is_the_default_one(daemon, tls):
+    data = guacd.request("x").replace(b"command=x&", b"")
+    async with guacd.connected(daemon.ports["https"], tls, data) as seen:
+        await seen.type(b"echo from $0; exit\n")
+        await seen.finish()
+    assert b"from /bin/sh\r\n" in seen.terminal
+
+
+async def test_its_size_and_its_keystrokes_arrive(daemon, tls):
+    async with terminal(daemon, tls, "/bin/sh") as seen:
+        await seen.type(b"stty size; echo $(( 6 * 7 )); exit\n")
+        await seen.finish()
+    assert b"40 100" in seen.terminal
+    assert b"42" in seen.terminal
+
+
+async def test_it_is_pinged_often_enough_to_notice_that_its_user_left(cluster, daemon, tls):
+    async with terminal(daemon, tls, "/bin/sh") as seen:
+        await seen.leave_at_a_ping()
+        ended = await daemon.event("session ended")
+    assert ended["reason"] == "client_left"
+    await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 0)
+
+
+async def test_pings_go_on(daemon, tls):
+    async with terminal(daemon, tls, "/bin/sh") as seen:
+        while seen.pings < 2:
+            assert await seen.step()
+        await seen.type(b"exit 3\n")
+        await seen.finish()
+    assert (await daemon.event("session ended"))["exit_code"] == 3
+    assert b"k8s-ws-proxy" not in seen.terminal, "an exit status is no failure"
+
+
+async def told(daemon, tls, *command, **where):
+    """What the terminal shows of a failure, and the close."""
+    async with terminal(daemon, tls, *command, **where) as seen:
+        await seen.finish()
+    text = bytes(seen.terminal).decode()
+    assert text.startswith("\r\nk8s-ws-proxy: ")
+    assert text.endswith("\r\n")
+    assert text.count("\n") == 2, "one line"
+    assert seen.close is not None
+    return text, seen.close[0]
+
+
+async def test_a_pod_that_is_not_there_is_told_on_the_terminal(daemon, tls):
+    text, code = await told(daemon, tls, "/bin/sh", pod="gone")
+    assert 'pods "gone" not found' in text
+    assert code == 1011
+    assert (await daemon.event("session failed"))["reason"] == "upstream_refused"
+
+
+async def test_a_command_that_is_not_there_is_told_on_the_terminal(daemon, tls):
+    text, code = await told(daemon, tls, "/no/such/command")
+    assert "No such file or directory" in text
+    assert code == 1000
+
+
+async def test_a_bad_quotation_is_told_on_the_terminal(cluster, daemon, tls):
+    text, code = await told(daemon, tls, "sh -c 'echo")
+    assert "quotation mark" in text
+    assert code == 1011
+    assert (await daemon.event("request refused"))["reason"] == "bad_query"
+    assert not [seen for seen in cluster.observed.seen if "exec" in seen.target]
+
+
+async def test_policy_and_limits_are_told_on_the_terminal(start, pki, tls):
+    daemon = await start(**pki.environ(), GUACD_SUBJECTS="guacd", ALLOWED_NAMESPACES="team-a", MAX_SESSIONS="1")
+    text, _ = await told(daemon, tls, "/bin/sh")
+    assert "Namespace default" in text
+    async with terminal(daemon, tls, "/bin/sh", namespace="team-a", pod="web", container="web"):
+        text, _ = await told(daemon, tls, "/bin/sh", namespace="team-a", pod="web", container="web")
+    assert "as many sessions as it can take" in text
+    for reason in ("namespace_denied", "too_many_sessions"):
+        assert (await daemon.event("request refused", reason=reason))["level"] == "warning"
+
+
+async def test_an_apiserver_that_hangs_is_told_before_guacd_gives_up(cluster, daemon, tls):
+    cluster.faults.hang()
+    text, code = await told(daemon, tls, "/bin/sh")
+    assert "didn't answer within 3.5 s" in text
+    assert code == 1011
+
+
+async def test_an_apiserver_that_is_lost_is_told_on_the_terminal(cluster, daemon, tls):
+    cluster.faults.die_after(0)
+    text, code = await told(daemon, tls, "/bin/sh")
+    assert "ended without an exit status" in text
+    assert code == 1011
+
+
+async def test_a_long_failure_is_one_short_line(cluster, daemon, tls):
+    message = "x\x1b[31m\n" * 2000
+    body = channels.failure(message, reason="InternalError", code=500)
+    cluster.faults.refuse(500, body)
+    text, code = await told(daemon, tls, "/bin/sh")
+    assert "\x1b" not in text
+    assert len(text) < 2000
+    assert code == 1011
+
+
+async def test_a_drain_is_told_on_the_terminal(start, pki, tls):
+    daemon = await start(**pki.environ(), GUACD_SUBJECTS="guacd", DRAIN_TIMEOUT="0s")
+    async with terminal(daemon, tls, "/bin/sh") as seen:
+        await seen.type(b"echo $((40 + 2))\n")
+        await seen.until(b"42")
+        daemon.process.terminate()
+        await seen.finish()
+    assert seen.terminal.endswith(b"\r\nk8s-ws-proxy: the proxy on this node is shutting down.\r\n")
+    assert seen.close is not None
+    assert seen.close[0] == 1001
+
+
+async def test_before_its_certificate_is_known_it_is_refused_like_anybody(daemon, pki):
+    target = "/api/v1/namespaces/default/pods/shell/exec?command=sh"
+    stranger = pki.servers.client(pki.callers.leaf("somebody"))
+    data = rawws.request(target, subprotocols=(channels.V4,))
+    async with rawws.connected(daemon.ports["https"], data, tls=stranger) as ws:
+        assert (ws.answer.status, refusal_of(ws.answer, target)[1]) == (401, "subject_denied")
+
+
+async def test_what_is_no_upgrade_is_refused_like_anybodys(daemon, tls):
+    data = guacd.request("sh").replace(b"Upgrade: websocket\r\n", b"")
+    async with rawws.connected(daemon.ports["https"], data, tls=tls) as ws:
+        assert ws.answer.status == 426
+
+
+async def test_a_subject_is_guacd_by_any_of_its_names(start, pki):
+    daemon = await start(**pki.environ(), GUACD_SUBJECTS="terminal.example")
+    both = pki.servers.client(pki.callers.leaf("guacd", dns=("terminal.example",), file="both"))
+    text, _ = await told(daemon, both, "/bin/sh", pod="gone")
+    assert "gone" in text
