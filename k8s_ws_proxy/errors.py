@@ -52,6 +52,8 @@ class Reason(Enum):
     SUBRESOURCE_DENIED = "subresource_denied"
     NO_RUNNING_POD = "no_running_pod"
     TOO_MANY_SESSIONS = "too_many_sessions"
+    TOO_MANY_IN_NAMESPACE = "too_many_sessions_in_namespace"
+    TOO_MANY_HANDSHAKES = "too_many_handshakes"
     SHUTTING_DOWN = "shutting_down"
     UPSTREAM_REFUSED = "upstream_refused"
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
@@ -69,7 +71,7 @@ class Rule:
     retry_after: int | None = None
 
 
-def rule(reason: Reason) -> Rule:
+def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it has
     """The one table from reason to answer (wire-contract, "Answers").
 
     A dial's failure has the status it gets on ``/api/v1/...``; on ``/proxy/...`` it is told on channel 3.
@@ -99,8 +101,10 @@ def rule(reason: Reason) -> Rule:
             return Rule(403, "warning")
         case Reason.NO_RUNNING_POD:
             return Rule(404, "warning")
-        case Reason.TOO_MANY_SESSIONS:
+        case Reason.TOO_MANY_SESSIONS | Reason.TOO_MANY_IN_NAMESPACE:
             return Rule(429, "warning", retry_after=5)
+        case Reason.TOO_MANY_HANDSHAKES:
+            return Rule(429, "warning", retry_after=1)
         case Reason.SHUTTING_DOWN:
             return Rule(503, "info", retry_after=5)
         case Reason.UPSTREAM_REFUSED | Reason.UPSTREAM_UNREACHABLE | Reason.UPSTREAM_PROTOCOL:

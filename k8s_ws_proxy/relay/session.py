@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.relay.leg import Leg
 from k8s_ws_proxy.relay.pace import BLOCK_SIZE, Pace
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.wire.channels import STDOUT
 from k8s_ws_proxy.wire.cutter import HEADROOM
+from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.liveness import Health
 from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
 
@@ -55,6 +57,8 @@ class Session:
         upstream: Stream | None,
         *,
         ping_period: float,
+        limits: Limits | None = None,
+        notices: int = STDOUT,
         on_end: Callable[[Session], None],
         on_closed: Callable[[Session], None],
         relay: Callable[[Callable[[], bytes]], Relay] = Relay,
@@ -71,6 +75,8 @@ class Session:
         self._overdue: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
         self.relay = relay(partial(secrets.token_bytes, 4))
+        if limits is not None:
+            self.relay.limit(Lifetime(limits, loop.time()), notices)
         self.timer: asyncio.TimerHandle | None = loop.call_later(ping_period, self._tick)
 
     @property
@@ -217,10 +223,12 @@ class Session:
         self.timer = self._loop.call_later(self._period, self._tick)
         client, upstream = self._client, self._upstream
         if self.relay.phase is Phase.CLOSING or upstream is None:
-            if client.stream.unanswered(self._period):
+            if client.stream.unanswered(self._period) or self.relay.look_at_age(self._loop.time()):
                 self._finish()
             return
         self.relay.tick(self._health(client), self._health(upstream))
+        if self.relay.phase is Phase.RELAYING:
+            self.relay.look_at_age(self._loop.time())
         self._settle()
 
     def _health(self, leg: Leg) -> Health:

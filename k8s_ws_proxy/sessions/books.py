@@ -93,7 +93,16 @@ class Books:
         )
 
 
-_EXPECTED: Final = frozenset({Ending.COMMAND_ENDED, Ending.FORWARD_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED})
+_EXPECTED: Final = frozenset(
+    {
+        Ending.COMMAND_ENDED,
+        Ending.FORWARD_ENDED,
+        Ending.CLIENT_LEFT,
+        Ending.IDLE_TIMEOUT,
+        Ending.MAX_DURATION,
+        Ending.DRAINED,
+    }
+)
 
 
 def shorten(command: Sequence[str]) -> list[str]:

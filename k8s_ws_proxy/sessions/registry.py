@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import Reason, Refusal
@@ -19,16 +20,22 @@ if TYPE_CHECKING:
 
 
 class Slot:
-    """One admitted session. ``session`` is None until its 101."""
+    """One admitted session. ``session`` is None while it is dialled, until its 101."""
 
-    def __init__(self, registry: Registry, books: Books) -> None:
+    def __init__(self, registry: Registry, namespace: str, books: Books) -> None:
         self._registry = registry
+        self.namespace = namespace
         self.books = books
         self.session: Session | None = None
 
+    def dialled(self, session: Session) -> None:
+        """The apiserver has answered, or won't: ``session`` has it from here."""
+        self.session = session
+        self._registry.dialled(self)
+
     def opened(self, session: Session) -> None:
         """The 101 is about to be sent."""
-        self.session = session
+        self.dialled(session)
         self.books.opened()
 
     def ended(self, session: Session) -> None:
@@ -41,33 +48,65 @@ class Slot:
 
 
 class Registry:
-    """Admits up to ``limit`` sessions at once. ``clock`` is monotonic, in seconds."""
+    """Admits up to ``limit`` sessions at once, ``per_namespace`` of them in one, ``handshakes`` being dialled.
 
-    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+    The latter two are no limit if 0. ``clock`` is monotonic, in seconds.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float], *, per_namespace: int = 0, handshakes: int = 0) -> None:
         self._limit = limit
+        self._per_namespace = per_namespace
+        self._handshakes = handshakes
         self._clock = clock
         self._slots: set[Slot] = set()
+        self._dialling: set[Slot] = set()
+        self._namespaces: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
         self.draining = False
 
     def admit(self, principal: Principal, target: Target, peer: str) -> Slot:
-        """A slot for one session. Raises Refusal(``shutting_down``) or Refusal(``too_many_sessions``)."""
+        """A slot for one session.
+
+        Raises Refusal: ``shutting_down``, ``too_many_sessions``, ``too_many_sessions_in_namespace`` or
+        ``too_many_handshakes``.
+        """
         if self.draining:
             raise Refusal(Reason.SHUTTING_DOWN, "This proxy is shutting down: try again, another one will answer.")
         if len(self._slots) >= self._limit:
             raise Refusal(
                 Reason.TOO_MANY_SESSIONS, "This proxy has as many sessions as it can take: try again in a while."
             )
-        slot = Slot(self, Books(secrets.token_hex(8), principal, target, peer, self._clock))
+        if self._per_namespace and self._namespaces[target.namespace] >= self._per_namespace:
+            raise Refusal(
+                Reason.TOO_MANY_IN_NAMESPACE,
+                f"Namespace {target.namespace} has as many sessions as it may: end one, or try again in a while.",
+            )
+        if self._handshakes and len(self._dialling) >= self._handshakes:
+            raise Refusal(
+                Reason.TOO_MANY_HANDSHAKES, "This proxy is opening as many sessions as it can: try again in a moment."
+            )
+        slot = Slot(self, target.namespace, Books(secrets.token_hex(8), principal, target, peer, self._clock))
         self._slots.add(slot)
+        self._dialling.add(slot)
+        self._namespaces[slot.namespace] += 1
         self._empty.clear()
         metrics.SESSIONS_OPEN.set(len(self._slots))
         return slot
 
+    def dialled(self, slot: Slot) -> None:
+        """The slot's handshake with the apiserver is over; twice does no harm."""
+        self._dialling.discard(slot)
+
     def release(self, slot: Slot) -> None:
         """Give a slot back; twice does no harm."""
-        self._slots.discard(slot)
+        if slot not in self._slots:
+            return
+        self._slots.remove(slot)
+        self._dialling.discard(slot)
+        self._namespaces[slot.namespace] -= 1
+        if not self._namespaces[slot.namespace]:
+            del self._namespaces[slot.namespace]
         metrics.SESSIONS_OPEN.set(len(self._slots))
         if not self._slots:
             self._empty.set()

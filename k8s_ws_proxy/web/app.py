@@ -138,7 +138,12 @@ async def running(
     pace = Pace(loop.time)
     keyring = Keyring(source, first)
     access = Access(environ)
-    registry = Registry(settings.max_sessions, time.monotonic)
+    registry = Registry(
+        settings.max_sessions,
+        time.monotonic,
+        per_namespace=settings.max_sessions_per_namespace,
+        handshakes=settings.max_handshakes,
+    )
     authorizer = Authorizer(
         keyring,
         skew=settings.skew,

@@ -18,8 +18,9 @@ from k8s_ws_proxy.web.errors import note_refusal, peer_of, refuse_upstream
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, parse_offer, take_over
 from k8s_ws_proxy.wire import guacd, tmux
-from k8s_ws_proxy.wire.channels import failure, parse_status
+from k8s_ws_proxy.wire.channels import STDERR, STDOUT, failure, parse_status
 from k8s_ws_proxy.wire.forward import ForwardRelay
+from k8s_ws_proxy.wire.lifetime import Limits
 from k8s_ws_proxy.wire.relay import Relay
 from k8s_ws_proxy.wire.target import (
     Dialect,
@@ -77,6 +78,8 @@ class Sessions:
         self._access = access
         self._registry = registry
         self._pace = pace
+        limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
+        self._limits = limits if limits.idle or limits.duration else None
 
     async def open(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer ``request``: a session, or why not. Raises Refusal."""
@@ -125,7 +128,7 @@ class Sessions:
             if attempt.route.dialect is Dialect.APISERVER and not attempt.guacd:
                 return refuse_upstream(request, error)
             if (taken := take_over(request)) is not None:
-                session = slot.session = self._session(attempt, target, taken[0], None, slot)
+                session = self._session(attempt, target, taken[0], None, slot)
                 session.refuse(offer.switching(), _status(error), str(error))
             return HandedOn()
         if (taken := take_over(request)) is None:
@@ -158,10 +161,14 @@ class Sessions:
             client,
             upstream.stream if upstream else None,
             ping_period=self._settings.ping_period,
+            limits=self._limits,
+            notices=STDOUT if slot and slot.books.tty else STDERR,
             on_end=slot.ended if slot else _nothing,
             on_closed=slot.release if slot else _nothing,
             relay=_relay(attempt, target),
         )
+        if slot:
+            slot.dialled(session)
         if attempt.guacd:
             keep_pinging(session, guacd.PING_PERIOD)
         return session

@@ -64,5 +64,8 @@ class ForwardRelay(Relay):
     def _upstream_gone(self, code: int | None, text: str) -> None:  # noqa: ARG002 - it speaks of exit statuses
         self._close(Ending.UPSTREAM_LOST, frames.INTERNAL_ERROR, _LOST)
 
+    def _say(self, text: str) -> None:
+        """To nobody: no channel is a person's."""
+
     def _tell_status(self, status: bytes) -> None:
         """Nowhere: channel 3 is the second port's."""

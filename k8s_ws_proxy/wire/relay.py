@@ -2,7 +2,7 @@
 
 ::
 
-    RELAYING ──close, end, violation or silence of either side; drain──▶ CLOSING
+    RELAYING ──close, end, violation or silence of either side; a limit; drain──▶ CLOSING
 
 While RELAYING, blocks pass both ways. The way to CLOSING queues what each side is still owed: the client a status if
 upstream never sent one, and a close frame; upstream a close frame. In CLOSING nothing is relayed any more: the shell
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from k8s_ws_proxy.wire import channels, frames
 from k8s_ws_proxy.wire.channels import Framing
 from k8s_ws_proxy.wire.cutter import Block, Closed, Cutter, Event, Piece, Ping, Status, Violation
+from k8s_ws_proxy.wire.lifetime import Age, Lifetime
 from k8s_ws_proxy.wire.liveness import Health, Liveness, Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 PING_PAYLOAD: Final = b"k8s-ws-proxy"
 KEYSTROKES: Final = 1024  # bytes: more at once isn't typed
+# Bytes: the longest message that carries nothing, a channel byte in a frame of the client's or of the apiserver's.
+# Clients that can't ping send such ones to keep a connection alive: they don't keep an idle session from ending.
+_NOTHING_IN: Final = 7
+_NOTHING_OUT: Final = 3
 MOST_PONGS: Final = 16  # in answer to one block: RFC 6455 §5.5.3 wants only the most recent ping answered
 
 
@@ -49,6 +54,8 @@ class Ending(Enum):
     UPSTREAM_LOST = "upstream_lost"
     UPSTREAM_SILENT = "upstream_silent"
     UPSTREAM_BROKE_PROTOCOL = "upstream_broke_protocol"
+    IDLE_TIMEOUT = "idle_timeout"
+    MAX_DURATION = "max_duration"
     DRAINED = "drained"
 
 
@@ -60,10 +67,13 @@ class Relay:
     """
 
     __slots__ = (
+        "_active",
         "_client",
         "_from_client",
         "_from_upstream",
+        "_lifetime",
         "_mask_key",
+        "_notices",
         "_upstream",
         "close_code",
         "ending",
@@ -79,6 +89,9 @@ class Relay:
         self._mask_key = mask_key
         self._from_client = Cutter(masked=True, framing=framing)
         self._from_upstream = Cutter(masked=False, framing=framing)
+        self._lifetime: Lifetime | None = None
+        self._notices = channels.STDOUT
+        self._active = False  # since the last look at its age, something was passed on
         self._client = Liveness()
         self._upstream = Liveness()
         self.phase = Phase.RELAYING
@@ -89,6 +102,11 @@ class Relay:
         self.exit_code: int | None = None
         self.to_client: list[Piece] = []
         self.to_upstream: list[Piece] = []
+
+    def limit(self, lifetime: Lifetime, notices: int) -> None:
+        """Let it last no longer than ``lifetime`` says; what that has to say goes to the channel ``notices``."""
+        self._lifetime = lifetime
+        self._notices = notices
 
     def client_carry(self) -> bytes:
         """What has to lie before the next bytes from the client."""
@@ -107,7 +125,9 @@ class Relay:
         pieces = self._from_client.take(block, start, end)
         self.typed = whole and bool(pieces) and end - start <= KEYSTROKES and self._from_client.between_messages
         self.to_upstream += pieces
-        self._upstream.sent(_size(pieces))
+        self._upstream.sent(size := _size(pieces))
+        if size > _NOTHING_IN:
+            self._active = True
         if events := self._from_client.events:
             self.to_client += _pongs(events, b"")
             for event in events:
@@ -120,7 +140,9 @@ class Relay:
         self._upstream.heard()
         pieces = self._from_upstream.take(block, start, end)
         self.to_client += pieces
-        self._client.sent(_size(pieces))
+        self._client.sent(size := _size(pieces))
+        if size > _NOTHING_OUT:
+            self._active = True
         if events := self._from_upstream.events:
             self.to_upstream += _pongs(events, self._mask_key())
             for event in events:
@@ -158,6 +180,27 @@ class Relay:
         if self.phase is Phase.RELAYING:
             self.to_client.append(frames.frame(frames.PING, PING_PAYLOAD))
 
+    def look_at_age(self, now: float) -> bool:
+        """A ping period has passed, it is ``now`` (monotonic): whether what is still owed has had its time, too."""
+        if self._lifetime is None:
+            return False
+        active, self._active = self._active, False
+        age = self._lifetime.look(now, active=active)
+        match age:
+            case Age.FINE:
+                return False
+            case _ if self.phase is Phase.CLOSING:
+                return age in (Age.IDLE_OVER, Age.DURATION_OVER)
+            case Age.IDLE_SOON | Age.DURATION_SOON:
+                self._say(self._lifetime.sentence(age))
+            case Age.IDLE_OVER:
+                self._expire(Ending.IDLE_TIMEOUT, self._lifetime.sentence(age))
+            case Age.DURATION_OVER:
+                self._expire(Ending.MAX_DURATION, self._lifetime.sentence(age))
+            case _ as never:
+                assert_never(never)
+        return False
+
     def status_overdue(self) -> None:
         """The status came, but neither the close nor the end did in time."""
         if self.phase is Phase.RELAYING:
@@ -177,6 +220,17 @@ class Relay:
             self.to_client.append(frames.frame(frames.BINARY, bytes((channel,)) + line))
             self._tell_status(channels.failure(reason, reason="ServiceUnavailable", code=503))
         self._close(Ending.DRAINED, frames.GOING_AWAY, reason)
+
+    def _say(self, text: str) -> None:
+        """A line for the person."""
+        line = f"\r\nk8s-ws-proxy: {text}.\r\n".encode()
+        self.to_client.append(frames.frame(frames.BINARY, bytes((self._notices,)) + line))
+
+    def _expire(self, ending: Ending, text: str) -> None:
+        if not self.status_seen:
+            self._say(text)
+            self._tell_status(channels.failure(text, reason="Timeout", code=504))
+        self._close(ending, frames.POLICY_VIOLATION, text)
 
     def _client_event(self, event: Event) -> None:
         match event:

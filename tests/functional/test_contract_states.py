@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 
 import pytest
 from support.answers import API, ATTACH, CREDENTIAL_REASONS, PROXY, failed, refused, told_on_channel_3, wrong
-from support.caller import Lines, ask, close, on_terminal, opened, proxy_exec, refusal_of, run
+from support.caller import (
+    PIPES,
+    Lines,
+    ask,
+    close,
+    on_terminal,
+    opened,
+    proxy_exec,
+    refusal_of,
+    request,
+    run,
+)
 
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.channels import STDOUT
@@ -71,6 +83,43 @@ async def test_too_many_sessions(start, target, dials):
         await ws.finish()
     await daemon.event("session ended")
     assert (await run(daemon, target)).exit_code == 0
+
+
+@DIALECTS
+async def test_too_many_sessions_in_a_namespace(start, target, dials):
+    daemon = await start(MAX_SESSIONS_PER_NAMESPACE="1")
+    lines = Lines(daemon)
+    async with opened(daemon, on_terminal("cat")):
+        before = dials()
+        answer = await ask(daemon, target)
+        assert int(answer.headers["retry-after"]) > 0
+        reason = "too_many_sessions_in_namespace"
+        text = await refused(lines, target, answer, status=429, reason=reason, level="warning")
+        assert "default" in text
+        assert dials() == before
+        other = proxy_exec("true", namespace="team-a", pod="web", container="web", **PIPES)
+        assert (await run(daemon, other)).exit_code == 0
+
+
+@DIALECTS
+async def test_too_many_handshakes(start, cluster, target, dials):
+    """Counted is what is being dialled; what is open is not."""
+    daemon = await start(MAX_HANDSHAKES="1")
+    async with opened(daemon, on_terminal("cat")), opened(daemon, on_terminal("cat")):
+        before = len(dials())
+        cluster.faults.hang()
+        _, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+        writer.write(request(daemon, PROXY))
+        await cluster.observed.wait_for(lambda: len(dials()) == before + 1)
+        lines = Lines(daemon)
+        answer = await ask(daemon, target)
+        assert answer.headers["retry-after"] == "1"
+        await refused(lines, target, answer, status=429, reason="too_many_handshakes", level="warning")
+        assert len(dials()) == before + 1
+        writer.transport.abort()
+        await daemon.event("client left before the session opened")
+        cluster.faults.clear()
+        assert (await run(daemon, target)).exit_code == 0
 
 
 @DIALECTS

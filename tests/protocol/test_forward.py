@@ -8,7 +8,9 @@ import pytest
 from support.framing import BINARY, CONT, KEY, PING, PONG, Frame, client, closing, server, text
 from support.script import FINE, Session, close, told
 
+from k8s_ws_proxy.wire.channels import STDOUT
 from k8s_ws_proxy.wire.forward import ForwardRelay
+from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.liveness import Health
 from k8s_ws_proxy.wire.relay import Ending, Phase
 
@@ -132,3 +134,13 @@ def test_a_failed_dial_is_told_on_the_error_channel_of_each_port():
 def test_a_tunnel_tells_a_failed_dial_by_its_close_alone():
     session = opened(TUNNEL).do("fail", b'{"status":"Failure"}', 'pods "nope" not found')
     assert told(session.to_client()) == [close(1011, 'pods "nope" not found')]
+
+
+@BOTH
+def test_a_limit_is_told_by_the_close_alone(ports):
+    session = opened(ports)
+    session.relay.limit(Lifetime(Limits(duration=900), 0.0), STDOUT)
+    assert session.do("look_at_age", 840).to_client() == []
+    reason = "the session has lasted 900 s, as long as one may"
+    assert told(session.do("look_at_age", 900).to_client()) == [close(1008, reason)]
+    assert session.end == (Ending.MAX_DURATION, 1008, None)

@@ -25,6 +25,7 @@ from support.script import Session, close, told
 
 from k8s_ws_proxy.wire.channels import STDERR, STDOUT, failure
 from k8s_ws_proxy.wire.cutter import MESSAGE_LIMIT, Status
+from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.liveness import BUSY, Health
 from k8s_ws_proxy.wire.relay import KEYSTROKES, MOST_PONGS, PING_PAYLOAD, Ending, Phase
 
@@ -429,6 +430,92 @@ def test_a_drain_after_the_end_does_nothing():
     session.do("drain", b"down", STDOUT, "down")
     assert session.to_client() == []
     assert session.relay.ending is Ending.CLIENT_LEFT
+
+
+def limited(channel=STDOUT, **limits):
+    session = Session()
+    session.relay.limit(Lifetime(Limits(**limits), 0.0), channel)
+    return session
+
+
+@pytest.mark.parametrize("channel", [STDOUT, STDERR])
+@pytest.mark.parametrize(
+    ("limits", "ending", "word"),
+    [
+        ({"idle": 900}, Ending.IDLE_TIMEOUT, "nothing has passed"),
+        ({"duration": 900}, Ending.MAX_DURATION, "lasted"),
+    ],
+    ids=["idle", "duration"],
+)
+def test_a_limit_is_told_a_minute_before_then_on_channel_3_then_closed(limits, ending, word, channel):
+    session = limited(channel, **limits).do("look_at_age", 830)
+    assert session.to_client() == []
+    (notice,) = session.do("look_at_age", 840).to_client()
+    assert notice.payload.startswith(bytes((channel,)) + b"\r\nk8s-ws-proxy: ")
+    assert b"60 s" in notice.payload
+    assert session.relay.phase is Phase.RELAYING
+    frames = session.do("look_at_age", 900).to_client()
+    status, code, reason = made_up(frames)
+    assert frames[0].payload == bytes((channel,)) + f"\r\nk8s-ws-proxy: {reason}.\r\n".encode()
+    assert (status["reason"], status["code"], code) == ("Timeout", 504, 1008)
+    assert word in reason
+    assert session.end == (ending, 1008, None)
+    assert told(session.to_upstream()) == [close(1001)]
+
+
+ACTIVE = {
+    "a key": lambda session: session.client(client(0, b"l")),
+    "a resize": lambda session: session.client(client(4, b'{"Width":80,"Height":24}')),
+    "a byte of output": lambda session: session.upstream(server(1, b"x")),
+}
+IDLE = {
+    "nothing": lambda session: session,
+    "pings of the client": lambda session: session.client(Frame(PING, b"there?", key=KEY).encode()),
+    "pongs": lambda session: session.client(Frame(PONG, b"", key=KEY).encode()).upstream(Frame(PONG, b"").encode()),
+    "an empty message of the client": lambda session: session.client(client(0, b"")),
+    "an empty message of the apiserver": lambda session: session.upstream(server(1, b"")),
+    "our own pings and notices": lambda session: session.tick().do("look_at_age", 845),
+}
+
+
+@pytest.mark.parametrize("what", ACTIVE.values(), ids=ACTIVE)
+def test_any_byte_either_way_keeps_an_idle_session(what):
+    session = what(limited(idle=900).do("look_at_age", 840)).do("look_at_age", 900).do("look_at_age", 1700)
+    assert session.relay.phase is Phase.RELAYING
+
+
+@pytest.mark.parametrize("what", IDLE.values(), ids=IDLE)
+def test_pings_do_not(what):
+    session = what(limited(idle=900).do("look_at_age", 840)).do("look_at_age", 900)
+    assert session.relay.ending is Ending.IDLE_TIMEOUT
+
+
+def test_nothing_keeps_one_that_has_lasted_its_time():
+    session = limited(duration=900).do("look_at_age", 840).client(client(0, b"l")).do("look_at_age", 900)
+    assert session.relay.ending is Ending.MAX_DURATION
+
+
+def test_a_limit_after_the_status_adds_nothing_to_it():
+    session = limited(duration=900).upstream(server(3, EXIT_3)).do("look_at_age", 840)
+    session.to_client()
+    (closed,) = session.do("look_at_age", 900).to_client()
+    assert closed.opcode == CLOSE
+    assert session.end == (Ending.MAX_DURATION, 1008, 3)
+
+
+def test_who_takes_nothing_after_its_end_has_its_time_too():
+    """A paused terminal may read on as long as a session may last, and no longer."""
+    session = limited(duration=900, idle=300).upstream(server(1, b"x") + server(3, SUCCESS) + closing(1000))
+    session.to_client()
+    assert [session.relay.look_at_age(now) for now in (60, 300, 360, 400)] == [False, False, True, True]
+    assert session.relay.to_client == []
+    assert session.relay.ending is Ending.COMMAND_ENDED
+
+
+def test_without_a_limit_age_means_nothing():
+    session = Session().do("look_at_age", 1e9)
+    assert session.relay.phase is Phase.RELAYING
+    assert session.to_client() == []
 
 
 @pytest.mark.parametrize(("reason", "said"), [("forbidden", "forbidden"), ("é" * 100, "é" * 61)])

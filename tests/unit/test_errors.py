@@ -30,6 +30,8 @@ TABLE = {
     Reason.SUBRESOURCE_DENIED: Rule(403, "warning"),
     Reason.NO_RUNNING_POD: Rule(404, "warning"),
     Reason.TOO_MANY_SESSIONS: Rule(429, "warning", retry_after=5),
+    Reason.TOO_MANY_IN_NAMESPACE: Rule(429, "warning", retry_after=5),
+    Reason.TOO_MANY_HANDSHAKES: Rule(429, "warning", retry_after=1),
     Reason.SHUTTING_DOWN: Rule(503, "info", retry_after=5),
     Reason.UPSTREAM_REFUSED: Rule(502, "warning"),
     Reason.UPSTREAM_UNREACHABLE: Rule(502, "warning"),

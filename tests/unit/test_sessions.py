@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -65,9 +66,9 @@ def value(gauge):
     return gauge._value.get()
 
 
-def refused(registry):
+def refused(registry, target=EXEC):
     with pytest.raises(Refusal) as refusal:
-        registry.admit(HMAC, EXEC, "10.0.0.1")
+        registry.admit(HMAC, target, "10.0.0.1")
     return refusal.value.reason
 
 
@@ -89,6 +90,31 @@ def test_a_slot_given_back_twice_is_one_slot():
     first.release()
     registry.admit(HMAC, EXEC, "10.0.0.1")
     assert refused(registry) is Reason.TOO_MANY_SESSIONS
+
+
+def test_a_namespace_has_a_share_of_its_own():
+    registry = Registry(9, Clock(), per_namespace=1)
+    other = replace(EXEC, namespace="other")
+    first = registry.admit(HMAC, EXEC, "10.0.0.1")
+    assert refused(registry) is Reason.TOO_MANY_IN_NAMESPACE
+    registry.admit(HMAC, other, "10.0.0.1")
+    assert refused(registry, other) is Reason.TOO_MANY_IN_NAMESPACE
+    first.release()
+    first.release()
+    registry.admit(HMAC, EXEC, "10.0.0.1")
+    assert refused(registry) is Reason.TOO_MANY_IN_NAMESPACE
+
+
+def test_as_many_are_dialled_at_once_as_may_be():
+    registry = Registry(9, Clock(), handshakes=2)
+    first, second = (registry.admit(HMAC, EXEC, "10.0.0.1") for _ in range(2))
+    assert refused(registry) is Reason.TOO_MANY_HANDSHAKES
+    first.opened(Session(first))
+    registry.admit(HMAC, EXEC, "10.0.0.1")
+    assert refused(registry) is Reason.TOO_MANY_HANDSHAKES
+    second.release()
+    registry.admit(HMAC, EXEC, "10.0.0.1")
+    assert refused(registry) is Reason.TOO_MANY_HANDSHAKES
 
 
 def test_on_the_way_down_nobody_is_admitted_and_this_is_said_first():
@@ -182,7 +208,9 @@ def test_an_end_is_counted_by_reason_and_told_at_its_level(ending):
         books.opened()
         books.ended(Session(None, ending=ending))
     assert log[1]["reason"] == ending.value
-    expected = ending in (Ending.COMMAND_ENDED, Ending.FORWARD_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED)
+    limits = (Ending.IDLE_TIMEOUT, Ending.MAX_DURATION)
+    orderly = (Ending.COMMAND_ENDED, Ending.FORWARD_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED)
+    expected = ending in (*orderly, *limits)
     assert log[1]["log_level"] == ("info" if expected else "warning")
     after = value(counted), value(metrics.BYTES.labels("in")), value(metrics.BYTES.labels("out"))
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 11, 22]

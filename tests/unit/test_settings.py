@@ -55,7 +55,11 @@ def test_the_defaults_are_those_of_the_contract():
         pod_alias_label="",
         node_name="",
         admin=Address("", 9090),
-        max_sessions=2000,
+        max_sessions=350,
+        max_sessions_per_namespace=0,
+        max_handshakes=200,
+        session_idle_timeout=0.0,
+        session_max_duration=0.0,
         drain_timeout=30.0,
     )
 
@@ -95,6 +99,10 @@ def test_the_defaults_are_those_of_the_contract():
         ({"WS_PROXY_ADMIN_ADDR": "off"}, {"admin": None}),
         ({"WS_PROXY_ADMIN_ADDR": " OFF "}, {"admin": None}),
         ({"MAX_SESSIONS": "1"}, {"max_sessions": 1}),
+        ({"MAX_SESSIONS_PER_NAMESPACE": "7"}, {"max_sessions_per_namespace": 7}),
+        ({"MAX_HANDSHAKES": "1"}, {"max_handshakes": 1}),
+        ({"SESSION_IDLE_TIMEOUT": "15m"}, {"session_idle_timeout": 900.0}),
+        ({"SESSION_MAX_DURATION": "8h"}, {"session_max_duration": 28800.0}),
         ({"DRAIN_TIMEOUT": "0s"}, {"drain_timeout": 0.0}),
         ({"DRAIN_TIMEOUT": "0"}, {"drain_timeout": 0.0}),
     ],
