@@ -1,21 +1,26 @@
-"""The apiserver's answers as a pure function: a request, a user and the world in, an answer or a stream's
-target out.
+"""The apiserver's answers as a pure function: a request, a user and what there is in; an answer, or a stream's or
+a proxied request's target out.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from k8s_ws_proxy.devcluster import discovery, http, resources, status
+from k8s_ws_proxy.devcluster import discovery, http, resources, rest, status
 from k8s_ws_proxy.devcluster.http import Request, Response
-from k8s_ws_proxy.devcluster.world import Container, Phase, Pod, User, World
+from k8s_ws_proxy.devcluster.podproxy import ProxyTarget
+from k8s_ws_proxy.devcluster.resources import PODS
+from k8s_ws_proxy.devcluster.status import Failed
+from k8s_ws_proxy.devcluster.world import Container, Phase, Pod, User
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from k8s_ws_proxy.devcluster.faults import Faults
     from k8s_ws_proxy.devcluster.resources import Location
+    from k8s_ws_proxy.devcluster.state import State
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _KUBELET = "127.0.0.1:10250"
@@ -43,65 +48,96 @@ class StreamTarget:
 
 
 class Refused(Exception):
-    """The request ends here, with `response`."""
+    """The request ends here, with an answer that is no metav1.Status."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)
         self.response = response
 
 
-def answer(request: Request, user: User, world: World, *, kubelet_up: bool = True) -> Response | StreamTarget:
+def answer(request: Request, user: User, state: State, faults: Faults) -> Response | StreamTarget | ProxyTarget:
     """What the apiserver says to `request`, in the order in which it looks: rights first, then what there is."""
     try:
-        return _answer(request, user, world, kubelet_up=kubelet_up)
+        return _answer(request, user, state, faults)
     except Refused as refused:
         return refused.response
+    except Failed as failed:
+        return http.of_status(failed.status)
 
 
-def _answer(request: Request, user: User, world: World, *, kubelet_up: bool) -> Response | StreamTarget:
+def what(request: Request) -> str:
+    """Verb and resource, as RBAC calls them: `get pods/exec`; empty for what is no resource."""
+    location = resources.locate(request.path)
+    return "" if location is None else f"{_verb(request, location)} {location.resource.qualified}"
+
+
+def _answer(request: Request, user: User, state: State, faults: Faults) -> Response | StreamTarget | ProxyTarget:
     location = resources.locate(request.path)
     if location is None:
         return discovery.document(request.path)
     verb = _verb(request, location)
-    _authorize(user, verb, location)
+    if (refused := faults.take_request(verb, location.resource.qualified)) is not None:
+        return refused
+    _authorize(user, verb, location, faults)
     if verb not in location.resource.verbs:
-        raise Refused(http.of_status(status.method_not_allowed()))
-    namespace, name = location.namespace, location.name
+        raise Failed(status.method_not_allowed())
     match location.resource.name:
-        case ("pods/exec" | "pods/attach") as resource:
-            action = Action(resource.removeprefix("pods/"))
-            return _stream(request, user, world, namespace, name, action, kubelet_up=kubelet_up)
-        case "pods" if name:
-            return http.of_object(_pod(_find(world, namespace, name)))
-        case "pods":
-            return http.of_object(_pod_list(world, namespace, request.first("labelSelector")))
-        case "namespaces":
-            return http.of_object(_namespace(world, name))
-        case other:
-            raise AssertionError(other)
+        case "pods/exec" | "pods/attach":
+            return _stream(request, user, state, location, kubelet_up=faults.kubelet_up)
+        case "pods/proxy":
+            return _proxy(request, state, location)
+        case _:
+            return rest.answer(verb, location, request, state.store)
 
 
-def _stream(
-    request: Request, user: User, world: World, namespace: str, name: str, action: Action, *, kubelet_up: bool
-) -> StreamTarget:
-    resource = f"pods/{action.value}"
+def _proxy(request: Request, state: State, location: Location) -> ProxyTarget:
+    """`NAME`, `NAME:PORT` or `SCHEME:NAME:PORT`; without a port, the first that a container declares."""
+    match location.name.split(":"):
+        case [name]:
+            scheme, port = "", ""
+        case [name, port]:
+            scheme = ""
+        case [scheme, name, port]:
+            pass
+        case _:
+            raise Failed(status.bad_request(f'invalid pod request "{location.name}"'))
+    pod = state.store.get(PODS, location.namespace, name)
+    address = pod["status"].get("podIP", "")
+    if not address:
+        raise Failed(status.bad_request("address not allowed"))
+    if not port:
+        declared = [each for container in pod["spec"]["containers"] for each in container.get("ports", ())]
+        port = str(declared[0]["containerPort"]) if declared else "80"
+    if not port.isdecimal() or scheme not in {"", "http"}:
+        raise Failed(status.unreachable("http: server gave HTTP response to HTTPS client"))
+    query = request.target.partition("?")[2]
+    path = location.rest or "/"
+    handed_on = dataclasses.replace(request, path=path, target=quote(path) + (f"?{query}" if query else ""))
+    return ProxyTarget(handed_on, state.backend(location.namespace, name, int(port)), f"{address}:{port}")
+
+
+def _stream(request: Request, user: User, state: State, location: Location, *, kubelet_up: bool) -> StreamTarget:
+    namespace, name, resource = location.namespace, location.name, location.resource.name
     verb = _VERBS[request.method]
-    if verb == "get" and not user.may("create", resource):
+    if verb == "get" and not user.may("create", resource, namespace, name):
         # The second check is the subresource's own, and RBAC gives no reason for what it doesn't know.
-        raise Refused(http.of_status(status.forbidden("pods", name, "")))
-    pod = _find(world, namespace, name)
+        raise Failed(status.forbidden("pods", name, ""))
+    state.store.get(PODS, namespace, name)
+    pod = state.world.pod(namespace, name)
+    if pod is None:  # a foreign one: its node isn't ours
+        raise Failed(status.backend_unreachable(_KUBELET))
     container = _container(pod, request.first("container"))
     if pod.phase is Phase.PENDING:
-        raise Refused(http.of_status(status.bad_request(f"pod {name} does not have a host assigned")))
+        raise Failed(status.bad_request(f"pod {name} does not have a host assigned"))
     if verb == "create":
         raise Refused(Response(405, b"bad method", bare=True))
     if not request.wants_upgrade:
-        raise Refused(http.of_status(status.bad_request("Upgrade request required")))
+        raise Failed(status.bad_request("Upgrade request required"))
     if not kubelet_up:
-        raise Refused(http.of_status(status.backend_unreachable(_KUBELET)))
+        raise Failed(status.backend_unreachable(_KUBELET))
     tty = request.flag("tty")
     target = StreamTarget(
-        action=action,
+        action=Action(location.resource.name.removeprefix("pods/")),
         pod=pod,
         container=container,
         argv=tuple(request.query.get("command", ())),
@@ -121,7 +157,7 @@ def _verb(request: Request, location: Location) -> str:
     """What RBAC calls the request (Kubernetes: Request Verbs)."""
     verb = _VERBS.get(request.method)
     if verb is None:
-        raise Refused(http.of_status(status.method_not_allowed()))
+        raise Failed(status.method_not_allowed())
     if location.name:
         return verb
     if verb == "get":
@@ -129,21 +165,15 @@ def _verb(request: Request, location: Location) -> str:
     return "deletecollection" if verb == "delete" else verb
 
 
-def _authorize(user: User, verb: str, location: Location) -> None:
+def _authorize(user: User, verb: str, location: Location, faults: Faults) -> None:
     resource, namespace = location.resource, location.namespace
-    if user.may(verb, resource.qualified):
+    granted = user.may(verb, resource.qualified, namespace, location.name)
+    if granted and not faults.denies(verb, resource.qualified):
         return
     scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
     what = f'resource "{resource.name}" in API group "{resource.group}"'
     why = f'User "{user.name}" cannot {verb} {what} {scope}'
-    raise Refused(http.of_status(status.forbidden(resource.qualified.partition("/")[0], location.name, why)))
-
-
-def _find(world: World, namespace: str, name: str) -> Pod:
-    pod = world.pod(namespace, name)
-    if pod is None:
-        raise Refused(http.of_status(status.not_found("pods", name)))
-    return pod
+    raise Failed(status.forbidden(resource.qualified.partition("/")[0], location.name, why))
 
 
 def _container(pod: Pod, name: str) -> Container:
@@ -152,80 +182,8 @@ def _container(pod: Pod, name: str) -> Container:
     if not name:
         names = " ".join(each.name for each in pod.containers)
         text = f"a container name must be specified for pod {pod.name}, choose one of: [{names}]"
-        raise Refused(http.of_status(status.bad_request(text)))
+        raise Failed(status.bad_request(text))
     for container in pod.containers:
         if container.name == name:
             return container
-    raise Refused(http.of_status(status.bad_request(f"container {name} is not valid for pod {pod.name}")))
-
-
-def _namespace(world: World, name: str) -> dict[str, Any]:
-    if name not in world.namespaces:
-        raise Refused(http.of_status(status.not_found("namespaces", name)))
-    metadata = {"name": name, "uid": f"namespace-{name}"}
-    return {"kind": "Namespace", "apiVersion": "v1", "metadata": metadata, "status": {"phase": "Active"}}
-
-
-def _pod(pod: Pod) -> dict[str, Any]:
-    running = pod.phase is Phase.RUNNING
-    state: dict[Phase, dict[str, Any]] = {
-        Phase.PENDING: {"waiting": {"reason": "ContainerCreating"}},
-        Phase.RUNNING: {"running": {}},
-        Phase.COMPLETED: {"terminated": {"exitCode": 0, "reason": "Completed"}},
-    }
-    return {
-        "kind": "Pod",
-        "apiVersion": "v1",
-        "metadata": {
-            "name": pod.name,
-            "namespace": pod.namespace,
-            "labels": pod.labels,
-            "uid": f"{pod.namespace}-{pod.name}",
-        },
-        "spec": {
-            **({"nodeName": pod.node} if pod.node else {}),
-            "containers": [
-                {
-                    "name": each.name,
-                    "image": "dev",
-                    "stdin": True,
-                    "tty": each.tty,
-                    "command": list(each.argv),
-                }
-                for each in pod.containers
-            ],
-        },
-        "status": {
-            "phase": pod.phase.value,
-            "containerStatuses": [
-                {
-                    "name": each.name,
-                    "ready": running,
-                    "restartCount": 0,
-                    "image": "dev",
-                    "imageID": "",
-                    "state": state[pod.phase],
-                }
-                for each in pod.containers
-            ],
-        },
-    }
-
-
-def _pod_list(world: World, namespace: str, selector: str) -> dict[str, Any]:
-    matches = _selector(selector)
-    items = [_pod(pod) for pod in world.pods_in(namespace) if matches(pod.labels)]
-    for item in items:
-        del item["kind"], item["apiVersion"]
-    return {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}
-
-
-def _selector(text: str) -> Callable[[dict[str, str]], bool]:
-    """Equality only: `a=b,c==d,e!=f`."""
-    wanted = []
-    for term in filter(None, text.split(",")):
-        key, sign, value = term.partition("=")
-        if not sign:
-            raise Refused(http.of_status(status.bad_request(f"unable to parse requirement: {term}")))
-        wanted.append((key.removesuffix("!").strip(), value.removeprefix("=").strip(), key.endswith("!")))
-    return lambda labels: all((labels.get(key) == value) is not negated for key, value, negated in wanted)
+    raise Failed(status.bad_request(f"container {name} is not valid for pod {pod.name}"))

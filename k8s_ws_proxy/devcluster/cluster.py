@@ -14,6 +14,7 @@ from k8s_ws_proxy.devcluster.nodes import Node
 from k8s_ws_proxy.devcluster.observed import Observed
 from k8s_ws_proxy.devcluster.runtime import remove_tree
 from k8s_ws_proxy.devcluster.server import Server
+from k8s_ws_proxy.devcluster.state import State
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class DevCluster:
 
     def __init__(self, world: World = DEFAULT_WORLD, port: int = 0, directory: Path | str | None = None) -> None:
         self._world = world
+        self.state = State(world)
+        """What there is, and what tests may add: `cluster.state.add_pod(...)`, `.add_daemonset(...)`, `.store`."""
         self._port = port
         self._directory = None if directory is None else Path(directory)
         self._up: _Up | None = None
@@ -60,7 +63,7 @@ class DevCluster:
         credentials = await asyncio.to_thread(Credentials, self._world, directory)
         context = await asyncio.to_thread(credentials.server_context)
         node = Node(self._world, scratch, self.observed)
-        server = Server(self._world, credentials, node, self.faults, self.observed, context)
+        server = Server(self.state, credentials, node, self.faults, self.observed, context)
         self._up = _Up(scratch, credentials, node, server)
         try:
             await server.listen(self._port)

@@ -44,10 +44,37 @@ class Faults:
     kubelet_up: bool = True
     """False: exec and attach are answered with 500 `error dialing backend`."""
     _queue: deque[Fault] = field(default_factory=deque)
+    _denied: set[tuple[str, str]] = field(default_factory=set)
+    _refused: dict[tuple[str, str], deque[Response]] = field(default_factory=dict)
 
-    def refuse(self, code: int, body: bytes = b"", *, content_type: str = "application/json", times: int = 1) -> None:
+    def refuse(
+        self,
+        code: int,
+        body: bytes = b"",
+        *,
+        content_type: str = "application/json",
+        headers: tuple[tuple[str, str], ...] = (),
+        times: int = 1,
+    ) -> None:
         """Answer the next `times` upgrades with this status and body."""
-        self._queue.extend([Response(code, body, content_type)] * times)
+        self._queue.extend([Response(code, body, content_type, headers)] * times)
+
+    def refuse_request(self, verb: str, resource: str, response: Response, *, times: int = 1) -> None:
+        """Answer the next `times` plain requests for this (`get`, `pods/proxy`; `list`, `daemonsets.apps`) so."""
+        self._refused.setdefault((verb, resource), deque()).extend([response] * times)
+
+    def deny(self, verb: str, resource: str) -> None:
+        """Take this right (`patch`, `secrets`) from everybody, whatever was granted."""
+        self._denied.add((verb, resource))
+
+    def denies(self, verb: str, resource: str) -> bool:
+        """Whether the right was taken away."""
+        return (verb, resource) in self._denied
+
+    def take_request(self, verb: str, resource: str) -> Response | None:
+        """What the next plain request for this is to be answered with, if that was ordered."""
+        waiting = self._refused.get((verb, resource))
+        return waiting.popleft() if waiting else None
 
     def hang(self, times: int = 1) -> None:
         """Leave the next `times` upgrades without an answer."""
@@ -60,8 +87,16 @@ class Faults:
     def clear(self) -> None:
         """Forget all faults."""
         self._queue.clear()
+        self._denied.clear()
+        self._refused.clear()
         self.kubelet_up = True
 
     def take(self) -> Fault | None:
         """The next upgrade's fault, if there is one."""
         return self._queue.popleft() if self._queue else None
+
+
+def throttled(seconds: int = 1) -> Response:
+    """The 429 of the apiserver's priority and fairness."""
+    body = b"Too many requests, please try again later.\n"
+    return Response(429, body, "text/plain; charset=utf-8", (("Retry-After", str(seconds)),))

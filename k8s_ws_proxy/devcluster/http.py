@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_HEAD = 1 << 20
 """Bytes of request line and headers that are taken, as Go's net/http does by default."""
 MAX_BODY = 3 << 20
-"""Bytes of body that are taken (and, in this cluster, not looked at)."""
+"""Bytes of body that are taken, as by the apiserver."""
 _CHUNK = 65536
 
 
@@ -32,6 +32,12 @@ class Request:
     headers: tuple[tuple[str, str], ...]
     path: str
     query: dict[str, list[str]]
+    body: bytes = b""
+
+    @property
+    def media_type(self) -> str:
+        """The body's, without parameters."""
+        return self.header("content-type").partition(";")[0].strip().lower()
 
     def header(self, name: str) -> str:
         """All values of a header, joined with commas; empty if it isn't there. `name` is in lower case."""
@@ -71,13 +77,13 @@ class Response:
 
 
 def of_status(status: Status) -> Response:
-    """A failure as the apiserver answers it: its code, and itself as the body."""
-    return Response(status.code, status.body())
+    """A status as the apiserver answers it: its code (a success has none, and is 200), and itself as the body."""
+    return Response(status.code or 200, status.body())
 
 
-def of_object(value: dict[str, Any]) -> Response:
-    """200 with an object as JSON."""
-    return Response(200, json.dumps(value).encode())
+def of_object(value: dict[str, Any], code: int = 200) -> Response:
+    """An object as JSON."""
+    return Response(code, json.dumps(value).encode())
 
 
 def of_text(code: int, text: str) -> Response:
@@ -101,7 +107,7 @@ class Connection:
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
 
     async def receive(self) -> Request | None:
-        """The next request with its body read and dropped, or None at the connection's end.
+        """The next request with its body, or None at the connection's end.
 
         Raises Malformed if it can't be read.
         """
@@ -113,15 +119,15 @@ class Connection:
             event = await self._event()
             if not isinstance(event, h11.Request):
                 return None
-            body = 0
+            body = bytearray()
             while isinstance(part := await self._event(), h11.Data):
-                body += len(part.data)
-                if body > MAX_BODY:
+                body += part.data
+                if len(body) > MAX_BODY:
                     raise Malformed(of_text(413, "request body too large"))
         except h11.RemoteProtocolError as exc:
             hint = exc.error_status_hint
             raise Malformed(of_text(hint, f"{hint} {HTTPStatus(hint).phrase}")) from exc
-        return _request(event) if isinstance(part, h11.EndOfMessage) else None
+        return _request(event, bytes(body)) if isinstance(part, h11.EndOfMessage) else None
 
     async def send(self, response: Response) -> None:
         """Answer the request that was read."""
@@ -156,7 +162,7 @@ class Connection:
         return event
 
 
-def _request(event: h11.Request) -> Request:
+def _request(event: h11.Request, body: bytes) -> Request:
     target = event.target.decode("latin-1")
     parts = urlsplit(target)
     return Request(
@@ -165,4 +171,5 @@ def _request(event: h11.Request) -> Request:
         headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers),
         path=unquote(parts.path, errors="surrogateescape"),
         query=parse_qs(parts.query, keep_blank_values=True, errors="surrogateescape", max_num_fields=65536),
+        body=body,
     )

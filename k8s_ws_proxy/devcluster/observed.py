@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class Seen:
     target: str
     offered: tuple[str, ...]
     headers: tuple[tuple[str, str], ...]
+    what: str = ""
+    """`get pods/exec`, `list daemonsets.apps`: verb and resource, where it was for one."""
 
 
 @dataclass(slots=True)
@@ -27,7 +30,26 @@ class Observed:
     seen: list[Seen] = field(default_factory=list)
     open_streams: int = 0
     running: int = 0
+    under_way: int = 0
+    """Requests being answered, upgraded ones left out."""
+    most_under_way: int = 0
     _waiters: dict[asyncio.Future[None], Callable[[], bool]] = field(default_factory=dict)
+
+    def count(self, what: str) -> int:
+        """How many requests there were for this: `get pods/proxy`."""
+        return sum(seen.what == what for seen in self.seen)
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request as under way."""
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        self.changed()
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+            self.changed()
 
     def changed(self) -> None:
         """Wake those whose condition has come true."""

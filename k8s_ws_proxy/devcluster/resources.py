@@ -60,11 +60,20 @@ class Location:
     rest: str = ""
 
 
+PODS = Resource("pods", "Pod", ("get", "list"), short_names=("po",), categories=("all",))
+NAMESPACES = Resource("namespaces", "Namespace", ("get", "list"), namespaced=False, short_names=("ns",))
+SECRETS = Resource("secrets", "Secret", ("create", "delete", "get", "list", "patch", "update"))
+DAEMONSETS = Resource(
+    "daemonsets", "DaemonSet", ("get", "list"), group="apps", short_names=("ds",), categories=("all",)
+)
 RESOURCES = (
-    Resource("namespaces", "Namespace", ("get",), namespaced=False, short_names=("ns",)),
-    Resource("pods", "Pod", ("get", "list"), short_names=("po",), categories=("all",)),
+    NAMESPACES,
+    PODS,
     Resource("pods/attach", "PodAttachOptions", ("create", "get")),
     Resource("pods/exec", "PodExecOptions", ("create", "get")),
+    Resource("pods/proxy", "PodProxyOptions", ("create", "delete", "get", "patch", "update"), takes_path=True),
+    SECRETS,
+    DAEMONSETS,
 )
 
 

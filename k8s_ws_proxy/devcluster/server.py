@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.devcluster import api, http, status, websocket
+from k8s_ws_proxy.devcluster import api, http, podproxy, status, websocket
 from k8s_ws_proxy.devcluster.api import Action, StreamTarget
 from k8s_ws_proxy.devcluster.exec import ExecSession
 from k8s_ws_proxy.devcluster.faults import Die, Hang
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.devcluster.faults import Faults
     from k8s_ws_proxy.devcluster.nodes import Node
     from k8s_ws_proxy.devcluster.observed import Observed
-    from k8s_ws_proxy.devcluster.world import World
+    from k8s_ws_proxy.devcluster.podproxy import ProxyTarget
+    from k8s_ws_proxy.devcluster.state import State
 
 
 class Server:
@@ -31,14 +32,14 @@ class Server:
 
     def __init__(
         self,
-        world: World,
+        state: State,
         credentials: Credentials,
         node: Node,
         faults: Faults,
         observed: Observed,
         context: ssl.SSLContext,
     ) -> None:
-        self._world = world
+        self._state = state
         self._credentials = credentials
         self._node = node
         self._faults = faults
@@ -102,15 +103,17 @@ class Server:
 
     async def _handle(self, request: Request, connection: Connection, stream: TlsStream) -> None:
         offered = tuple(request.listed("sec-websocket-protocol"))
-        self._observed.seen.append(Seen(request.method, request.target, offered, request.headers))
+        what = api.what(request)
+        self._observed.seen.append(Seen(request.method, request.target, offered, request.headers, what))
         self._observed.changed()
         fault = self._faults.take() if request.wants_upgrade else None
         if isinstance(fault, Hang):
             await stream.discard()
             return
         answer = fault if isinstance(fault, Response) else self._answer(request, stream)
-        if isinstance(answer, Response):
-            await connection.send(answer)
+        if not isinstance(answer, StreamTarget):
+            with self._observed.answering():
+                await self._respond(answer, connection, stream)
             return
         accepted = websocket.handshake(request)
         if isinstance(accepted, Response):
@@ -119,6 +122,21 @@ class Server:
         early = await connection.upgrade(accepted.headers)
         death = fault if isinstance(fault, Die) else None
         await self._stream(WebSocket(stream, accepted.subprotocol, early, death), answer)
+
+    async def _respond(self, answer: Response | ProxyTarget, connection: Connection, stream: TlsStream) -> None:
+        if isinstance(answer, Response):
+            await connection.send(answer)
+            return
+        forwarding = tasks.start(podproxy.forward(answer), name="devcluster pod proxy")
+        try:
+            await asyncio.wait((forwarding, stream.left), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not forwarding.done():
+                forwarding.cancel()
+                await asyncio.wait((forwarding,))
+        if forwarding.cancelled():
+            raise ConnectionResetError("the client has left")
+        await connection.send(forwarding.result())
 
     async def _stream(self, socket: WebSocket, target: StreamTarget) -> None:
         self._observed.open_streams += 1
@@ -134,8 +152,8 @@ class Server:
             self._observed.open_streams -= 1
             self._observed.changed()
 
-    def _answer(self, request: Request, stream: TlsStream) -> Response | StreamTarget:
+    def _answer(self, request: Request, stream: TlsStream) -> Response | StreamTarget | ProxyTarget:
         user = self._credentials.user(request, stream.client_certificate)
         if user is None:
             return http.of_status(status.UNAUTHORIZED)
-        return api.answer(request, user, self._world, kubelet_up=self._faults.kubelet_up)
+        return api.answer(request, user, self._state, self._faults)

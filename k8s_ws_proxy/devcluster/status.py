@@ -17,11 +17,13 @@ class Status:
     reason: str = ""
     code: int = 0
     details: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """ListMeta: a `continue` token, where one helps."""
 
     @property
     def succeeded(self) -> bool:
-        """True for the one status that isn't a failure."""
-        return self == SUCCESS
+        """Whether it is no failure: those all say something."""
+        return not self.message
 
     def body(self) -> bytes:
         """The answer to a plain request: with `kind` and `apiVersion`, as the apiserver sends it over HTTP."""
@@ -32,7 +34,7 @@ class Status:
         return json.dumps(self._fields(), separators=(",", ":")).encode()
 
     def _fields(self) -> dict[str, Any]:
-        fields: dict[str, Any] = {"metadata": {}, "status": "Success" if self.succeeded else "Failure"}
+        fields: dict[str, Any] = {"metadata": self.metadata, "status": "Success" if self.succeeded else "Failure"}
         if self.message:
             fields["message"] = self.message
         if self.reason:
@@ -44,18 +46,92 @@ class Status:
         return fields
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One mistake in an object: `reason` is a CauseType, `message` what is wrong with `field`."""
+
+    reason: str
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+class Failed(Exception):
+    """The request ends here, with this status."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
 SUCCESS = Status()
 UNAUTHORIZED = Status("Unauthorized", "Unauthorized", 401)
 
 
 def not_found(kind: str, name: str) -> Status:
     """404: there is no such object."""
-    return Status(f'{kind} "{name}" not found', "NotFound", 404, {"name": name, "kind": kind})
+    return Status(f'{kind} "{name}" not found', "NotFound", 404, _of(kind, name))
 
 
 def no_such_resource() -> Status:
     """404: the path itself means nothing to the apiserver."""
     return Status("the server could not find the requested resource", "NotFound", 404)
+
+
+def deleted(kind: str, name: str, uid: str) -> Status:
+    """200: what was there is gone."""
+    return Status(details={"name": name, "kind": kind, "uid": uid})
+
+
+def already_exists(resource: str, name: str) -> Status:
+    """409: a create came too late."""
+    return Status(f'{resource} "{name}" already exists', "AlreadyExists", 409, _of(resource, name))
+
+
+def conflict(resource: str, name: str, why: str = "") -> Status:
+    """409: it isn't any more what the writer took it for."""
+    why = why or "the object has been modified; please apply your changes to the latest version and try again"
+    message = f'Operation cannot be fulfilled on {resource} "{name}": {why}'
+    return Status(message, "Conflict", 409, _of(resource, name))
+
+
+def invalid(kind: str, name: str, causes: list[Cause]) -> Status:
+    """422: it could be read, and doesn't hold what it must."""
+    told = ", ".join(str(cause) for cause in causes)
+    if len(causes) > 1:
+        told = f"[{told}]"
+    details: dict[str, Any] = {"name": name, "kind": kind} if name else {"kind": kind} if kind else {}
+    details["causes"] = [{"reason": each.reason, "message": each.message, "field": each.field} for each in causes]
+    return Status(f'{kind} "{name}" is invalid: {told}', "Invalid", 422, details)
+
+
+def patch_failed() -> Status:
+    """422: a JSON patch that doesn't fit, a `test` that fails among them. It doesn't say where."""
+    return Status("the server rejected our request due to an error in our request", "Invalid", 422)
+
+
+def expired(token: str) -> Status:
+    """410: the page asked for is of a list that isn't kept any more. The new token goes on with what there is now."""
+    message = (
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+        "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+        "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
+        "modified, or deleted between the time the first chunk was returned and now may show up in the list."
+    )
+    return Status(message, "Expired", 410, metadata={"continue": token})
+
+
+def unsupported_media_type(accepted: tuple[str, ...]) -> Status:
+    """415: a body in a form that isn't read here."""
+    message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
+    return Status(message, "UnsupportedMediaType", 415)
+
+
+def unreachable(why: str) -> Status:
+    """503: the pod proxy got no answer."""
+    return Status(f"error trying to reach service: {why}", "ServiceUnavailable", 503)
 
 
 def bad_request(message: str) -> Status:
@@ -99,3 +175,9 @@ def exited(code: int, *, command: tuple[str, ...], with_command_line: bool) -> S
         message += f", error executing command [{' '.join(command)}]"
     causes = [{"reason": "ExitCode", "message": str(code)}]
     return Status(message, "NonZeroExitCode", details={"causes": causes})
+
+
+def _of(resource: str, name: str) -> dict[str, Any]:
+    """The details of an error about one object; `resource` is qualified, `daemonsets.apps`."""
+    plural, _, group = resource.partition(".")
+    return {"name": name, **({"group": group} if group else {}), "kind": plural}

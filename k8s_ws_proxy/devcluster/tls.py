@@ -40,6 +40,8 @@ class TlsStream(asyncio.Protocol):
         self._writers: list[asyncio.Future[None]] = []
         self._writable = True
         self._linger: asyncio.TimerHandle | None = None
+        self.left: asyncio.Future[None] = self._loop.create_future()
+        """Done when the client has closed its side, or the connection is lost."""
         self.closed: asyncio.Future[None] = self._loop.create_future()
         """Done when the socket is closed."""
 
@@ -137,6 +139,7 @@ class TlsStream(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Called by asyncio: the client has closed its side. What it sent before is still there to be read."""
         self._incoming.write_eof()
+        self._leave()
         if self._finished:
             return False
         if not self._open:
@@ -148,6 +151,7 @@ class TlsStream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Called by asyncio: it is over."""
         self._lost = self._ended = True
+        self._leave()
         self._wake_reader()
         self._wake_writers()
         if self._linger is not None:
@@ -204,6 +208,10 @@ class TlsStream(asyncio.Protocol):
     def _flush(self) -> None:
         if self._outgoing.pending and self._transport is not None:
             self._transport.write(self._outgoing.read())
+
+    def _leave(self) -> None:
+        if not self.left.done():
+            self.left.set_result(None)
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():

@@ -50,19 +50,31 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """RBAC in one line: these verbs on these resources, in every namespace. `*` is everything."""
+    """RBAC in one line: these verbs on these resources. `*` is everything.
+
+    Empty `names` and an empty `namespace` are all of them. With names, what has none (create, list) is not covered.
+    """
 
     resources: frozenset[str]
     verbs: frozenset[str]
+    names: frozenset[str] = frozenset()
+    namespace: str = ""
 
-    def covers(self, verb: str, resource: str) -> bool:
-        """Whether `verb` on `resource` (with its subresource: `pods/exec`) is granted."""
-        return bool({"*", verb} & self.verbs) and bool({"*", resource} & self.resources)
+    def covers(self, verb: str, resource: str, namespace: str, name: str) -> bool:
+        """Whether `verb` on `resource` (with its subresource, `pods/exec`, and its group, `daemonsets.apps`) is
+        granted.
+        """
+        return (
+            bool({"*", verb} & self.verbs)
+            and bool({"*", resource} & self.resources)
+            and (not self.names or name in self.names)
+            and self.namespace in {"", namespace}
+        )
 
 
-def grant(resources: str, verbs: str) -> Grant:
-    """A grant, from two lists separated by spaces."""
-    return Grant(frozenset(resources.split()), frozenset(verbs.split()))
+def grant(resources: str, verbs: str, *, names: str = "", namespace: str = "") -> Grant:
+    """A grant, from lists separated by spaces."""
+    return Grant(frozenset(resources.split()), frozenset(verbs.split()), frozenset(names.split()), namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +87,9 @@ class User:
     name: str
     grants: tuple[Grant, ...] = ()
 
-    def may(self, verb: str, resource: str) -> bool:
+    def may(self, verb: str, resource: str, namespace: str = "", name: str = "") -> bool:
         """Whether any grant covers `verb` on `resource`."""
-        return any(each.covers(verb, resource) for each in self.grants)
+        return any(each.covers(verb, resource, namespace, name) for each in self.grants)
 
 
 ANONYMOUS = User("anonymous", "system:anonymous")

@@ -1,16 +1,19 @@
 """kubectl, as it is released, straight against the embedded cluster: the stand-in is held to something real."""
 
 import asyncio
+import base64
 import contextlib
 import hashlib
+import json
 import os
 import sys
 import termios
 from pathlib import Path
 
 import pytest
+import yaml
 
-from k8s_ws_proxy.devcluster import DevCluster
+from k8s_ws_proxy.devcluster import DaemonSet, DevCluster, ForeignPod, Response
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 
@@ -150,6 +153,77 @@ async def test_get_pods_and_a_selector(kubectl):
     assert (code, stdout) == (0, b"pod/web\n")
     code, stdout, _ = await kubectl("get", "pods", "-n", "team-a", "-o", "name", user="proxy")
     assert (code, stdout) == (0, b"pod/web\n")
+
+
+async def test_a_secrets_whole_life(kubectl):
+    async def said(*arguments, stdin=b""):
+        code, stdout, stderr = await kubectl(*arguments, stdin=stdin)
+        assert (code, stderr) == (0, "")
+        return stdout.decode()
+
+    assert await said("create", "secret", "generic", "s", "--from-literal=secret=old") == "secret/s created\n"
+    await said("patch", "secret", "s", "--type=merge", "-p", '{"stringData":{"secret":"new"}}')
+    tested = '[{"op":"test","path":"/data/secret","value":"bmV3"},{"op":"add","path":"/data/more","value":"eA=="}]'
+    await said("patch", "secret", "s", "--type=json", "-p", tested)
+    await said("patch", "secret", "s", "-p", '{"data":{"more":null}}')
+    await said("annotate", "secret", "s", "example.com/state=1")
+    found = yaml.safe_load(await said("get", "secret", "s", "-o", "yaml"))
+    assert (found["data"], found["metadata"]["annotations"]) == ({"secret": "bmV3"}, {"example.com/state": "1"})
+    assert await said("delete", "secret", "s") == 'secret "s" deleted from default namespace\n'
+
+
+async def test_a_secret_is_applied_twice_and_replaced(kubectl):
+    manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "1"}}
+    for verb, value, told in (("apply", "1", "created"), ("apply", "2", "configured"), ("replace", "3", "replaced")):
+        manifest["stringData"]["a"] = value
+        code, stdout, stderr = await kubectl(verb, "-f", "-", stdin=json.dumps(manifest).encode())
+        assert (code, stdout.decode(), stderr) == (0, f"secret/s {told}\n", "")
+        _, stdout, _ = await kubectl("get", "secret", "s", "-o", "jsonpath={.data.a}")
+        assert base64.b64decode(stdout).decode() == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["create", "secret", "generic", "s"], 'error: failed to create secret secrets "s" already exists\n'),
+        (["create", "secret", "generic", "S_"], 'Secret "S_" is invalid: metadata.name: Invalid value: "S_": a lower'),
+        (["get", "secret", "nope"], 'Error from server (NotFound): secrets "nope" not found\n'),
+        (["delete", "secret", "nope"], 'Error from server (NotFound): secrets "nope" not found\n'),
+        (["patch", "secret", "s", "--type=json", "-p", '[{"op":"remove","path":"/data"}]'], "The request is invalid: "),
+        (
+            ["patch", "secret", "s", "--type=merge", "-p", '{"metadata":{"resourceVersion":"1"}}'],
+            'Error from server (Conflict): Operation cannot be fulfilled on secrets "s": the object has been modif',
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_what_is_wrong_with_a_secret_is_told(kubectl, arguments, told):
+    await kubectl("create", "secret", "generic", "s")
+    code, stdout, stderr = await kubectl(*arguments)
+    assert (code, stdout) == (1, b"")
+    assert told in stderr
+
+
+async def test_a_daemonset_its_pods_and_the_way_to_their_ports(kubectl, cluster):
+    async def answer(request):
+        return Response(200, request.path.encode())
+
+    cluster.state.add_daemonset(DaemonSet("proxy", labels={"app": "proxy"}))
+    for number in range(700):  # kubectl asks for 500 at a time
+        name = f"proxy-{number:03}"
+        pod = ForeignPod(name, labels={"app": "proxy"}, node=f"n{number}", daemonset="proxy", ports={9090: answer})
+        cluster.state.add_pod(pod)
+    _, stdout, _ = await kubectl("get", "daemonset", "proxy", "-o", "jsonpath={.status.numberReady}")
+    assert stdout == b"700"
+    _, stdout, _ = await kubectl("get", "pods", "-l", "app in (proxy)", "-o", "name")
+    assert stdout.decode().split() == [f"pod/proxy-{number:03}" for number in range(700)]
+    _, stdout, _ = await kubectl("get", "pods", "--field-selector", "spec.nodeName=n7", "-o", "name")
+    assert stdout == b"pod/proxy-007\n"
+    raw = "/api/v1/namespaces/default/pods/proxy-007:{}/proxy/keys"
+    assert await kubectl("get", "--raw", raw.format(9090)) == (0, b"/keys", "")
+    code, _, stderr = await kubectl("get", "--raw", raw.format(9))
+    assert code == 1
+    assert stderr.startswith("Error from server (ServiceUnavailable): error trying to reach service: dial tcp ")
 
 
 async def test_an_interactive_shell(on_a_terminal):

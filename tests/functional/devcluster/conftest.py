@@ -75,10 +75,10 @@ class Client:
         self.code = 0
         self.headers = None
 
-    async def request(self, target, headers, method="GET"):
+    async def request(self, target, headers, method="GET", body=b""):
         """Send a request and read the answer's head."""
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
-        self.writer.write("\r\n".join(lines).encode("latin-1"))
+        self.writer.write("\r\n".join(lines).encode("latin-1") + body)
         await self.answer()
 
     async def answer(self):
@@ -193,6 +193,14 @@ class Clients:
         client = await self.connect()
         await client.request(target, [*self.headers(**options), *extra], method)
         return client
+
+    async def call(self, method, target, body=None, *, content="application/json", user="admin"):
+        """A plain request, its body as JSON unless it is bytes; the answer's code, and its body from JSON."""
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        client = await self.connect()
+        headers = [*self.headers(user=user, upgrade=False, offer=()), ("Content-Length", str(len(data)))]
+        await client.request(target, [*headers, ("Content-Type", content)], method, data)
+        return client.code, await client.json()
 
     async def exec(self, *argv, pod="shell", container="shell", namespace="default", streams=None, **options):
         """An exec that has been answered with 101; stdout and stderr are on unless `streams` says otherwise."""

@@ -1,0 +1,174 @@
+"""Get, list, create, update, patch and delete over HTTP, on objects that a store holds."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from k8s_ws_proxy.devcluster import http, patches, protobuf, secret, selectors, status
+from k8s_ws_proxy.devcluster.metadata import Unreadable
+from k8s_ws_proxy.devcluster.objects import as_served
+from k8s_ws_proxy.devcluster.status import Failed
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.devcluster.http import Request, Response
+    from k8s_ws_proxy.devcluster.resources import Location
+    from k8s_ws_proxy.devcluster.store import Object, Store
+
+_BODIES = ("application/json", "application/yaml", protobuf.MEDIA_TYPE)
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # what generated names end with: no vowels, so no words
+
+
+def answer(verb: str, location: Location, request: Request, store: Store) -> Response:
+    """What comes of `verb`, which has been allowed.
+
+    Raises Failed.
+    """
+    match verb:
+        case "get":
+            found = store.get(location.resource, location.namespace, location.name)
+            return http.of_object(as_served(found, location.resource, store))
+        case "list":
+            return http.of_object(_list(location, request, store))
+        case "create":
+            return _create(location, request, store)
+        case "update":
+            return _update(location, request, store)
+        case "patch":
+            return _patch(location, request, store)
+        case "delete":
+            return _delete(location, request, store)
+        case _:
+            raise AssertionError(verb)
+
+
+def _list(location: Location, request: Request, store: Store) -> dict[str, Any]:
+    resource = location.resource
+    labels, fields = request.first("labelSelector"), request.first("fieldSelector")
+    by_labels = selectors.by_labels(labels)
+    by_fields = selectors.by_fields(fields, resource.name)
+    limit = request.first("limit") or "0"
+    if not limit.isdecimal():
+        raise Failed(status.bad_request(f'strconv.ParseInt: parsing "{limit}": invalid syntax'))
+    page = store.page(
+        resource,
+        location.namespace,
+        wanted=(lambda item: by_labels(item) and by_fields(item)) if labels or fields else None,
+        limit=int(limit),
+        token=request.first("continue"),
+    )
+    metadata: dict[str, Any] = {"resourceVersion": str(page.version)}
+    if page.token:
+        metadata["continue"] = page.token
+    if page.remaining is not None:
+        metadata["remainingItemCount"] = page.remaining
+    items = [as_served(item, resource, store) for item in page.items]
+    of_one_kind = [{k: v for k, v in item.items() if k not in {"kind", "apiVersion"}} for item in items]
+    kind = f"{resource.kind}List"
+    return {"kind": kind, "apiVersion": resource.api_version, "metadata": metadata, "items": of_one_kind}
+
+
+def _create(location: Location, request: Request, store: Store) -> Response:
+    wanted = _read(location, request)
+    metadata = wanted["metadata"]
+    if "resourceVersion" in metadata:
+        raise Failed(status.bad_request("resourceVersion should not be set on objects to be created"))
+    if "generateName" in metadata and "name" not in metadata:
+        metadata["name"] = metadata["generateName"] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
+    _namespace(metadata, location)
+    _check(wanted, None)
+    if _dry_run(request):
+        return http.of_object(wanted, 201)
+    return http.of_object(store.create(location.resource, wanted), 201)
+
+
+def _update(location: Location, request: Request, store: Store) -> Response:
+    wanted = _read(location, request)
+    metadata = wanted["metadata"]
+    if metadata.get("name") != location.name:
+        name = metadata.get("name", "")
+        if not name:
+            raise Failed(status.bad_request("name must be provided"))
+        message = f"the name of the object ({name}) does not match the name on the URL ({location.name})"
+        raise Failed(status.bad_request(message))
+    return _replace(wanted, location, request, store)
+
+
+def _patch(location: Location, request: Request, store: Store) -> Response:
+    old = store.get(location.resource, location.namespace, location.name)
+    patched = patches.apply(old, request.media_type, request.body)
+    try:
+        wanted = secret.decode(patched)
+    except Unreadable as exc:
+        # Word for word what an apiserver does: the message holds the whole object, a Secret's data included.
+        text = json.dumps(json.dumps(patched, separators=(",", ":")))
+        causes = [status.Cause("FieldValueInvalid", "patch", f"Invalid value: {text}: {exc}")]
+        raise Failed(status.invalid("", "", causes)) from exc
+    wanted["metadata"].setdefault("name", location.name)
+    return _replace(wanted, location, request, store)
+
+
+def _replace(wanted: Object, location: Location, request: Request, store: Store) -> Response:
+    old = store.get(location.resource, location.namespace, location.name)
+    _namespace(wanted["metadata"], location)
+    store.check(location.resource, old, wanted["metadata"])
+    _check(wanted, old)
+    return http.of_object(old if _dry_run(request) else store.replace(location.resource, wanted))
+
+
+def _delete(location: Location, request: Request, store: Store) -> Response:
+    options = _body(request) if request.body else {}
+    old = store.get(location.resource, location.namespace, location.name)
+    store.check(location.resource, old, options.get("preconditions") or {})
+    if not _dry_run(request):
+        store.delete(location.resource, location.namespace, location.name)
+    return http.of_status(status.deleted(location.resource.name, location.name, old["metadata"]["uid"]))
+
+
+def _read(location: Location, request: Request) -> Object:
+    """The object in the body, as it would be stored."""
+    document = _body(request)
+    kind, version = location.resource.kind, location.resource.api_version
+    name = f'{document.get("kind", kind)} in version "{document.get("apiVersion", version)}"'
+    if document.get("kind", kind) != kind or document.get("apiVersion", version) != version:
+        raise Failed(status.bad_request(f"{name} cannot be handled as a {kind}: no kind is registered for it here"))
+    unknown = [field for field in document if field not in secret.FIELDS]
+    if unknown and request.first("fieldValidation") == "Strict":
+        mistakes = ", ".join(f'unknown field "{field}"' for field in unknown)
+        raise Failed(status.bad_request(f"{name} cannot be handled as a {kind}: strict decoding error: {mistakes}"))
+    try:
+        return secret.decode(document)
+    except Unreadable as exc:
+        raise Failed(status.bad_request(f"{name} cannot be handled as a {kind}: {exc}")) from exc
+
+
+def _body(request: Request) -> dict[str, Any]:
+    if request.media_type not in ("", *_BODIES):
+        raise Failed(status.unsupported_media_type(_BODIES))
+    readers = {"application/yaml": yaml.safe_load, protobuf.MEDIA_TYPE: protobuf.secret}
+    try:
+        document = readers.get(request.media_type, json.loads)(request.body)
+    except (ValueError, yaml.YAMLError) as exc:
+        raise Failed(status.bad_request(f"couldn't get version/kind; json parse error: {exc}")) from exc
+    if not isinstance(document, dict):
+        raise Failed(status.bad_request("couldn't get version/kind; json parse error: not an object"))
+    return document
+
+
+def _namespace(metadata: dict[str, Any], location: Location) -> None:
+    if metadata.setdefault("namespace", location.namespace) != location.namespace:
+        message = "the namespace of the provided object does not match the namespace sent on the request"
+        raise Failed(status.bad_request(message))
+
+
+def _check(wanted: Object, old: Object | None) -> None:
+    causes = list(secret.mistakes(wanted)) + (list(secret.changes(wanted, old)) if old else [])
+    if causes:
+        raise Failed(status.invalid(wanted["kind"], wanted["metadata"].get("name", ""), causes))
+
+
+def _dry_run(request: Request) -> bool:
+    return request.first("dryRun") == "All"

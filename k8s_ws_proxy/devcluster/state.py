@@ -1,0 +1,70 @@
+"""What there is now: every object, and what is behind the ports of foreign pods."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.devcluster import objects
+from k8s_ws_proxy.devcluster.resources import DAEMONSETS, NAMESPACES, PODS
+from k8s_ws_proxy.devcluster.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from k8s_ws_proxy.devcluster.foreign import DaemonSet, ForeignPod
+    from k8s_ws_proxy.devcluster.podproxy import Backend
+    from k8s_ws_proxy.devcluster.store import Object
+    from k8s_ws_proxy.devcluster.world import World
+
+
+class State:
+    """The world as it began, and what has become of it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.store = Store(now, lambda: str(uuid.uuid4()))
+        self._ports: dict[tuple[str, str], Mapping[int, Backend]] = {}
+        self._addresses = 0
+        for name in world.namespaces:
+            self.store.create(NAMESPACES, objects.namespace(name))
+        for pod in world.pods:
+            self.store.create(PODS, objects.pod(pod))
+
+    def add_daemonset(self, value: DaemonSet) -> Object:
+        """Add it; the object comes back.
+
+        Raises status.Failed if it is there.
+        """
+        return self.store.create(DAEMONSETS, objects.daemonset(value))
+
+    def add_pod(self, value: ForeignPod) -> Object:
+        """Add a pod, or put it in the place of one of the same name; the object comes back.
+
+        Raises status.Failed if its DaemonSet isn't there.
+        """
+        owner = self.store.get(DAEMONSETS, value.namespace, value.daemonset) if value.daemonset else None
+        if (value.namespace, value.name) in self._ports:
+            self.remove_pod(value.namespace, value.name)
+        self._addresses += 1
+        created = self.store.create(PODS, objects.foreign_pod(value, self._addresses, owner))
+        self._ports[value.namespace, value.name] = value.ports
+        return created
+
+    def remove_pod(self, namespace: str, name: str) -> None:
+        """Remove a foreign pod.
+
+        Raises KeyError if there is none.
+        """
+        del self._ports[namespace, name]
+        self.store.delete(PODS, namespace, name)
+
+    def backend(self, namespace: str, name: str, port: int) -> Backend | None:
+        """What is behind a pod's port."""
+        return self._ports.get((namespace, name), {}).get(port)
+
+
+def now() -> dt.datetime:
+    """The wall clock."""
+    return dt.datetime.now(dt.UTC)
