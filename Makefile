@@ -9,8 +9,8 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 VENV_STAMP := .venv/.stamp
 BENCH_STAMP := .venv/.stamp-bench
-NODE_DIR := tests/clients
-NODE_STAMP := $(if $(wildcard $(NODE_DIR)/package.json),$(NODE_DIR)/node_modules/.stamp)
+NODE_DIRS := tests/clients tests/chart
+NODE_STAMPS := $(NODE_DIRS:%=%/node_modules/.stamp)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -49,19 +49,29 @@ $(VENV_STAMP): pyproject.toml
 	@touch $@
 
 .PHONY: node
-node: $(NODE_STAMP) ## Install the JavaScript clients that tests run
+node: $(NODE_STAMPS) ## Install the JavaScript that tests run
 
-$(NODE_DIR)/node_modules/.stamp: $(NODE_DIR)/package.json $(wildcard $(NODE_DIR)/package-lock.json)
+$(NODE_STAMPS): %/node_modules/.stamp: %/package.json %/package-lock.json
 	@$(call install-missing,node:nodejs npm:npm)
-	cd $(NODE_DIR) && npm install --no-audit --no-fund --no-save --loglevel=error
+	cd $* && npm install --no-audit --no-fund --no-save --loglevel=error
 	@touch $@
+
+.PHONY: helm
+helm: $(BIN)/helm ## Have the helm that the chart's tests run
+
+$(BIN)/helm: tests/chart/fetch_helm.py | $(VENV_STAMP)
+	$(BIN)/python $< $@
+
+.PHONY: chart-readme
+chart-readme: venv ## Make the chart's README from its values
+	$(BIN)/python chart/readme.py
 
 .PHONY: system
 system:
 	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm)
 
 .PHONY: test
-test: venv system node lint ## Lint, types, and every test but the long ones
+test: venv system node helm lint ## Lint, types, and every test but the long ones
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -89,5 +99,5 @@ $(BENCH_STAMP): $(VENV_STAMP) benchmarks/requirements.txt
 
 .PHONY: clean
 clean: ## Remove what was made here
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis k8s_ws_proxy.egg-info $(NODE_DIR)/node_modules
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis k8s_ws_proxy.egg-info $(NODE_DIRS:%=%/node_modules)
 	find k8s_ws_proxy tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

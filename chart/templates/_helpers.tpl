@@ -1,0 +1,142 @@
+{{/* What each object is labelled with. */}}
+{{- define "bp-k8s-ws-proxy.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* What the proxy's pods are found by. A DaemonSet's selector can't change, so neither can this. */}}
+{{- define "bp-k8s-ws-proxy.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* What the bootstrap's pods are found by: not what the Service and the DaemonSet look for. */}}
+{{- define "bp-k8s-ws-proxy.bootstrapLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-bootstrap
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "bp-k8s-ws-proxy.serviceAccountName" -}}
+{{- .Values.k8sWsProxy.serviceAccount.name | default .Values.k8sWsProxy.workloadName -}}
+{{- end }}
+
+{{/* Matches the registry host that a repository begins with: what stands before the first slash is one only if it has
+a dot or a colon in it or is localhost, else it is part of the path. */}}
+{{- define "bp-k8s-ws-proxy.registryHost" -}}
+^([^/]*[.:][^/]*|localhost)/
+{{- end }}
+
+{{/* The image reference, for every container of the chart. */}}
+{{- define "bp-k8s-ws-proxy.image" -}}
+{{- $image := .Values.k8sWsProxy.image -}}
+{{- $repository := $image.repository -}}
+{{- with (.Values.global).imageRegistry -}}
+{{- $path := regexReplaceAll (include "bp-k8s-ws-proxy.registryHost" $) $repository "" -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) $path -}}
+{{- end -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository $image.tag -}}
+{{- end -}}
+{{- end }}
+
+{{/* Everything of TLS asks here: it renders as a whole or not at all. */}}
+{{- define "bp-k8s-ws-proxy.tls" -}}
+{{- if and .Values.k8sWsProxy.tls.enabled (.Capabilities.APIVersions.Has "cert-manager.io/v1") -}}
+true
+{{- end -}}
+{{- end }}
+
+{{/* The identity that the client certificate is issued with and that the proxy accepts. */}}
+{{- define "bp-k8s-ws-proxy.clientSubject" -}}
+{{- .Values.k8sWsProxy.tls.clientSubject -}}
+{{- end }}
+
+{{/* Which of the accepted subjects are guacd. */}}
+{{- define "bp-k8s-ws-proxy.guacdSubjects" -}}
+{{- if kindIs "invalid" .Values.k8sWsProxy.guacdSubjects -}}
+{{- include "bp-k8s-ws-proxy.clientSubject" . -}}
+{{- else -}}
+{{- join "," .Values.k8sWsProxy.guacdSubjects -}}
+{{- end -}}
+{{- end }}
+
+{{/* Where the Secrets are mounted. */}}
+{{- define "bp-k8s-ws-proxy.keysDirectory" -}}
+/etc/k8s-ws-proxy/keys
+{{- end }}
+{{- define "bp-k8s-ws-proxy.tlsDirectory" -}}
+/etc/k8s-ws-proxy/tls
+{{- end }}
+
+{{/* A duration in Go's syntax -> seconds, with their fraction. */}}
+{{- define "bp-k8s-ws-proxy.seconds" -}}
+{{- $seconds := dict "ns" 0.000000001 "us" 0.000001 "µs" 0.000001 "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 -}}
+{{- $sum := 0.0 -}}
+{{- range regexFindAll "[0-9.]+(ns|us|µs|ms|s|m|h)" . -1 -}}
+{{- $unit := regexReplaceAll "[0-9.]" . "" -}}
+{{- $sum = addf $sum (mulf (trimSuffix $unit . | float64) (get $seconds $unit)) -}}
+{{- end -}}
+{{- $sum -}}
+{{- end }}
+
+{{/* Every mistake in the values that the schema can't see, all at once. */}}
+{{- define "bp-k8s-ws-proxy.check" -}}
+{{- $values := .Values.k8sWsProxy -}}
+{{- $mistakes := list -}}
+{{- if not (or $values.image.tag $values.image.digest) -}}
+{{- $mistakes = append $mistakes "image.tag is empty: name the image to run, or pin it by image.digest" -}}
+{{- end -}}
+{{- if not (or (.Values.global).imageRegistry (regexMatch (include "bp-k8s-ws-proxy.registryHost" .) $values.image.repository)) -}}
+{{- $mistakes = append $mistakes (printf "image.repository names no registry: write REGISTRY/%s, or set global.imageRegistry" $values.image.repository) -}}
+{{- end -}}
+{{- if not $values.hmacSecret.name -}}
+{{- $mistakes = append $mistakes "hmacSecret.name is empty: name the Secret that callers sign with; it is made if it isn't there" -}}
+{{- end -}}
+{{- if not $values.hmacSecret.key -}}
+{{- $mistakes = append $mistakes "hmacSecret.key is empty: name the Secret's entry that callers read" -}}
+{{- end -}}
+{{- if not (or $values.serviceAccount.create $values.serviceAccount.name) -}}
+{{- $mistakes = append $mistakes "serviceAccount.name is empty: with serviceAccount.create=false, name the one that is there" -}}
+{{- end -}}
+{{- range $name := list "wsPingPeriod" "wsHandshakeTimeout" -}}
+{{- if lt (include "bp-k8s-ws-proxy.seconds" (get $values $name) | float64) 0.1 -}}
+{{- $mistakes = append $mistakes (printf "%s must be at least 100ms" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports := list $values.port $values.adminPort -}}
+{{- if $values.tls.enabled -}}
+{{- $ports = append $ports $values.tls.port -}}
+{{- end -}}
+{{- if ne (len $ports) (len (uniq $ports)) -}}
+{{- $mistakes = append $mistakes "port, adminPort and tls.port must differ: each is a listener of its own" -}}
+{{- end -}}
+{{- if $values.tls.enabled -}}
+{{- if not $values.tls.clientSubject -}}
+{{- $mistakes = append $mistakes "tls.clientSubject is empty: name the subject that the client certificate is issued with and that is let in" -}}
+{{- end -}}
+{{- $duration := include "bp-k8s-ws-proxy.seconds" $values.tls.duration | float64 -}}
+{{- $caRenewBefore := include "bp-k8s-ws-proxy.seconds" $values.tls.caRenewBefore | float64 -}}
+{{- if ge (include "bp-k8s-ws-proxy.seconds" $values.tls.renewBefore | float64) $duration -}}
+{{- $mistakes = append $mistakes "tls.renewBefore must be shorter than tls.duration" -}}
+{{- end -}}
+{{- if ge $caRenewBefore (include "bp-k8s-ws-proxy.seconds" $values.tls.caDuration | float64) -}}
+{{- $mistakes = append $mistakes "tls.caRenewBefore must be shorter than tls.caDuration" -}}
+{{- end -}}
+{{- if lt $caRenewBefore $duration -}}
+{{- $mistakes = append $mistakes "tls.caRenewBefore must be at least tls.duration, so that no certificate outlives its CA" -}}
+{{- end -}}
+{{- range $values.guacdSubjects -}}
+{{- if not (has . (append $values.tls.extraClientSubjects $values.tls.clientSubject)) -}}
+{{- $mistakes = append $mistakes (printf "guacdSubjects names %q, which nobody is let in by: it must be tls.clientSubject or one of tls.extraClientSubjects" .) -}}
+{{- end -}}
+{{- end -}}
+{{- else if $values.guacdSubjects -}}
+{{- $mistakes = append $mistakes "guacdSubjects needs tls.enabled: guacd comes in by its certificate only" -}}
+{{- end -}}
+{{- if $mistakes -}}
+{{- fail (printf "\n\nk8sWsProxy can't be rendered:\n  - %s\n" (join "\n  - " $mistakes)) -}}
+{{- end -}}
+{{- end }}

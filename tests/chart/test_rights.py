@@ -1,0 +1,169 @@
+"""Who may do what: the proxy, the bootstrap Job, and whoever rotates."""
+
+from __future__ import annotations
+
+import pytest
+from support.chart import EVERYTHING, render
+from support.pod_security import violations
+
+BOOTSTRAP = "k8s-ws-proxy-hmac-bootstrap"
+ROTATION = "k8s-ws-proxy-rotation"
+SUBRESOURCES = {
+    "exec": {("pods/exec", "create"), ("pods/exec", "get")},
+    "attach": {("pods/attach", "create"), ("pods/attach", "get")},
+    "portforward": {("pods/portforward", "create"), ("pods/portforward", "get")},
+    "log": {("pods/log", "get")},
+}
+
+
+def granted(role):
+    """What a role allows, as pairs of resource and verb."""
+    return {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+
+
+def test_the_proxy_may_reach_pods_and_no_more():
+    assert granted(render(EVERYTHING).one("ClusterRole")) == set().union(
+        {("pods", "get"), ("pods", "list")}, *SUBRESOURCES.values()
+    )
+
+
+@pytest.mark.parametrize("switched_off", sorted(SUBRESOURCES))
+def test_what_is_switched_off_is_not_granted_either(switched_off):
+    allowed = [name for name in SUBRESOURCES if name != switched_off]
+    full, less = render(), render({"allowedSubresources": allowed})
+    assert granted(full.one("ClusterRole")) - granted(less.one("ClusterRole")) == SUBRESOURCES[switched_off]
+    assert set(less.environ["ALLOWED_SUBRESOURCES"].split(",")) == set(allowed)
+
+
+def test_nobody_is_granted_nodes_or_a_wildcard():
+    rendered = render(EVERYTHING)
+    roles = rendered.every("ClusterRole") + rendered.every("Role")
+    assert len(roles) == 3
+    for role in roles:
+        for rule in role["rules"]:
+            values = {*rule["apiGroups"], *rule["resources"], *rule["verbs"], *rule.get("resourceNames", [])}
+            assert not any("*" in value or value.startswith("nodes") for value in values)
+
+
+def test_create_stands_apart_from_the_name_since_it_can_t_have_one():
+    rules = render({"hmacSecret": {"name": "theirs"}}).one("Role", BOOTSTRAP)["rules"]
+    assert rules == [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["theirs"], "verbs": ["get"]},
+    ]
+
+
+def test_no_rule_anywhere_has_create_and_names():
+    rendered = render(EVERYTHING)
+    for role in rendered.every("ClusterRole") + rendered.every("Role"):
+        for rule in role["rules"]:
+            assert not ("create" in rule["verbs"] and "resourceNames" in rule)
+
+
+def hooks(rendered):
+    annotated = ((found, found["metadata"].get("annotations", {})) for found in rendered.objects)
+    return {found["kind"]: notes for found, notes in annotated if "helm.sh/hook" in notes}
+
+
+def test_the_job_runs_after_all_it_needs():
+    weights = {kind: notes["helm.sh/hook-weight"] for kind, notes in hooks(render()).items()}
+    assert all(isinstance(weight, str) for weight in weights.values())
+    assert weights == {
+        "ServiceAccount": "-20",
+        "Role": "-15",
+        "RoleBinding": "-15",
+        "NetworkPolicy": "-15",
+        "Job": "-10",
+    }
+
+
+def test_the_job_runs_before_an_install_and_an_upgrade_and_leaves_nothing_behind():
+    for notes in hooks(render()).values():
+        assert set(notes["helm.sh/hook"].split(",")) == {"pre-install", "pre-upgrade"}
+        assert set(notes["helm.sh/hook-delete-policy"].split(",")) == {"before-hook-creation", "hook-succeeded"}
+
+
+def test_all_that_the_job_refers_to_is_a_hook_too():
+    rendered = render()
+    made = {
+        (found["kind"], found["metadata"]["name"]) for found in rendered.objects if found["kind"] in hooks(rendered)
+    }
+    assert ("ServiceAccount", rendered.one("Job", BOOTSTRAP)["spec"]["template"]["spec"]["serviceAccountName"]) in made
+    assert "volumes" not in rendered.pods[f"Job {BOOTSTRAP}"]
+
+
+def test_no_object_holds_the_secret_so_an_upgrade_keeps_it():
+    assert render(EVERYTHING).every("Secret") == []
+
+
+def test_the_job_s_account_is_bound_to_the_job_s_role():
+    binding = render().one("RoleBinding", BOOTSTRAP)
+    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": BOOTSTRAP}
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": BOOTSTRAP, "namespace": "catalyst-system"}]
+
+
+def test_the_rights_to_rotate_are_off_unless_asked_for():
+    assert not [found for found in render().objects if found["metadata"]["name"] == ROTATION]
+
+
+def test_the_rights_to_rotate_are_those_and_no_more():
+    role = render({"rotation": {"rbac": {"create": True}}, "hmacSecret": {"name": "theirs"}}).one("Role", ROTATION)
+    assert granted(role) == {
+        ("secrets", "get"),
+        ("secrets", "patch"),
+        ("daemonsets", "get"),
+        ("pods", "list"),
+        ("pods/proxy", "get"),
+    }
+    names = {resource: rule.get("resourceNames") for rule in role["rules"] for resource in rule["resources"]}
+    assert names == {"secrets": ["theirs"], "daemonsets": ["k8s-ws-proxy"], "pods": None, "pods/proxy": None}
+
+
+def test_people_may_be_given_the_rights_to_rotate():
+    jane = {"kind": "User", "name": "jane", "apiGroup": "rbac.authorization.k8s.io"}
+    binding = render({"rotation": {"rbac": {"create": True, "subjects": [jane]}}}).one("RoleBinding", ROTATION)
+    assert binding["roleRef"]["name"] == ROTATION
+    assert binding["subjects"][1:] == [jane]
+
+
+def test_every_pod_meets_the_restricted_standard():
+    for name, pod in render(EVERYTHING).pods.items():
+        assert violations(pod) == [], name
+
+
+BROKEN = [
+    ("Host Namespaces", {"hostPID": True}),
+    ("HostPath Volumes", {"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}),
+    ("Volume Types", {"volumes": [{"name": "a", "nfs": {}}]}),
+    ("Sysctls", {"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
+    ("HostProcess", {"securityContext": {"windowsOptions": {"hostProcess": True}}}),
+    ("Running as Non-root", {"securityContext": {"runAsNonRoot": False}}),
+    ("Running as Non-root user", {"securityContext": {"runAsUser": 0}}),
+    ("Seccomp", {"securityContext": {"seccompProfile": {"type": "Unconfined"}}}),
+    ("SELinux", {"securityContext": {"seLinuxOptions": {"type": "spc_t"}}}),
+    ("AppArmor", {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}),
+]
+BROKEN_CONTAINER = [
+    ("Privileged Containers", {"securityContext": {"privileged": True}}),
+    ("Capabilities", {"securityContext": {"capabilities": {"drop": []}}}),
+    ("Capabilities", {"securityContext": {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}}),
+    ("Host Ports", {"ports": [{"containerPort": 1, "hostPort": 1}]}),
+    ("/proc Mount Type", {"securityContext": {"procMount": "Unmasked"}}),
+    ("Privilege Escalation", {"securityContext": {"allowPrivilegeEscalation": True}}),
+    ("Host Probes / Lifecycle Hooks", {"livenessProbe": {"httpGet": {"host": "192.0.2.1"}}}),
+]
+
+
+@pytest.mark.parametrize(("control", "change"), BROKEN)
+def test_a_pod_that_breaks_a_control_is_seen(control, change):
+    pod = render().pod
+    context = {**pod["securityContext"], **change.get("securityContext", {})}
+    assert control in violations({**pod, **change, "securityContext": context})
+
+
+@pytest.mark.parametrize(("control", "change"), BROKEN_CONTAINER)
+def test_a_container_that_breaks_a_control_is_seen(control, change):
+    rendered = render()
+    context = {**rendered.proxy["securityContext"], **change.get("securityContext", {})}
+    container = {**rendered.proxy, **change, "securityContext": context}
+    assert violations({**rendered.pod, "containers": [container]}) == [control]

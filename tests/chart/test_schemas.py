@@ -1,0 +1,81 @@
+"""Every object against the schema of its kind: Kubernetes's own, and the operators' CRDs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from support.chart import CHART, EVERYTHING, HelmError, render
+
+OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version().removesuffix(".0")
+CUSTOM = {"Certificate", "Issuer", "PodMonitor", "PrometheusRule"}
+OTHERWISE = {
+    "networkPolicy": {"namespaces": ["*"]},
+    "rotation": {"rbac": {"create": True, "subjects": [{"kind": "Group", "name": "ops"}]}},
+    "updateStrategy": {"type": "OnDelete", "rollingUpdate": None},
+    "serviceAccount": {"create": False, "name": "theirs"},
+    "allowedSubresources": ["log"],
+}
+VALUES = {"plain": {}, "everything": EVERYTHING, "otherwise": OTHERWISE}
+
+
+def custom(objects, expressions=()):
+    """What the operators' schemas and Prometheus's grammar say is wrong."""
+    here = Path(__file__).parent
+    asked = json.dumps({"objects": objects, "expressions": list(expressions)})
+    done = subprocess.run(["node", here / "custom.mjs"], input=asked, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_the_oldest_version_is_the_one_that_the_chart_names():
+    named = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"]
+    assert named == f">={OLDEST}.0-0"
+
+
+def test_an_older_cluster_is_refused():
+    with pytest.raises(HelmError, match="incompatible with Kubernetes"):
+        render(kubernetes="1.29")
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("which", VALUES)
+def test_kubernetes_takes_every_object(version, which):
+    rendered = render(VALUES[which], kubernetes=version)
+    own = [found for found in rendered.objects if found["kind"] not in CUSTOM]
+    assert len(own) >= 10
+    for found in own:
+        assert kubernetes_validate.validate(found, version, strict=True) == version
+
+
+def test_a_field_that_kubernetes_does_not_have_is_seen():
+    service = render().one("Service")
+    wrong = {**service, "spec": {**service["spec"], "internalTraficPolicy": "Local"}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, NEWEST, strict=True)
+
+
+def test_the_operators_take_every_object_and_prometheus_every_expression():
+    rendered = render(EVERYTHING)
+    objects = [found for found in rendered.objects if found["kind"] in CUSTOM]
+    assert {found["kind"] for found in objects} == CUSTOM
+    assert custom(objects, expressions(rendered)) == []
+
+
+def expressions(rendered):
+    groups = rendered.one("PrometheusRule")["spec"]["groups"]
+    yield from (rule["expr"] for group in groups for rule in group["rules"])
+    dashboard = json.loads(rendered.one("ConfigMap", "k8s-ws-proxy-dashboard")["data"]["k8s-ws-proxy.json"])
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            yield re.sub(r"\$__rate_interval", "5m", target["expr"])
+
+
+def test_what_the_operators_would_refuse_is_seen():
+    certificate = render(EVERYTHING).one("Certificate", "k8s-ws-proxy-ca")
+    wrong = {**certificate, "spec": {**certificate["spec"], "usages": ["signing of anything"]}}
+    assert len(custom([wrong], ["rate(a[5m]", "up"])) == 2
