@@ -15,9 +15,11 @@ from k8s_ws_proxy.devcluster.observed import Observed
 from k8s_ws_proxy.devcluster.runtime import remove_tree
 from k8s_ws_proxy.devcluster.server import Server
 from k8s_ws_proxy.devcluster.state import State
+from k8s_ws_proxy.devcluster.volumes import SecretVolume, mounted
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from k8s_ws_proxy.devcluster.world import World
@@ -42,8 +44,6 @@ class DevCluster:
 
     def __init__(self, world: World = DEFAULT_WORLD, port: int = 0, directory: Path | str | None = None) -> None:
         self._world = world
-        self.state = State(world)
-        """What there is, and what tests may add: `cluster.state.add_pod(...)`, `.add_daemonset(...)`, `.store`."""
         self._port = port
         self._directory = None if directory is None else Path(directory)
         self._up: _Up | None = None
@@ -51,6 +51,8 @@ class DevCluster:
         """What shall go wrong."""
         self.observed = Observed()
         """What has come to pass: `cluster.observed.seen`, `.open_streams`, `.running`, `await .wait_for(...)`."""
+        self.state = State(world, self.observed.changed)
+        """What there is, and what tests may add: `cluster.state.add_pod(...)`, `.add_daemonset(...)`, `.store`."""
 
     async def __aenter__(self) -> Self:
         """Make certificates and tokens, and listen.
@@ -131,6 +133,16 @@ class DevCluster:
         The pod stays in the world, and its containers come up anew with the next process.
         """
         await self._running.node.kill_pod(namespace, name)
+
+    def mount_secret(
+        self, namespace: str, name: str, directory: Path | str, *, lag: float = 0.0
+    ) -> AbstractAsyncContextManager[SecretVolume]:
+        """A Secret as a directory, written again `lag` seconds after each change, as long as the context lasts.
+
+        A real kubelet lets up to a minute and a half pass.
+        """
+        volume = SecretVolume(self.state.store, self.observed, namespace, name, Path(directory))
+        return mounted(volume, lag)
 
     async def stop_listening(self, *, drop: bool = False) -> None:
         """Refuse new connections from now on; with `drop`, reset those that are open."""

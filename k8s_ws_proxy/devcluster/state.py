@@ -11,7 +11,7 @@ from k8s_ws_proxy.devcluster.resources import DAEMONSETS, NAMESPACES, PODS
 from k8s_ws_proxy.devcluster.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from k8s_ws_proxy.devcluster.foreign import DaemonSet, ForeignPod
     from k8s_ws_proxy.devcluster.podproxy import Backend
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class State:
     """The world as it began, and what has become of it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, changed: Callable[[], None]) -> None:
         self.world = world
-        self.store = Store(now, lambda: str(uuid.uuid4()))
+        self.store = Store(now, lambda: str(uuid.uuid4()), changed)
         self._ports: dict[tuple[str, str], Mapping[int, Backend]] = {}
         self._addresses = 0
         for name in world.namespaces:

@@ -39,12 +39,15 @@ class Page:
 class Store:
     """Objects by resource, namespace and name. One that is stored is only ever replaced: keep it, don't write to it.
 
-    `now` is the wall clock, `unique` makes uids.
+    `now` is the wall clock, `unique` makes uids, `changed` is called after each write.
     """
 
-    def __init__(self, now: Callable[[], dt.datetime], unique: Callable[[], str]) -> None:
+    def __init__(
+        self, now: Callable[[], dt.datetime], unique: Callable[[], str], changed: Callable[[], None] = lambda: None
+    ) -> None:
         self._now = now
         self._unique = unique
+        self._changed = changed
         self._objects: dict[str, dict[Key, Object]] = {}
         self._history: dict[tuple[str, Key], list[tuple[dt.datetime, Object | None]]] = {}
         self._snapshots: dict[tuple[str, int], dict[Key, Object]] = {}
@@ -177,6 +180,7 @@ class Store:
 
     def _remember(self, resource: Resource, key: Key, value: Object | None) -> None:
         self._history.setdefault((resource.qualified, key), []).append((self._now(), value))
+        self._changed()
 
 
 def _key(value: Object) -> Key:
