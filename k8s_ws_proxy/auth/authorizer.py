@@ -28,6 +28,11 @@ class Principal:
     name: str
     guacd: bool = False
 
+    @property
+    def by_certificate(self) -> bool:
+        """Whether it was a client certificate: kubectl's discovery is for nobody else."""
+        return self.mode == "client_cert"
+
 
 class Authorizer:
     """A client certificate that was presented decides alone; otherwise the headers do.

@@ -20,7 +20,7 @@ from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
 from k8s_ws_proxy.wire.signing import signed_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
 _CONNECT: Final = 10.0  # seconds for TCP and TLS
 _HANDSHAKE: Final = 60.0  # seconds for the 101: the proxy has its own, shorter limit and tells it better
@@ -38,9 +38,7 @@ _KEEPALIVE: Final = (
 
 
 @contextlib.asynccontextmanager
-async def upgraded(
-    to: Connection, path: str, query: str, subprotocols: Sequence[str] = SUBPROTOCOLS
-) -> AsyncIterator[aiohttp.ClientWebSocketResponse[Any]]:
+async def upgraded(to: Connection, path: str, query: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse[Any]]:
     """A WebSocket to ``path`` (percent-decoded) of the proxy, until the block is left.
 
     Raises ProxyError with a sentence that says what to do.
@@ -53,8 +51,9 @@ async def upgraded(
             async with asyncio.timeout(_HANDSHAKE):
                 ws = await session.ws_connect(
                     url,
-                    protocols=subprotocols,
-                    headers=signed_headers(to.secret, path, int(time.time())),
+                    protocols=SUBPROTOCOLS,
+                    headers={} if to.secret is None else signed_headers(to.secret, path, int(time.time())),
+                    ssl=to.tls or True,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE),
                     max_msg_size=_LARGEST_MESSAGE,
                     autoping=False,  # see exec.py: answering must not wait for the socket
@@ -129,6 +128,8 @@ def _hint(reason: str, response: aiohttp.ClientResponse) -> str:
             return "Is the file named by --secret-file (or SHARED_SECRET_FILE) the secret that this proxy accepts now?"
         case Reason.MISSING_TIMESTAMP.value | Reason.MISSING_HMAC.value:
             return "They were sent: something between here and the proxy takes the X-Catalyst-... headers out."
+        case Reason.SUBJECT_DENIED.value:
+            return "CLIENT_CERT_ALLOWED_SUBJECTS of the proxy must hold the CN or a DNS name of the one in --cert."
         case Reason.NAMESPACE_DENIED.value:
             return "Ask whoever runs the proxy to add the namespace, or use a proxy that may reach it."
         case Reason.SUBRESOURCE_DENIED.value:
@@ -156,7 +157,7 @@ def _sentence(to: Connection, error: aiohttp.ClientError) -> str:
         case aiohttp.ClientConnectorCertificateError():
             return (
                 f"{where} shows a certificate that can't be trusted: {printable(str(error.certificate_error))}. "
-                "If it is signed by a CA of your own, name that CA's file in SSL_CERT_FILE"
+                "If it is signed by a CA of your own, name that CA's file with --cacert (or in SSL_CERT_FILE)"
             )
         case aiohttp.ClientSSLError():
             return f"{where} doesn't speak TLS as it should ({_os_text(error)}): is this its TLS listener?"

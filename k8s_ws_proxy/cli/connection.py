@@ -1,7 +1,4 @@
-"""Where the proxy is and what opens it: the options of every command that speaks to it.
-
-Client certificates will be three more options here.
-"""
+"""Where the proxy is and what opens it: the options of every command that speaks to it."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from k8s_ws_proxy.errors import ProxyError
 
 if TYPE_CHECKING:
     import argparse
+    import ssl
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 URL_VARIABLE: Final = "K8S_WS_PROXY_URL"
@@ -22,28 +20,65 @@ URL_VARIABLE: Final = "K8S_WS_PROXY_URL"
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """``url`` is ``http(s)://...`` without a slash at the end; a path in it is put before every request's."""
+    """``url`` is ``http(s)://...`` without a slash at the end; a path in it is put before every request's.
+
+    ``secret`` is None where a certificate stands in its place; ``tls`` is None where the system's defaults will do.
+    """
 
     url: str
-    secret: bytes = field(repr=False)
+    secret: bytes | None = field(repr=False)
+    tls: ssl.SSLContext | None = None
 
 
 def add_connection_options(parser: argparse.ArgumentParser) -> None:
     """Add what every command that speaks to the proxy takes."""
+    add_url(parser)
+    add_secret_file(parser)
+    add_certificate_options(parser)
+
+
+def add_url(parser: argparse.ArgumentParser) -> None:
+    """Add ``--url``."""
     parser.add_argument(
         "--url",
         default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
         help=f"where the proxy listens; {URL_VARIABLE} by default, or else {DEFAULT_URL}",
     )
-    add_secret_file(parser)
+
+
+def add_certificate_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add ``--cert``, ``--key`` and ``--cacert``."""
+    parser.add_argument(
+        "--cert", metavar="FILE", required=required, help="a client certificate (PEM), in the place of the secret"
+    )
+    parser.add_argument("--key", metavar="FILE", required=required, help="its key (PEM)")
+    parser.add_argument(
+        "--cacert", metavar="FILE", help="the CA of the proxy's own certificate (PEM); the system's CAs by default"
+    )
 
 
 def connection(arguments: argparse.Namespace) -> Connection:
-    """What the options mean. Raises ProxyError, and KeySourceError for the secret."""
-    return Connection(_base(arguments.url), read_secret(arguments.secret_file))
+    """What the options mean.
+
+    Raises ProxyError; KeySourceError for the secret, CertificateError for the certificate.
+    """
+    url = base_url(arguments.url)
+    if bool(arguments.cert) != bool(arguments.key):
+        given, missing = ("--cert", "--key") if arguments.cert else ("--key", "--cert")
+        raise ProxyError(f"{given} needs {missing}: a certificate and its key go together")
+    if arguments.cert and not url.startswith("https:"):
+        raise ProxyError(f"a certificate can only be shown over TLS, and {url} is plain HTTP: give an https:// --url")
+    tls = None
+    if url.startswith("https:") and (arguments.cert or arguments.cacert):
+        from k8s_ws_proxy.cli.certificate import client_context  # noqa: PLC0415 - for those only who need it
+
+        tls = client_context(arguments.cacert, arguments.cert, arguments.key)
+    # A certificate decides alone (wire-contract, "Credentials"): a secret beside it would never be looked at.
+    return Connection(url, None if arguments.cert else read_secret(arguments.secret_file), tls)
 
 
-def _base(text: str) -> str:
+def base_url(text: str) -> str:
+    """The URL of a proxy, ``http`` or ``https``, without a slash at the end. Raises ProxyError."""
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port

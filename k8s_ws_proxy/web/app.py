@@ -29,7 +29,9 @@ from k8s_ws_proxy.web.exec import Sessions
 from k8s_ws_proxy.web.health import Health
 from k8s_ws_proxy.web.keys import keys_answer
 from k8s_ws_proxy.web.listener import Listener, bind
+from k8s_ws_proxy.web.reads import Reads
 from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.wire.discovery import parse_reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -84,13 +86,20 @@ class Daemon:
     """The running daemon. ``ports`` are those listened on: ``http``, and ``https`` and ``admin`` where they are on."""
 
     def __init__(
-        self, settings: Settings, keyring: Keyring, registry: Registry, sessions: Sessions, health: Health
+        self,
+        settings: Settings,
+        keyring: Keyring,
+        registry: Registry,
+        sessions: Sessions,
+        reads: Reads,
+        health: Health,
     ) -> None:
         self._started = time.time()
         self._settings = settings
         self._keyring = keyring
         self._registry = registry
         self._sessions = sessions
+        self._reads = reads
         self._health = health
         self.ports: dict[str, int] = {}
 
@@ -100,6 +109,8 @@ class Daemon:
             path = request.raw_path.partition("?")[0]
             if path in ("/healthz", "/readyz"):
                 return self._probe(request, path)
+            if (wanted := parse_reading(request.raw_path)) is not None:
+                return await self._reads.answer(request, wanted)
             return await self._sessions.open(request)
         except Refusal as refusal:
             return refuse(request, refusal)
@@ -153,8 +164,9 @@ async def running(
     )
     policy = Policy(settings.allowed_namespaces, settings.allowed_subresources)
     sessions = Sessions(settings, authorizer=authorizer, policy=policy, access=access, registry=registry, pace=pace)
+    reads = Reads(settings, authorizer=authorizer, policy=policy, access=access)
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
-    daemon = Daemon(settings, keyring, registry, sessions, Health(keyring, access, registry))
+    daemon = Daemon(settings, keyring, registry, sessions, reads, Health(keyring, access, registry))
     async with contextlib.AsyncExitStack() as stack:
 
         def listen(name: str, variable: str, address: Address, handler: Any, tls: ServerTls | None = None) -> None:

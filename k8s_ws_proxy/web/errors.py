@@ -1,4 +1,4 @@
-"""Refusals as answers: ``{"error", "reason"}`` on ``/proxy/...``, a ``metav1.Status`` on ``/api/...``."""
+"""Refusals as answers: ``{"error", "reason"}`` on ``/proxy/...``, a ``metav1.Status`` on ``/api...``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiohttp import web
 from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal, UpstreamError, UpstreamRefused, rule
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.wire.target import of_apiserver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +120,7 @@ def _answer(
 ) -> web.Response:
     body: dict[str, Any] = (
         status_body(message, status, reason)
-        if request.raw_path.startswith("/api/")
+        if of_apiserver(request.raw_path)
         else {"error": message, "reason": reason.value}
     )
     return closing(web.json_response(body, status=status, reason=HTTPStatus(status).phrase, headers=headers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.guacd import keep_pinging
 from k8s_ws_proxy.relay.session import Session
-from k8s_ws_proxy.web.errors import note_refusal, peer_of, refuse_upstream
+from k8s_ws_proxy.web.errors import note_refusal, peer_of, refuse, refuse_upstream
+from k8s_ws_proxy.web.fallback import Fallback, asks_for_spdy
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, parse_offer, take_over
 from k8s_ws_proxy.wire import guacd, tmux
@@ -77,6 +79,7 @@ class Sessions:
         self._policy = policy
         self._access = access
         self._registry = registry
+        self._fallback = Fallback(time.monotonic)
         self._pace = pace
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         self._limits = limits if limits.idle or limits.duration else None
@@ -90,12 +93,27 @@ class Sessions:
         route = parse_path(request.raw_path)
         principal = await self._authorizer.authorize(route.path, request.headers, transport.get_extra_info("peercert"))
         if not (principal.guacd and route.subresource in (Subresource.EXEC, Subresource.ATTACH)):
-            return await self._admit(_Attempt(request, route, principal, began, within))
+            return await self._admit_or_tell_again(_Attempt(request, route, principal, began, within))
         attempt = _Attempt(request, route, principal, began, min(within, guacd.ANSWER_WITHIN), guacd=True)
         try:
             return await self._admit(attempt)
         except Refusal as refusal:
             return self._tell_guacd(attempt, refusal)
+
+    async def _admit_or_tell_again(self, attempt: _Attempt) -> web.StreamResponse:
+        """As _admit(); but where kubectl tries again with SPDY, that attempt is answered as the first one was."""
+        request = attempt.request
+        if attempt.route.dialect is Dialect.PROXY or attempt.route.subresource is Subresource.LOG:
+            return await self._admit(attempt)
+        if asks_for_spdy(request):
+            self._policy.check(attempt.route)
+            return self._fallback.answer(attempt.principal, request)
+        try:
+            response = await self._admit(attempt)
+        except Refusal as refusal:
+            response = refuse(request, refusal)
+        self._fallback.keep(attempt.principal, request, response)
+        return response
 
     async def _admit(self, attempt: _Attempt) -> web.StreamResponse:
         request, route = attempt.request, attempt.route

@@ -185,7 +185,7 @@ def parse_path(raw_target: str) -> Route:
         case ["", "api", "v1", "namespaces", namespace, "pods", pod, kind] if kind in _SUBRESOURCES:
             container, dialect, subresource = None, Dialect.APISERVER, Subresource(kind)
         case _:
-            raise _bad_path()
+            raise bad_path(raw_path)
     return Route(
         path="/".join(segments),
         dialect=dialect,
@@ -194,6 +194,16 @@ def parse_path(raw_target: str) -> Route:
         pod=_name(pod, _DNS_SUBDOMAIN),
         container=container,
     )
+
+
+def of_apiserver(raw_target: str) -> bool:
+    """Whether a request target is of the apiserver's kind, so that its caller reads a ``metav1.Status``."""
+    return raw_target.partition("?")[0].split("/", 2)[:2] in (["", "api"], ["", "apis"])
+
+
+def names_pod(namespace: str, pod: str) -> bool:
+    """Whether a pod in a namespace can have these names (wire-contract, "Requests")."""
+    return bool(_DNS_LABEL.fullmatch(namespace) and _DNS_SUBDOMAIN.fullmatch(pod))
 
 
 def parse_target(route: Route, raw_target: str, subprotocol: str | None = None) -> Target:
@@ -272,16 +282,23 @@ def _decode(segment: str) -> str:
     try:
         return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
     except UnicodeDecodeError:
-        raise _bad_path() from None
+        raise bad_path() from None
 
 
 def _name(text: str, pattern: re.Pattern[str]) -> str:
     if not pattern.fullmatch(text):
-        raise _bad_path()
+        raise bad_path()
     return text
 
 
-def _bad_path() -> Refusal:
+def bad_path(raw_path: str = "") -> Refusal:
+    """There is no such path. Who asks on the apiserver's own paths is told what of it there is."""
+    if of_apiserver(raw_path):
+        return Refusal(
+            Reason.BAD_PATH,
+            "There is only /api/v1/namespaces/NAMESPACE/pods/POD/{exec,attach,log,portforward} of the apiserver here. "
+            "It lists nothing: kubectl needs a pod's own name here, not -l, deploy/NAME or svc/NAME.",
+        )
     return Refusal(
         Reason.BAD_PATH,
         "There is no such path. Known: /proxy/{exec,attach,logs}/NAMESPACE/POD[/CONTAINER], "

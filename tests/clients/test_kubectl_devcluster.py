@@ -1,21 +1,15 @@
 """kubectl, as it is released, straight against the embedded cluster: the stand-in is held to something real."""
 
-import asyncio
 import base64
-import contextlib
 import hashlib
 import json
 import os
-import sys
-import termios
-from pathlib import Path
 
 import pytest
 import yaml
+from support.kubectl import on_terminals, start
 
 from k8s_ws_proxy.devcluster import DaemonSet, DevCluster, ForeignPod, Response
-
-KUBECTL = Path(sys.executable).with_name("kubectl")
 
 
 @pytest.fixture
@@ -35,63 +29,14 @@ def kubectl(cluster, tmp_path):
     return run
 
 
-async def start(kubeconfig, home, *arguments, before=(), **streams):
-    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "KUBECONFIG": str(kubeconfig), "TERM": "xterm"}
-    return await asyncio.create_subprocess_exec(*before, KUBECTL, *arguments, env=environment, **streams)
-
-
-class Terminal:
-    """The master of a pty that kubectl runs on."""
-
-    def __init__(self, columns, rows):
-        self.master, self.slave = os.openpty()
-        self.text = b""
-        self.reader = None
-        self.resize(columns, rows)
-
-    async def open(self):
-        loop = asyncio.get_running_loop()
-        self.reader = asyncio.StreamReader()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(self.reader), os.fdopen(self.master, "rb", 0))
-        os.close(self.slave)
-
-    def resize(self, columns, rows):
-        termios.tcsetwinsize(self.master, (rows, columns))
-
-    def type(self, text):
-        os.write(self.master, text)
-
-    async def until(self, wanted):
-        while wanted not in self.text:
-            data = await self.reader.read(4096)
-            assert data, self.text
-            self.text += data
-
-    async def rest(self):
-        with contextlib.suppress(OSError):  # EIO is how a pty says that it is over
-            while data := await self.reader.read(4096):
-                self.text += data
-        return self.text
-
-
 @pytest.fixture
 async def on_a_terminal(cluster, tmp_path):
-    programs = []
+    async with on_terminals(tmp_path) as open_one:
 
-    async def open_one(*arguments, columns=80, rows=24):
-        file = cluster.write_kubeconfig(tmp_path / "kubeconfig")
-        terminal = Terminal(columns, rows)
-        streams = {"stdin": terminal.slave, "stdout": terminal.slave, "stderr": terminal.slave}
-        program = await start(file, tmp_path, *arguments, before=("setsid", "--ctty"), **streams)
-        programs.append(program)
-        await terminal.open()
-        return program, terminal
+        async def open_(*arguments, **size):
+            return await open_one(cluster.write_kubeconfig(tmp_path / "kubeconfig"), *arguments, **size)
 
-    yield open_one
-    for program in programs:
-        if program.returncode is None:
-            program.kill()
-            await program.wait()
+        yield open_
 
 
 async def test_output_stderr_and_exit_code(kubectl):
@@ -228,7 +173,8 @@ async def test_a_daemonset_its_pods_and_the_way_to_their_ports(kubectl, cluster)
 
 async def test_an_interactive_shell(on_a_terminal):
     program, terminal = await on_a_terminal("exec", "-it", "web", "--", "sh", columns=91, rows=17)
-    terminal.type(b"echo $((40+2)); stty size; tty\r")
+    # the size follows the shell's start
+    terminal.type(b"until stty size | grep -v '^0 0$'; do :; done; echo $((40+2)); tty\r")
     await terminal.until(b"42\r\n")
     await terminal.until(b"/dev/pts/")
     terminal.type(b"exit 5\r")

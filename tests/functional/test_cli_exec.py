@@ -335,7 +335,9 @@ async def test_tls_to_a_plain_listener_is_told(client, daemon):
 async def test_a_certificate_of_an_unknown_ca_is_told(client, cluster):
     status, _, stderr = await client.run("default/web", "--url", cluster.url, "--", "true")
     assert status == 1
-    assert "name that CA's file in SSL_CERT_FILE" in stderr
+    assert "name that CA's file with --cacert (or in SSL_CERT_FILE)" in stderr
+    told = await client.run("default/web", "--url", cluster.url, "--cacert", str(cluster.ca_file), "--", "true")
+    assert "isn't k8s-ws-proxy" in told[2]
     client.environ["SSL_CERT_FILE"] = str(cluster.ca_file)
     status, _, stderr = await client.run("default/web", "--url", cluster.url, "--", "true")
     assert "isn't k8s-ws-proxy" in stderr

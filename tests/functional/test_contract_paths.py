@@ -139,7 +139,7 @@ async def test_bad_path_is_404_before_any_authentication(shared_daemon, shared_c
     assert answer.status == 404
     text, reason = refusal_of(answer, path)
     assert reason == "bad_path"
-    assert "/proxy/{exec,attach,logs}/NAMESPACE/POD[/CONTAINER]" in text
+    assert "/api/v1/namespaces/NAMESPACE/pods/POD/{exec,attach,log,portforward}" in text
     line = await shared_lines.event("request refused")
     assert (line["level"], line["reason"], line["status"]) == ("debug", "bad_path", 404)
     assert [seen for seen in shared_cluster.observed.seen if seen.target != "/version"] == before

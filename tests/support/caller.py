@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
@@ -112,7 +113,7 @@ def refusal_of(answer: Answer, target: str) -> tuple[str, str]:
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert answer.headers.get("connection", "close") == "close"  # HTTP/1.0 needs none
     body = json.loads(answer.body)
-    if not target.startswith("/api/"):
+    if not re.match(r"/apis?(/|\?|$)", target):
         assert body.keys() == {"error", "reason"}
         return body["error"], body["reason"]
     (cause,) = body["details"]["causes"]

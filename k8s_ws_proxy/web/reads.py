@@ -1,0 +1,128 @@
+"""The few requests that kubectl makes before it opens a session, for callers with a certificate only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from k8s_ws_proxy.errors import (
+    CredentialRefused,
+    Reason,
+    Refusal,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
+from k8s_ws_proxy.kube.dial import get
+from k8s_ws_proxy.kube.pods import resolve
+from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.web.errors import peer_of, refuse_upstream
+from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.wire.discovery import JSON, Reading, document
+from k8s_ws_proxy.wire.handshake import refusal
+from k8s_ws_proxy.wire.podview import pod_view
+from k8s_ws_proxy.wire.target import bad_path
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.auth.authorizer import Authorizer, Principal
+    from k8s_ws_proxy.auth.policy import Policy
+    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.settings import Settings
+    from k8s_ws_proxy.wire.discovery import Wanted
+
+
+class Reads:
+    """Answers what is on the list of ``wire/discovery.py``.
+
+    Nothing of the caller's request reaches the apiserver but the pod's name, and nothing of the apiserver's answer
+    reaches the caller but what ``wire/podview.py`` keeps of the body; a failure's Status is handed on as it is.
+    """
+
+    def __init__(self, settings: Settings, *, authorizer: Authorizer, policy: Policy, access: Access) -> None:
+        self._settings = settings
+        self._authorizer = authorizer
+        self._policy = policy
+        self._access = access
+
+    async def answer(self, request: web.BaseRequest, wanted: Wanted) -> web.Response:
+        """The answer to ``request``. Raises Refusal.
+
+        Where no certificate can be presented these paths aren't there, as for a caller who signs.
+        """
+        transport = request.transport
+        assert isinstance(transport, StreamTransport)
+        deadline = transport.request_began() + self._settings.handshake_timeout
+        principal = await self._principal(request, wanted, transport)
+        if wanted.reading is Reading.POD:
+            self._policy.check_namespace(wanted.namespace)
+        if request.method not in ("GET", "HEAD"):
+            raise Refusal(Reason.METHOD_NOT_ALLOWED, "Here things are only read, by GET.")
+        facts = {"mode": principal.mode, "subject": principal.name, "peer": peer_of(request), "path": wanted.path}
+        if wanted.reading is not Reading.POD:
+            accept = ",".join(request.headers.getall("Accept", []))
+            content_type, answer = document(wanted.reading, accept, self._policy.subresources)
+            logger().debug("discovery read", **facts)
+            return _as_json(answer, content_type)
+        try:
+            answer = await self._pod(wanted, deadline)
+        except UpstreamError as error:
+            metrics.REFUSALS.labels(error.reason.value).inc()
+            logger().warning("pod read failed", **facts, reason=error.reason.value, detail=f"{error} {error.detail}")
+            return refuse_upstream(request, error)
+        logger().info("pod read", **facts)
+        return _as_json(answer, JSON)
+
+    async def _principal(self, request: web.BaseRequest, wanted: Wanted, transport: StreamTransport) -> Principal:
+        """Who came in by certificate; to everybody else who may come in the path isn't there."""
+        if not self._settings.allowed_subjects or transport.get_extra_info("sslcontext") is None:
+            raise bad_path(wanted.path)
+        certificate = transport.get_extra_info("peercert")
+        try:
+            principal = await self._authorizer.authorize(wanted.path, request.headers, certificate)
+        except CredentialRefused as refused:
+            if certificate:
+                raise
+            # Who gets here without a signature is kubectl, and a person who wonders what it lacks.
+            raise CredentialRefused(
+                refused.reason, "kubectl comes in by client certificate, and there was none."
+            ) from refused
+        if not principal.by_certificate:
+            raise bad_path(wanted.path)
+        return principal
+
+    async def _pod(self, wanted: Wanted, deadline: float) -> dict[str, object]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                pod = await self._resolved(wanted)
+                status, content_type, body = await get(
+                    self._access, f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}"
+                )
+        except TimeoutError as error:
+            self._access.failed("timed out")
+            raise UpstreamTimeout(
+                f"The apiserver didn't answer within {self._settings.handshake_timeout:g} s."
+            ) from error
+        if status != 200:
+            raise refusal(status, content_type, body)
+        try:
+            return pod_view(json.loads(body))
+        except (ValueError, RecursionError) as error:
+            raise UpstreamProtocolError("The apiserver's answer isn't a pod.") from error
+
+    async def _resolved(self, wanted: Wanted) -> str:
+        """The pod's own name: kubectl goes on with the name in the answer, so an alias works for it, too."""
+        label = self._settings.pod_alias_label
+        if not label:
+            return wanted.pod
+        return await resolve(self._access, wanted.namespace, wanted.pod, label=label, node=self._settings.node_name)
+
+
+def _as_json(answer: object, content_type: str) -> web.Response:
+    """200. The connection stays open: kubectl has its next question ready."""
+    return web.Response(
+        body=json.dumps(answer).encode(), headers={"Content-Type": content_type, "Server": "k8s-ws-proxy"}
+    )
