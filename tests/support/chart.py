@@ -8,11 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from k8s_ws_proxy.devcluster.world import Grant
 
 CHART = Path(__file__).parents[2] / "chart"
 CERT_MANAGER = "cert-manager.io/v1"
@@ -78,6 +81,37 @@ class Rendered:
             for found in self.objects
             if "template" in found.get("spec", {})
         }
+
+
+def grants(role: dict[str, Any]) -> tuple[Grant, ...]:
+    """What a Role or a ClusterRole allows, for a user of the embedded cluster."""
+    namespace = role["metadata"].get("namespace", "")
+    return tuple(
+        Grant(
+            frozenset(
+                f"{resource}.{group}".rstrip(".") for resource in rule["resources"] for group in rule["apiGroups"]
+            ),
+            frozenset(rule["verbs"]),
+            frozenset(rule.get("resourceNames", [])),
+            namespace,
+        )
+        for rule in role["rules"]
+    )
+
+
+def notes(over: dict[str, Any], *, namespace: str = "catalyst-system", apis: tuple[str, ...] = ()) -> str:
+    """What an install with these values says at its end. Raises HelmError."""
+    values = json.dumps({"k8sWsProxy": merged({"enabled": True, **TAG}, over)})
+    with tempfile.TemporaryDirectory() as directory:
+        # Only `helm install` renders notes, and it takes the APIs from a cluster. So here they are part of an object.
+        chart = Path(shutil.copytree(CHART, Path(directory) / "chart"))
+        (chart / "templates" / "NOTES.txt").rename(chart / "files" / "notes.txt")
+        (chart / "templates" / "notes.yaml").write_text('notes: {{ tpl (.Files.Get "files/notes.txt") . | quote }}')
+        where = ["--namespace", namespace, *(f"--api-versions={api}" for api in apis)]
+        told = helm("template", "release", str(chart), "--show-only=templates/notes.yaml", "-f-", *where, stdin=values)
+    text = yaml.safe_load(told)["notes"]
+    assert isinstance(text, str)
+    return text
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
