@@ -20,7 +20,7 @@ from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
 from k8s_ws_proxy.wire.signing import signed_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 _CONNECT: Final = 10.0  # seconds for TCP and TLS
 _HANDSHAKE: Final = 60.0  # seconds for the 101: the proxy has its own, shorter limit and tells it better
@@ -38,7 +38,9 @@ _KEEPALIVE: Final = (
 
 
 @contextlib.asynccontextmanager
-async def upgraded(to: Connection, path: str, query: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse[Any]]:
+async def upgraded(
+    to: Connection, path: str, query: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse[Any]]:
     """A WebSocket to ``path`` (percent-decoded) of the proxy, until the block is left.
 
     Raises ProxyError with a sentence that says what to do.
@@ -51,7 +53,7 @@ async def upgraded(to: Connection, path: str, query: str) -> AsyncIterator[aioht
             async with asyncio.timeout(_HANDSHAKE):
                 ws = await session.ws_connect(
                     url,
-                    protocols=SUBPROTOCOLS,
+                    protocols=subprotocols,
                     headers={} if to.secret is None else signed_headers(to.secret, path, int(time.time())),
                     ssl=to.tls or True,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
@@ -12,8 +11,7 @@ from urllib.parse import urlencode
 
 from k8s_ws_proxy.cli.connection import add_connection_options, connection
 from k8s_ws_proxy.cli.descriptors import keep_standard_descriptors
-from k8s_ws_proxy.errors import ProxyError, Refusal
-from k8s_ws_proxy.wire.target import parse_path
+from k8s_ws_proxy.cli.pods import pod_path
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.cli.session import Ending
@@ -58,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from k8s_ws_proxy.cli.session import converse  # noqa: PLC0415
 
     to = connection(arguments)
-    path = _path(arguments.target, arguments.container)
+    path = pod_path("exec", arguments.target, arguments.container)
     tty = arguments.tty
     if tty and not os.isatty(0):
         tty = False
@@ -93,22 +91,6 @@ def _finish(ending: Ending) -> int:
     if ending.message:
         say(ending.message)
     return ending.status
-
-
-def _path(target: str, container: str | None) -> str:
-    """What is signed and asked for. Raises ProxyError for a name that can't be one."""
-    namespace, slash, pod = target.partition("/")
-    if not slash:
-        raise ProxyError(f"say in which namespace the pod is: NAMESPACE/POD, for example default/{target}")
-    parts = [namespace, pod] if container is None else [namespace, pod, container]
-    path = "/".join(["/proxy/exec", *parts])
-    with contextlib.suppress(Refusal):
-        if parse_path(path).path == path and "/" not in pod:
-            return path
-    raise ProxyError(
-        f"{'/'.join(parts)!r} can't be: the names of a namespace, a pod and a container have lower-case letters, "
-        "digits and dashes (a pod's also dots). Write NAMESPACE/POD -c CONTAINER"
-    )
 
 
 def _bool(value: bool) -> str:

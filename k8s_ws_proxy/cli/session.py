@@ -13,18 +13,15 @@ import aiohttp
 
 from k8s_ws_proxy.cli.client import printable, upgraded
 from k8s_ws_proxy.cli.descriptors import Input, Output
+from k8s_ws_proxy.cli.life import SignsOfLife
+from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.cli.terminal import Terminal
 from k8s_ws_proxy.wire import channels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from k8s_ws_proxy.cli.connection import Connection
 
 _CLOSE_AFTER_STATUS: Final = 5.0  # seconds
-_SIGN_OF_LIFE: Final = 10.0  # seconds between them, while our output is stuck
-
-_ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ async def converse(to: Connection, path: str, query: str, *, stdin: bool, tty: b
     Raises ProxyError if it couldn't be opened.
     """
     with (
-        _cancelled_by_signals() as caught,
+        cancelled_by_signals() as caught,
         Input(0) if stdin else contextlib.nullcontext() as source,
         Output(1) as out,
         Output(2) as err,
@@ -75,25 +72,24 @@ class _Session:
         self._outputs = {channels.STDOUT: stdout, channels.STDERR: stderr}
         self._terminal = terminal
         self._ending: Ending | None = None
-        self._stuck = False
-        self._pong: asyncio.Task[None] | None = None
         self._raw = terminal is not None and stdin is not None
 
     async def run(self) -> Ending:
         async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(self._show_life(), name="show life")]
+            life = SignsOfLife(self._ws, group)
+            helpers = []
             if self._terminal is not None:
                 helpers.append(group.create_task(self._send_sizes(self._terminal), name="send sizes"))
             if self._stdin is not None:
                 helpers.append(group.create_task(self._send_input(self._stdin), name="send input"))
             try:
-                return await self._receive(group)
+                return await self._receive(life)
             finally:
-                for task in (*helpers, self._pong):
-                    if task is not None:
-                        task.cancel()
+                for task in helpers:
+                    task.cancel()
+                life.stop()
 
-    async def _receive(self, group: asyncio.TaskGroup) -> Ending:
+    async def _receive(self, life: SignsOfLife) -> Ending:
         while True:
             try:
                 # After the status only the close can come; nobody waits for ever for a proxy that forgot it.
@@ -102,13 +98,12 @@ class _Session:
                 break
             match message.type:
                 case aiohttp.WSMsgType.BINARY | aiohttp.WSMsgType.TEXT:
-                    if (ending := await self._take(message.data)) is not None:
+                    with life.stuck():
+                        ending = await self._take(message.data)
+                    if ending is not None:
                         return ending
                 case aiohttp.WSMsgType.PING:
-                    # In the background: while stdin fills the socket a pong has to wait, and output mustn't wait for
-                    # it, or neither side would ever move. One answer at a time will do (RFC 6455 §5.5.3).
-                    if self._pong is None or self._pong.done():
-                        self._pong = group.create_task(self._answer(message.data), name="answer a ping")
+                    life.answer(message.data)
                 case aiohttp.WSMsgType.PONG:
                     pass
                 case _:
@@ -124,7 +119,6 @@ class _Session:
         if channel == channels.STATUS:
             self._ending = _ended(bytes(payload))
         elif payload and (output := self._outputs.get(channel)) is not None:
-            self._stuck = True
             try:
                 await output.write(payload)
             except BrokenPipeError:
@@ -133,8 +127,6 @@ class _Session:
                 del self._outputs[channel]
             except OSError as error:
                 return Ending(message=f"the output can't be written: {error.strerror}")
-            finally:
-                self._stuck = False
         return None
 
     async def _send_input(self, stdin: Input) -> None:
@@ -174,21 +166,6 @@ class _Session:
             loop.remove_signal_handler(signal.SIGWINCH)
             loop.remove_signal_handler(signal.SIGCONT)
 
-    async def _answer(self, payload: bytes) -> None:
-        with contextlib.suppress(ConnectionError):
-            await self._ws.pong(payload)
-
-    async def _show_life(self) -> None:
-        """While our output is stuck (Ctrl-S, a pager) the proxy's pings wait behind it: say unasked that we live.
-
-        RFC 6455 §5.5.3 allows a pong that nobody asked for, as a heartbeat in one direction.
-        """
-        with contextlib.suppress(ConnectionError):
-            while True:
-                await asyncio.sleep(_SIGN_OF_LIFE)
-                if self._stuck:
-                    await self._ws.pong()
-
 
 def _ended(payload: bytes) -> Ending:
     """What channel 3 says."""
@@ -209,25 +186,3 @@ def _lost(message: aiohttp.WSMessage) -> Ending:
     if message.type is aiohttp.WSMsgType.ERROR:
         return Ending(message=f"the proxy's answer can't be understood: {printable(str(message.data))}")
     return Ending(message="the connection to the proxy was lost; how the command ended isn't known")
-
-
-@contextlib.contextmanager
-def _cancelled_by_signals() -> Iterator[list[int]]:
-    """Cancel the current task on each signal that ends a program; they are listed. What is ignored stays so."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    caught: list[int] = []
-
-    def on_signal(number: int) -> None:
-        caught.append(number)
-        task.cancel()
-
-    handled = [number for number in _ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in handled:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield caught
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)

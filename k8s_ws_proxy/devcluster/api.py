@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from k8s_ws_proxy.devcluster import discovery, http, resources, rest, status
+from k8s_ws_proxy.devcluster import codec, discovery, http, resources, rest, status
 from k8s_ws_proxy.devcluster.http import Request, Response
 from k8s_ws_proxy.devcluster.podproxy import ProxyTarget
 from k8s_ws_proxy.devcluster.resources import PODS
@@ -47,6 +47,17 @@ class StreamTarget:
     tty: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ForwardTarget:
+    """A port-forward that may be opened. `ports` says nothing in a tunnel: there the client names them inside."""
+
+    pod: Pod
+    ports: tuple[int, ...]
+
+
+Answer = Response | StreamTarget | ForwardTarget | ProxyTarget
+
+
 class Refused(Exception):
     """The request ends here, with an answer that is no metav1.Status."""
 
@@ -55,7 +66,7 @@ class Refused(Exception):
         self.response = response
 
 
-def answer(request: Request, user: User, state: State, faults: Faults) -> Response | StreamTarget | ProxyTarget:
+def answer(request: Request, user: User, state: State, faults: Faults) -> Answer:
     """What the apiserver says to `request`, in the order in which it looks: rights first, then what there is."""
     try:
         return _answer(request, user, state, faults)
@@ -71,7 +82,7 @@ def what(request: Request) -> str:
     return "" if location is None else f"{_verb(request, location)} {location.resource.qualified}"
 
 
-def _answer(request: Request, user: User, state: State, faults: Faults) -> Response | StreamTarget | ProxyTarget:
+def _answer(request: Request, user: User, state: State, faults: Faults) -> Answer:
     location = resources.locate(request.path)
     if location is None:
         return discovery.document(request.path)
@@ -84,6 +95,8 @@ def _answer(request: Request, user: User, state: State, faults: Faults) -> Respo
     match location.resource.name:
         case "pods/exec" | "pods/attach":
             return _stream(request, user, state, location, kubelet_up=faults.kubelet_up)
+        case "pods/portforward":
+            return _forward(request, user, state, location, kubelet_up=faults.kubelet_up)
         case "pods/proxy":
             return _proxy(request, state, location)
         case _:
@@ -117,24 +130,9 @@ def _proxy(request: Request, state: State, location: Location) -> ProxyTarget:
 
 
 def _stream(request: Request, user: User, state: State, location: Location, *, kubelet_up: bool) -> StreamTarget:
-    namespace, name, resource = location.namespace, location.name, location.resource.name
-    verb = _VERBS[request.method]
-    if verb == "get" and not user.may("create", resource, namespace, name):
-        # The second check is the subresource's own, and RBAC gives no reason for what it doesn't know.
-        raise Failed(status.forbidden("pods", name, ""))
-    state.store.get(PODS, namespace, name)
-    pod = state.world.pod(namespace, name)
-    if pod is None:  # a foreign one: its node isn't ours
-        raise Failed(status.backend_unreachable(_KUBELET))
+    pod = _reachable(request, user, state, location)
     container = _container(pod, request.first("container"))
-    if pod.phase is Phase.PENDING:
-        raise Failed(status.bad_request(f"pod {name} does not have a host assigned"))
-    if verb == "create":
-        raise Refused(Response(405, b"bad method", bare=True))
-    if not request.wants_upgrade:
-        raise Failed(status.bad_request("Upgrade request required"))
-    if not kubelet_up:
-        raise Failed(status.backend_unreachable(_KUBELET))
+    _upgradable(request, pod, kubelet_up=kubelet_up)
     tty = request.flag("tty")
     target = StreamTarget(
         action=Action(location.resource.name.removeprefix("pods/")),
@@ -151,6 +149,56 @@ def _stream(request: Request, user: User, state: State, location: Location, *, k
     if pod.phase is Phase.COMPLETED:
         raise Refused(http.of_text(500, f'container not found ("{container.name}")'))
     return target
+
+
+def _forward(request: Request, user: User, state: State, location: Location, *, kubelet_up: bool) -> ForwardTarget:
+    pod = _reachable(request, user, state, location)
+    try:
+        ports = tuple(_port(text) for value in request.query.get("ports", []) for text in value.split(","))
+    except ValueError as exc:
+        raise Failed(status.bad_request(f"cannot convert to []int32: {exc}")) from exc
+    _upgradable(request, pod, kubelet_up=kubelet_up)
+    if pod.phase is Phase.COMPLETED:
+        raise Refused(http.of_text(500, f'sandbox container "{pod.name}" is not running'))
+    if codec.TUNNEL.name in request.listed("sec-websocket-protocol"):
+        return ForwardTarget(pod, ())
+    if not ports:
+        raise Refused(http.of_text(400, 'query parameter "port" is required'))
+    if 0 in ports:
+        raise Refused(http.of_text(400, 'port "0" must be > 0'))
+    return ForwardTarget(pod, ports)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+    if int(text) > 0xFFFF:
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": value out of range')
+    return int(text)
+
+
+def _reachable(request: Request, user: User, state: State, location: Location) -> Pod:
+    """The pod of a stream, if its caller may have one and its node is ours."""
+    namespace, name = location.namespace, location.name
+    if _VERBS[request.method] == "get" and not user.may("create", location.resource.name, namespace, name):
+        # The second check is the subresource's own, and RBAC gives no reason for what it doesn't know.
+        raise Failed(status.forbidden("pods", name, ""))
+    state.store.get(PODS, namespace, name)
+    pod = state.world.pod(namespace, name)
+    if pod is None:  # a foreign one
+        raise Failed(status.backend_unreachable(_KUBELET))
+    return pod
+
+
+def _upgradable(request: Request, pod: Pod, *, kubelet_up: bool) -> None:
+    if pod.phase is Phase.PENDING:
+        raise Failed(status.bad_request(f"pod {pod.name} does not have a host assigned"))
+    if _VERBS[request.method] == "create":
+        raise Refused(Response(405, b"bad method", bare=True))
+    if not request.wants_upgrade:
+        raise Failed(status.bad_request("Upgrade request required"))
+    if not kubelet_up:
+        raise Failed(status.backend_unreachable(_KUBELET))
 
 
 def _verb(request: Request, location: Location) -> str:

@@ -144,6 +144,10 @@ class DevCluster:
         volume = SecretVolume(self.state.store, self.observed, namespace, name, Path(directory))
         return mounted(volume, lag)
 
+    def open_port(self, namespace: str, name: str, port: int, local_port: int) -> None:
+        """From now on `port` of this pod is `local_port` on 127.0.0.1, where somebody may listen or not."""
+        self._running.node.ports.open(namespace, name, port, local_port)
+
     async def stop_listening(self, *, drop: bool = False) -> None:
         """Refuse new connections from now on; with `drop`, reset those that are open."""
         await self._running.server.stop_listening(drop=drop)

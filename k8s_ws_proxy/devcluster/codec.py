@@ -30,9 +30,13 @@ class Subprotocol:
     status: StatusForm
     base64: bool = False
     ends_stdin: bool = False
+    raw: bool = False
+    """There are no channels: a message is bytes of one stream."""
 
     def encode(self, channel: int, data: bytes) -> bytes:
         """A message: the channel's byte and the data, or its digit and the data in base64."""
+        if self.raw:
+            return data
         if self.base64:
             return b"%d" % channel + base64.b64encode(data)
         return bytes((channel,)) + data
@@ -59,6 +63,18 @@ SPOKEN = (
     Subprotocol("channel.k8s.io", StatusForm.TEXT_IF_FAILED),
     Subprotocol("base64.channel.k8s.io", StatusForm.TEXT_IF_FAILED, base64=True),
 )
+FORWARD = (V4, SPOKEN[2], NONE)
+TUNNEL = Subprotocol("SPDY/3.1+portforward.k8s.io", StatusForm.TEXT_IF_FAILED, raw=True)
+
+
+def choose_forward(offered: list[str]) -> Subprotocol | None:
+    """A port-forward's: the tunnel wherever it stands (that is the apiserver's own), otherwise the first that the
+    kubelet speaks.
+    """
+    if TUNNEL.name in offered:
+        return TUNNEL
+    by_name = {each.name: each for each in FORWARD}
+    return next((by_name[name] for name in offered or [""] if name in by_name), None)
 
 
 def choose(offered: list[str]) -> Subprotocol | None:

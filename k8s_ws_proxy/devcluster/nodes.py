@@ -7,6 +7,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.devcluster.attach import MainProcess
+from k8s_ws_proxy.devcluster.podports import PodPorts
 from k8s_ws_proxy.devcluster.process import Process, start_on_pipes, start_on_terminal
 from k8s_ws_proxy.devcluster.runtime import Runtime
 
@@ -24,6 +25,7 @@ class Node:
     def __init__(self, world: World, directory: Path, observed: Observed) -> None:
         self._runtimes: dict[tuple[str, str, str], Runtime] = {}
         self._mains: dict[tuple[str, str, str], MainProcess] = {}
+        self.ports = PodPorts(world)
         for number, pod in enumerate(world.pods):
             for container in pod.containers:
                 key = (pod.namespace, pod.name, container.name)
@@ -59,6 +61,7 @@ class Node:
         """Kill everything in every container, and let nothing start any more."""
         await asyncio.gather(*(runtime.stop() for runtime in self._runtimes.values()))
         await asyncio.gather(*(main.ended() for main in self._mains.values()))
+        await self.ports.stop()
 
     def _main(self, pod: Pod, container: Container) -> MainProcess:
         runtime = self._runtimes[pod.namespace, pod.name, container.name]

@@ -8,6 +8,8 @@ from k8s_ws_proxy.devcluster.resources import PODS
 from k8s_ws_proxy.devcluster.world import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from k8s_ws_proxy.devcluster.foreign import DaemonSet, ForeignPod
     from k8s_ws_proxy.devcluster.resources import Resource
     from k8s_ws_proxy.devcluster.store import Object, Store
@@ -23,6 +25,7 @@ def pod(value: Pod) -> Object:
     """A Pod of the world."""
     containers = [
         {"name": each.name, "image": "dev", "stdin": True, "tty": each.tty, "command": list(each.argv)}
+        | ({"ports": _ports(each.ports)} if each.ports else {})
         for each in value.containers
     ]
     return _pod(value, containers)
@@ -30,7 +33,7 @@ def pod(value: Pod) -> Object:
 
 def foreign_pod(value: ForeignPod, number: int, owner: Object | None) -> Object:
     """A Pod whose processes are elsewhere; `number` makes its address, `owner` is its DaemonSet."""
-    ports = [{"containerPort": port, "protocol": "TCP"} for port in value.ports]
+    ports = _ports(value.ports)
     manifest = _pod(value, [{"name": "main", "image": "foreign", "ports": ports}], ready=value.ready)
     if value.phase is Phase.RUNNING:
         address = f"10.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
@@ -41,6 +44,10 @@ def foreign_pod(value: ForeignPod, number: int, owner: Object | None) -> Object:
         }
         manifest["metadata"]["ownerReferences"] = [reference | {"controller": True, "blockOwnerDeletion": True}]
     return manifest
+
+
+def _ports(ports: Iterable[int]) -> list[Object]:
+    return [{"containerPort": port, "protocol": "TCP"} for port in ports]
 
 
 def daemonset(value: DaemonSet) -> Object:

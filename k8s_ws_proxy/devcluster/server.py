@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.devcluster import api, http, podproxy, status, websocket
-from k8s_ws_proxy.devcluster.api import Action, StreamTarget
+from k8s_ws_proxy.devcluster import api, codec, http, podproxy, status, websocket
+from k8s_ws_proxy.devcluster.api import Action, ForwardTarget, StreamTarget
 from k8s_ws_proxy.devcluster.exec import ExecSession
 from k8s_ws_proxy.devcluster.faults import Die, Hang
 from k8s_ws_proxy.devcluster.http import Connection, Malformed, Request, Response
 from k8s_ws_proxy.devcluster.observed import Seen
+from k8s_ws_proxy.devcluster.portforward import forward_channels
 from k8s_ws_proxy.devcluster.tls import TlsStream
+from k8s_ws_proxy.devcluster.tunnel import Tunnel
 from k8s_ws_proxy.devcluster.websocket import ClientLeft, WebSocket
 from k8s_ws_proxy.observe import tasks
 
 if TYPE_CHECKING:
     import ssl
 
+    from k8s_ws_proxy.devcluster.api import Answer
     from k8s_ws_proxy.devcluster.credentials import Credentials
     from k8s_ws_proxy.devcluster.faults import Faults
     from k8s_ws_proxy.devcluster.nodes import Node
@@ -111,11 +114,12 @@ class Server:
             await stream.discard()
             return
         answer = fault if isinstance(fault, Response) else self._answer(request, stream)
-        if not isinstance(answer, StreamTarget):
+        if not isinstance(answer, StreamTarget | ForwardTarget):
             with self._observed.answering():
                 await self._respond(answer, connection, stream)
             return
-        accepted = websocket.handshake(request)
+        choose = codec.choose_forward if isinstance(answer, ForwardTarget) else codec.choose
+        accepted = websocket.handshake(request, choose)
         if isinstance(accepted, Response):
             await connection.send(accepted)
             return
@@ -138,13 +142,15 @@ class Server:
             raise ConnectionResetError("the client has left")
         await connection.send(forwarding.result())
 
-    async def _stream(self, socket: WebSocket, target: StreamTarget) -> None:
+    async def _stream(self, socket: WebSocket, target: StreamTarget | ForwardTarget) -> None:
         self._observed.open_streams += 1
         self._observed.changed()
         try:
             with contextlib.suppress(ClientLeft):
                 await socket.die_at_once()
-                if target.action is Action.EXEC:
+                if isinstance(target, ForwardTarget):
+                    await self._forward(socket, target)
+                elif target.action is Action.EXEC:
                     await ExecSession(socket, target).run(lambda: self._node.start(target))
                 else:
                     await self._node.main(target).attach(socket, target)
@@ -152,7 +158,13 @@ class Server:
             self._observed.open_streams -= 1
             self._observed.changed()
 
-    def _answer(self, request: Request, stream: TlsStream) -> Response | StreamTarget | ProxyTarget:
+    async def _forward(self, socket: WebSocket, target: ForwardTarget) -> None:
+        if socket.subprotocol.raw:
+            await Tunnel(socket, target, self._node.ports).run()
+        else:
+            await forward_channels(socket, target, self._node.ports)
+
+    def _answer(self, request: Request, stream: TlsStream) -> Answer:
         user = self._credentials.user(request, stream.client_certificate)
         if user is None:
             return http.of_status(status.UNAUTHORIZED)

@@ -17,12 +17,11 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key
 
-from k8s_ws_proxy.devcluster import codec
 from k8s_ws_proxy.devcluster.faults import Death
 from k8s_ws_proxy.devcluster.http import Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from k8s_ws_proxy.devcluster.codec import Subprotocol
     from k8s_ws_proxy.devcluster.faults import Die
@@ -45,8 +44,8 @@ class Accepted:
     subprotocol: Subprotocol
 
 
-def handshake(request: Request) -> Accepted | Response:
-    """What the 101 says, or the refusal in the form golang.org/x/net/websocket gives it.
+def handshake(request: Request, choose: Callable[[list[str]], Subprotocol | None]) -> Accepted | Response:
+    """What the 101 says, or the refusal in the form golang.org/x/net/websocket gives it; `choose` takes the offer.
 
     `Origin` is ignored and no extension is ever negotiated.
     """
@@ -60,7 +59,7 @@ def handshake(request: Request) -> Accepted | Response:
         valid = False
     if not valid:
         return Response(400, b"mismatch challenge/response", bare=True)
-    subprotocol = codec.choose(request.listed("sec-websocket-protocol"))
+    subprotocol = choose(request.listed("sec-websocket-protocol"))
     if subprotocol is None:
         return Response(403, bare=True)
     headers = (

@@ -34,6 +34,8 @@ class Container:
     """
     hidden: frozenset[str] = frozenset()
     """Programs of the host that aren't in this container's PATH."""
+    ports: tuple[int, ...] = ()
+    """TCP ports it listens on, each with a greeting over HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ USERS = (
     User(
         "proxy",
         "system:serviceaccount:default:k8s-ws-proxy",
-        (grant("pods", "get list"), grant("pods/exec pods/attach", "get create")),
+        (grant("pods", "get list"), grant("pods/exec pods/attach pods/portforward", "get create")),
     ),
     User(
         "get-only",
@@ -141,7 +143,7 @@ DEFAULT_WORLD = World(
     namespaces=("default", "team-a"),
     pods=(
         Pod("shell", (Container("shell"), Container("side"))),
-        Pod("web", (Container("web"),), labels={"app": "web"}),
+        Pod("web", (Container("web", ports=(8080,)),), labels={"app": "web"}),
         Pod("term", (Container("term", tty=True),)),
         Pod("pending", (Container("pending"),), phase=Phase.PENDING, node=""),
         Pod("quick", (Container("quick"),), phase=Phase.COMPLETED),

@@ -1,0 +1,134 @@
+"""Values that can't work are refused before anything is installed, and the text says which and why."""
+
+from __future__ import annotations
+
+import pytest
+from support.chart import CERT_MANAGER, HelmError, merged, render, values_at
+
+TLS = {"tls": {"enabled": True}}
+
+
+def refusal(over, **how):
+    with pytest.raises(HelmError) as refused:
+        render(over, **how)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("over", "told"),
+    [
+        ({"image": {"tag": ""}}, "image.tag is empty: name the image to run"),
+        (
+            {"image": {"repository": "openova-io/k8s-ws-proxy"}},
+            "image.repository names no registry: write REGISTRY/open",
+        ),
+        ({"hmacSecret": {"name": ""}}, "hmacSecret.name is empty: name the Secret"),
+        ({"hmacSecret": {"key": ""}}, "hmacSecret.key is empty: name the Secret's entry"),
+        (merged(TLS, {"tls": {"clientSubject": ""}}), "tls.clientSubject is empty: name the subject"),
+        ({"serviceAccount": {"create": False}}, "serviceAccount.name is empty: with serviceAccount.create=false"),
+        ({"port": 9090}, "port, adminPort and tls.port must differ"),
+        (merged(TLS, {"tls": {"port": 8080}}), "port, adminPort and tls.port must differ"),
+        ({"wsPingPeriod": "99ms"}, "wsPingPeriod must be at least 100ms"),
+        ({"wsHandshakeTimeout": "0s"}, "wsHandshakeTimeout must be at least 100ms"),
+        (merged(TLS, {"tls": {"renewBefore": "2160h"}}), "tls.renewBefore must be shorter than tls.duration"),
+        (merged(TLS, {"tls": {"caRenewBefore": "43800h"}}), "tls.caRenewBefore must be shorter than tls.caDuration"),
+        (merged(TLS, {"tls": {"caRenewBefore": "129599m"}}), "tls.caRenewBefore must be at least tls.duration"),
+        (merged(TLS, {"guacdSubjects": ["jane"]}), 'guacdSubjects names "jane", which nobody is let in by'),
+        ({"guacdSubjects": ["guacd"]}, "guacdSubjects needs tls.enabled"),
+    ],
+)
+def test_what_only_the_templates_can_see_is_refused(over, told):
+    assert told in refusal(over)
+
+
+def test_all_mistakes_are_told_at_once():
+    text = refusal({"image": {"tag": ""}, "hmacSecret": {"name": ""}, "port": 9090})
+    assert text.count("\n  - ") == 3
+
+
+def test_an_empty_subject_is_refused_even_where_cert_manager_is_missing():
+    over = merged(TLS, {"tls": {"clientSubject": ""}})
+    assert refusal(over, apis=()).count("\n  - ") == refusal(over, apis=(CERT_MANAGER,)).count("\n  - ") == 1
+
+
+def test_nothing_is_refused_while_it_is_off():
+    over = {
+        "enabled": False,
+        "image": {"tag": ""},
+        "hmacSecret": {"name": ""},
+        "tls": {"enabled": True, "clientSubject": ""},
+    }
+    assert render(over).objects == []
+
+
+def test_a_digest_stands_in_for_a_tag():
+    assert render({"image": {"tag": "", "digest": f"sha256:{'a' * 64}"}}).objects
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("enbled", True, "additional properties 'enbled' not allowed"),
+        ("tls.enbled", True, "additional properties 'enbled' not allowed"),
+        ("enabled", "yes", "got string, want boolean"),
+        ("workloadName", "Proxy", "does not match pattern"),
+        ("workloadName", "", "does not match pattern"),
+        ("workloadName", "a" * 46, "maxLength: got 46, want 45"),
+        ("image.tag", 1234567, "got number, want string"),
+        ("image.tag", "a/b", "does not match pattern"),
+        ("image.digest", "sha256:abc", "does not match pattern"),
+        ("image.repository", "example.com/proxy:1", "does not match pattern"),
+        ("image.repository", "example.com/proxy@sha256", "does not match pattern"),
+        ("image.repository", "https://example.com/proxy", "does not match pattern"),
+        ("image.pullPolicy", "Sometimes", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
+        ("imagePullSecrets", ["pull"], "got string, want object"),
+        ("port", "8080", "got string, want integer"),
+        ("port", 0, "minimum: got 0, want 1"),
+        ("adminPort", 65536, "maximum: got 65,536, want 65,535"),
+        ("hmacSecret.name", "Not_a_name", "does not match pattern"),
+        ("hmacSecret.key", "a b", "does not match pattern"),
+        ("hmacSkewSeconds", -1, "minimum: got -1, want 0"),
+        ("hmacSkewSeconds", 1.5, "got number, want integer"),
+        ("allowedNamespaces", "team", "got string, want array"),
+        ("allowedNamespaces", ["a,b"], "does not match pattern"),
+        ("allowedSubresources", [], "minItems: got 0, want 1"),
+        ("allowedSubresources", ["logs"], "value must be one of 'exec', 'attach', 'log', 'portforward'"),
+        ("podAliasLabel", "a b", "does not match pattern"),
+        ("logLevel", "verbose", "value must be one of 'debug', 'info', 'warn', 'error'"),
+        ("maxSessions", 0, "minimum: got 0, want 1"),
+        ("drainTimeout", "30", "does not match pattern"),
+        ("drainTimeout", 30, "got number, want string"),
+        ("drainTimeout", "-1s", "does not match pattern"),
+        ("tls.clientSubject", "a,b", "does not match pattern"),
+        ("tls.clientSubject", "a" * 65, "maxLength: got 65, want 64"),
+        ("tls.reflectClientCertTo", ["a", "a"], "items at 0 and 1 are equal"),
+        ("tls.extraServerNames", ["a b"], "does not match pattern"),
+        ("networkPolicy.pods", [{"namespace": "a"}], "missing property 'matchLabels'"),
+        ("networkPolicy.pods", [{"matchLabels": {}}], "minProperties: got 0, want 1"),
+        ("networkPolicy.apiserver.ports", [], "minItems: got 0, want 1"),
+        ("networkPolicy.apiserver.cidrs", ["192.0.2.1"], "does not match pattern"),
+        ("nodeSelector", {"a": True}, "got boolean, want string"),
+        ("podAnnotations", {"a": 1}, "got number, want string"),
+        ("rotation.rbac.subjects", [{"kind": "Person", "name": "jane"}], "value must be one of 'User', 'Group'"),
+        ("podMonitor.interval", "1.5m", "does not match pattern"),
+    ],
+)
+def test_what_a_template_can_t_take_is_refused_by_the_schema(path, value, told):
+    text = refusal(values_at(path, value))
+    assert told in text
+    assert f"/k8sWsProxy/{path.replace('.', '/').removesuffix('/enbled').removesuffix('enbled')}".rstrip("/") in text
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "told"),
+    [
+        ({"global": {"imageRegistry": "https://example.com"}}, "does not match pattern"),
+        ({"k8sWSProxy": {"enabled": True}}, "additional properties 'k8sWSProxy' not allowed"),
+    ],
+)
+def test_beside_the_proxy_s_values_there_are_only_the_global_ones(everywhere, told):
+    assert told in refusal({}, everywhere=everywhere)
+
+
+def test_other_charts_may_have_global_values_too():
+    assert render(everywhere={"global": {"sovereign": "example"}}).objects == render().objects

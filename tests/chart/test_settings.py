@@ -1,0 +1,92 @@
+"""Every setting of the daemon is a value of the chart, and what the chart says is what the daemon takes."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.chart import EVERYTHING, merged, render, values_at
+
+from k8s_ws_proxy import settings
+from k8s_ws_proxy.settings import Address
+
+TLS = {"tls": {"enabled": True}}
+
+# variable: the value that sets it, one that isn't its default, and what the daemon then gets.
+VALUES = {
+    "WS_PROXY_LISTEN_ADDR": ("port", 8081, ":8081"),
+    "WS_PROXY_ADMIN_ADDR": ("adminPort", 9091, ":9091"),
+    "HMAC_SKEW_SECONDS": ("hmacSkewSeconds", 1000000, "1000000"),
+    "ALLOWED_NAMESPACES": ("allowedNamespaces", ["a", "b"], "a,b"),
+    "ALLOWED_SUBRESOURCES": ("allowedSubresources", ["exec", "log"], "exec,log"),
+    "POD_ALIAS_LABEL": ("podAliasLabel", "app.kubernetes.io/name", "app.kubernetes.io/name"),
+    "TMUX_CASCADE": ("tmuxCascade", True, "true"),
+    "LOG_LEVEL": ("logLevel", "warn", "warn"),
+    "MAX_SESSIONS": ("maxSessions", 2147483647, "2147483647"),
+    "MAX_SESSIONS_PER_NAMESPACE": ("maxSessionsPerNamespace", 7, "7"),
+    "MAX_HANDSHAKES": ("maxHandshakes", 7, "7"),
+    "SESSION_IDLE_TIMEOUT": ("sessionIdleTimeout", "1h30m", "1h30m"),
+    "SESSION_MAX_DURATION": ("sessionMaxDuration", "12h", "12h"),
+    "WS_PING_PERIOD": ("wsPingPeriod", "500ms", "500ms"),
+    "WS_HANDSHAKE_TIMEOUT": ("wsHandshakeTimeout", "3s", "3s"),
+    "DRAIN_TIMEOUT": ("drainTimeout", "0", "0"),
+    "TLS_LISTEN_ADDR": ("tls.port", 9443, ":9443"),
+    "CLIENT_CERT_ALLOWED_SUBJECTS": ("tls.clientSubject", "jane", "jane"),
+    "GUACD_SUBJECTS": ("guacdSubjects", [], ""),
+}
+# What follows from where the chart mounts things, and from the node.
+FIXED = {"SHARED_SECRET_DIR", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "NODE_NAME"}
+# The chart mounts the whole Secret, so that a rotation can add keys.
+NOT_USED = {"SHARED_SECRET_FILE"}
+
+
+def variables():
+    """Every variable that the daemon's settings read."""
+    text = Path(settings.__file__).read_text("utf-8")
+    constants = (node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
+    return {name for name in constants if isinstance(name, str) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+", name)}
+
+
+def test_every_setting_has_a_value_or_follows_from_the_chart():
+    assert variables() == VALUES.keys() | FIXED | NOT_USED
+
+
+def test_the_daemon_set_names_every_setting_that_is_and_none_that_isn_t():
+    named = {entry["name"] for entry in render(TLS).proxy["env"]}
+    assert named == variables() - NOT_USED
+
+
+@pytest.mark.parametrize("variable", sorted(VALUES))
+def test_a_value_reaches_the_daemon(variable):
+    path, value, expected = VALUES[variable]
+    before, after = render(TLS).environ, render(merged(TLS, values_at(path, value))).environ
+    assert after[variable] == expected
+    assert before[variable] != expected
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {variable} | ({"GUACD_SUBJECTS"} if variable == "CLIENT_CERT_ALLOWED_SUBJECTS" else set())
+
+
+@pytest.mark.parametrize("variable", sorted(VALUES))
+def test_the_daemon_takes_what_the_chart_gives_it(variable):
+    path, value, _expected = VALUES[variable]
+    _settings, mistakes = settings.parse(render(merged(TLS, values_at(path, value))).environ)
+    assert mistakes == []
+
+
+def test_the_chart_s_defaults_are_the_daemon_s():
+    plain = {name: value for name, value in render().environ.items() if name != "SHARED_SECRET_DIR"}
+    defaults, _mistakes = settings.parse({})
+    assert settings.parse(plain)[0] == defaults
+    with_tls, mistakes = settings.parse(render(TLS).environ)
+    assert mistakes == []
+    assert with_tls.tls.listen == Address("", 8443)
+    assert with_tls.allowed_subjects == with_tls.guacd_subjects == {"guacd"}
+    without = replace(with_tls, tls=None, allowed_subjects=frozenset(), guacd_subjects=frozenset(), secret_dir=None)
+    assert without == defaults
+
+
+def test_everything_at_once_is_taken_too():
+    assert settings.parse(render(EVERYTHING).environ)[1] == []

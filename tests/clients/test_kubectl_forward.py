@@ -1,0 +1,162 @@
+"""kubectl port-forward, as it is released, straight against the embedded cluster: SPDY in WebSocket messages."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from support.podport import chunks, digest, listening
+
+from k8s_ws_proxy.devcluster import DevCluster
+
+KUBECTL = Path(sys.executable).with_name("kubectl")
+TUNNEL = "SPDY/3.1+portforward.k8s.io"
+
+
+@pytest.fixture
+async def cluster():
+    async with DevCluster() as running:
+        yield running
+
+
+@pytest.fixture
+async def pod_port(cluster):
+    async with listening() as running:
+        cluster.open_port("default", "web", 8080, running.port)
+        yield running
+
+
+class Forwarding:
+    """A running kubectl and the local port that it listens on."""
+
+    def __init__(self, process):
+        self.process = process
+        self.port = 0
+
+    async def begin(self):
+        line = await self.process.stdout.readline()
+        assert line.startswith(b"Forwarding from 127.0.0.1:"), line + await self.process.stderr.read()
+        self.port = int(line.split(b":")[1].split()[0])
+
+    async def connect(self, *said):
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        for data in said:
+            writer.write(data)
+            await writer.drain()
+        return reader, writer
+
+    async def ask(self, *said):
+        """All that comes back."""
+        reader, writer = await self.connect(*said)
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
+    async def ended(self):
+        _, stderr = await self.process.communicate()
+        return self.process.returncode, stderr.decode()
+
+
+@pytest.fixture
+async def kubectl(cluster, tmp_path):
+    """Starts ``kubectl port-forward`` with the words that are given."""
+    started = []
+
+    async def start(*words, user="admin"):
+        file = cluster.write_kubeconfig(tmp_path / f"{user}.kubeconfig", user)
+        environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "KUBECONFIG": str(file)}
+        process = await asyncio.create_subprocess_exec(
+            KUBECTL, "port-forward", *words, env=environment, stdout=-1, stderr=-1
+        )
+        started.append(process)
+        return Forwarding(process)
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.fixture
+async def forwarding(kubectl, pod_port):
+    running = await kubectl("pod/web", ":8080")
+    await running.begin()
+    return running
+
+
+async def test_100_mb_by_hash_to_the_pod(forwarding):
+    size = 100 << 20
+    answer = await forwarding.ask(b"SINK %d\n" % size, *chunks(size))
+    assert answer.decode().strip() == digest(size)
+
+
+async def test_100_mb_by_hash_from_the_pod(forwarding):
+    size = 100 << 20
+    found = hashlib.sha256(await forwarding.ask(b"SOURCE %d\n" % size))
+    assert found.hexdigest() == digest(size)
+
+
+async def test_it_came_by_websocket_in_the_tunnel(forwarding, cluster):
+    upgrades = [seen for seen in cluster.observed.seen if seen.offered]
+    assert [(seen.method, seen.offered) for seen in upgrades] == [("GET", (TUNNEL,))]
+    assert upgrades[0].target == "/api/v1/namespaces/default/pods/web/portforward"
+
+
+async def test_40_connections_at_once(forwarding, pod_port):
+    sizes = [65_536 * (1 + number % 7) for number in range(40)]
+    held = [await forwarding.connect(b"ECHO\n") for _ in range(5)]
+    answers = await asyncio.gather(*(forwarding.ask(b"SOURCE %d\n" % size) for size in sizes))
+    assert [hashlib.sha256(answer).hexdigest() for answer in answers] == [digest(size) for size in sizes]
+    for number, (reader, writer) in enumerate(held):
+        writer.write(b"still here %d\n" % number)
+        assert await reader.readline() == b"still here %d\n" % number
+        writer.close()
+    await pod_port.have(0)
+
+
+async def test_a_declared_port(kubectl):
+    forwarding = await kubectl("pod/web", ":8080")
+    await forwarding.begin()
+    assert (await forwarding.ask(b"GET / HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\nhello from the pod web\n")
+
+
+async def test_nothing_listens(kubectl):
+    forwarding = await kubectl("pod/web", ":8081")
+    await forwarding.begin()
+    assert await forwarding.ask() == b""
+    code, stderr = await forwarding.ended()
+    assert code == 1
+    assert "error forwarding port 8081 to pod " in stderr
+    assert "IPv4: dial tcp4 127.0.0.1:8081: connect: connection refused" in stderr
+    assert "lost connection to pod" in stderr
+
+
+async def test_kubectl_ends(forwarding, pod_port, cluster):
+    _reader, writer = await forwarding.connect(b"HOLD\n")
+    await pod_port.have(1)
+    forwarding.process.terminate()
+    await pod_port.have(0)
+    await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 0)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "user", "told"),
+    [
+        (["pod/nope", ":80"], "admin", 'pods "nope" not found'),
+        (["pod/pending", ":80"], "admin", "pod is not running. Current status=Pending"),
+        (["pod/quick", ":80"], "admin", "pod is not running. Current status=Succeeded"),
+        (["pod/web", ":80"], "get-only", 'cannot create resource "pods/portforward"'),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_refusals_are_told(kubectl, words, user, told):
+    code, stderr = await (await kubectl(*words, user=user)).ended()
+    assert code == 1
+    assert told in stderr
