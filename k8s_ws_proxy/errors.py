@@ -7,6 +7,11 @@
     ├── KeySourceError              a key file or directory can't be used
     ├── CertificateError            a certificate, its key or a CA can't be used
     ├── ClusterConfigError          neither in-cluster files nor a kubeconfig can be used
+    ├── ClusterApiError             the apiserver doesn't do what a command asked of it
+    │   └── ClusterApiUnavailable   ... now: it may be worth trying again
+    ├── RotationError               the Secret's keys can't be rotated as it is
+    │   ├── RotationRefused         not now, or not in this way
+    │   └── RotationUnfinished      time is up: running it again goes on
     ├── Refusal                     a request is turned away; carries a Reason
     │   └── CredentialRefused       ... because of who is asking
     └── UpstreamError               the apiserver leg failed; carries a Reason
@@ -144,6 +149,30 @@ class CertificateError(ProxyError):
 
 class ClusterConfigError(ProxyError):
     """Where the apiserver is, or how to speak to it, can't be found out."""
+
+
+class ClusterApiError(ProxyError):
+    """The apiserver refused something, or answered nonsense. ``status`` is HTTP's, 0 without an answer."""
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ClusterApiUnavailable(ClusterApiError):
+    """It can't be reached, takes too long, or says that it can't now."""
+
+
+class RotationError(ProxyError):
+    """The Secret, or what stands in its annotation, isn't what a rotation can work with."""
+
+
+class RotationRefused(RotationError):
+    """What was asked for can't be done in the state that the rotation is in."""
+
+
+class RotationUnfinished(RotationError):
+    """The time given is up. Nothing is lost: what was reached is written down."""
 
 
 class Refusal(ProxyError):

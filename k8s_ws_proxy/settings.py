@@ -127,7 +127,7 @@ class _Reader:
         value = self.text(name)
         if not value:
             return default
-        seconds = _seconds(value)
+        seconds = seconds_of(value)
         if seconds is None:
             self.mistakes.append(f"{name} must be a duration such as 30s, 1m30s or 500ms; it is {value!r}")
             return default
@@ -154,8 +154,8 @@ class _Reader:
         return self.address(name, default, among="HOST:PORT, :PORT, or off")
 
 
-def _seconds(duration: str) -> float | None:
-    """None for what isn't a duration."""
+def seconds_of(duration: str) -> float | None:
+    """Of a duration in Go's syntax; None for what isn't one."""
     parse: Callable[[str], timedelta] = durationpy.from_str
     if not _GO_DURATION.fullmatch(duration):
         return None

@@ -24,7 +24,7 @@ FLOORS = [
     {"auth"},
     {"kube"},
     {"sessions"},
-    {"web"},
+    {"web", "rotation"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,160 @@
+"""The proxies' pods in the cluster: found by their DaemonSet or a selector, asked by the apiserver's pod proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from k8s_ws_proxy.errors import ClusterApiUnavailable, ProxyError, RotationError
+from k8s_ws_proxy.rotation.api import is_status, path_of, told
+from k8s_ws_proxy.rotation.fleet import Fleet, NotAReportError, parse_pods, parse_report
+from k8s_ws_proxy.rotation.secret import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from k8s_ws_proxy.rotation.api import Api
+    from k8s_ws_proxy.rotation.fleet import Pod
+
+ADMIN_PORT: Final = 9090
+SKEW: Final = 300  # seconds, the daemon's default
+_PAGE: Final = 500  # pods, as kubectl asks for them
+_ANSWER: Final = 10.0  # seconds for a pod
+_RESTARTS: Final = 3  # times that a list is begun anew, when its continuation has expired
+
+
+@dataclass(frozen=True, slots=True)
+class Daemons:
+    """Which pods are the proxies', and what their template says. ``skew`` is in seconds."""
+
+    selector: str
+    owner: str | None
+    admin_port: int
+    skew: int
+    what: str
+
+
+async def find_daemons(api: Api, name: str, selector: str | None, admin_port: int | None) -> Daemons:
+    """The DaemonSet ``name``, or whatever ``selector`` finds. Raises ClusterApiError, RotationError."""
+    if selector is not None:
+        return Daemons(selector, None, admin_port or ADMIN_PORT, SKEW, f"pods with {selector}")
+    what = f"the DaemonSet {api.namespace}/{name}"
+    answer = await api.request("GET", path_of("apis", "apps", "v1", "namespaces", api.namespace, "daemonsets", name))
+    if answer.status == 404:
+        raise RotationError(f"there is no DaemonSet {api.namespace}/{name}: name it with --namespace and --daemonset")
+    if answer.status != 200:
+        raise refused(answer, "get", what, "daemonsets.apps", told(answer))
+    found = answer.json()
+    environ = _environ(found)
+    if environ.get("SHARED_SECRET_FILE") and not environ.get("SHARED_SECRET_DIR"):
+        raise RotationError(
+            f"{what} accepts one key at a time (SHARED_SECRET_FILE): mount the whole Secret, and name the directory in "
+            "SHARED_SECRET_DIR"
+        )
+    return Daemons(
+        selector=_selector(found["spec"].get("selector") or {}),
+        owner=str(found["metadata"]["uid"]),
+        admin_port=admin_port or _port(environ.get("WS_PROXY_ADMIN_ADDR", ""), what),
+        skew=int(skew) if (skew := environ.get("HMAC_SKEW_SECONDS", "")).isdigit() else SKEW,
+        what=what,
+    )
+
+
+async def list_pods(api: Api, daemons: Daemons) -> tuple[list[Pod], int]:
+    """Those that run, and how many are still starting. Raises ClusterApiError."""
+    for _ in range(_RESTARTS):
+        items = await _pages(api, daemons.selector)
+        if items is not None:
+            return parse_pods(items, owner=daemons.owner)
+    raise ClusterApiUnavailable("the list of pods grew old before it was read to its end, several times")
+
+
+async def ask(api: Api, port: int, fleet: Fleet, pods: Iterable[Pod], told_of: Callable[[], None]) -> None:
+    """Ask the pods for their keys, as many at once as the api allows; the fleet learns what they say.
+
+    ``told_of`` is called after each. Raises ClusterApiError if nobody may ask.
+    """
+
+    async def one(pod: Pod) -> None:
+        await _ask(api, port, fleet, pod)
+        told_of()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for pod in pods:
+                group.create_task(one(pod), name=f"ask {pod.name}")
+    except* ProxyError as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _ask(api: Api, port: int, fleet: Fleet, pod: Pod) -> None:
+    path = path_of("api", "v1", "namespaces", api.namespace, "pods", f"{pod.name}:{port}", "proxy", "keys")
+    try:
+        answer = await api.request("GET", path, timeout=_ANSWER)
+    except ClusterApiUnavailable as error:
+        fleet.didnt_answer(pod, str(error), api.now())
+        return
+    if answer.status == 403 and is_status(answer):
+        raise refused(answer, "get", f"/keys of the pod {pod.name}", "pods/proxy", told(answer))
+    if answer.status == 404 and not is_status(answer):
+        fleet.didnt_answer(pod, "it has no /keys: an older version?", answer.sent)
+    elif answer.status != 200:
+        fleet.didnt_answer(pod, f"{answer.status}: {told(answer)}", answer.sent)
+    else:
+        try:
+            fleet.answered(pod, parse_report(answer.body, asked=answer.sent, answered=answer.received))
+        except NotAReportError:
+            fleet.didnt_answer(pod, f"what answers on port {port} isn't k8s-ws-proxy", answer.sent)
+
+
+async def _pages(api: Api, selector: str) -> list[dict[str, Any]] | None:
+    """All pages; None if the continuation expired on the way."""
+    path = path_of("api", "v1", "namespaces", api.namespace, "pods")
+    query = {"labelSelector": selector, "limit": str(_PAGE)}
+    items: list[dict[str, Any]] = []
+    while True:
+        answer = await api.request("GET", path, query=query)
+        if answer.status == 410 and "continue" in query:
+            return None
+        if answer.status != 200:
+            raise refused(answer, "list", f"pods in {api.namespace}", "pods", told(answer))
+        page = answer.json()
+        items += page.get("items") or []
+        further = (page.get("metadata") or {}).get("continue")
+        if not further:
+            return items
+        query = {**query, "continue": further}
+
+
+def _environ(daemonset: Mapping[str, Any]) -> dict[str, str]:
+    """The proxy container's variables that are written out: of the one that names a key's place, or the first."""
+    containers = daemonset["spec"]["template"]["spec"].get("containers") or [{}]
+    environs = [{one["name"]: one.get("value") or "" for one in c.get("env") or ()} for c in containers]
+    return next((e for e in environs if "SHARED_SECRET_DIR" in e or "SHARED_SECRET_FILE" in e), environs[0])
+
+
+def _port(address: str, what: str) -> int:
+    if address.strip().lower() == "off":
+        raise RotationError(
+            f"{what} has no admin listener (WS_PROXY_ADMIN_ADDR is off), so its pods can't be asked for their keys"
+        )
+    found = re.search(r":([0-9]{1,5})$", address.strip())
+    return int(found[1]) if found else ADMIN_PORT
+
+
+def _selector(selector: Mapping[str, Any]) -> str:
+    """A LabelSelector as a query has it."""
+    parts = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
+    for one in selector.get("matchExpressions") or ():
+        key, values = one["key"], ",".join(one.get("values") or ())
+        parts.append(
+            {
+                "In": f"{key} in ({values})",
+                "NotIn": f"{key} notin ({values})",
+                "Exists": key,
+                "DoesNotExist": f"!{key}",
+            }[one["operator"]]
+        )
+    return ",".join(parts)

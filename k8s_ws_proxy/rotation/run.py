@@ -1,0 +1,391 @@
+"""Carrying a rotation out: read, decide, do, wait, again. Nothing is kept here that isn't in the cluster, too."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol, assert_never
+
+from k8s_ws_proxy.errors import ClusterApiUnavailable, RotationError, RotationUnfinished
+from k8s_ws_proxy.rotation import state as states
+from k8s_ws_proxy.rotation.fleet import Fleet
+from k8s_ws_proxy.rotation.generate import new_key
+from k8s_ws_proxy.rotation.plan import (
+    Done,
+    Finish,
+    For,
+    Promote,
+    Remember,
+    Remove,
+    Replace,
+    Stage,
+    Step,
+    Wait,
+    decide,
+)
+from k8s_ws_proxy.rotation.pods import ask, find_daemons, list_pods
+from k8s_ws_proxy.rotation.record import Phase, Until, rfc3339
+from k8s_ws_proxy.rotation.secret import SecretStore
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.rotation.api import Api
+    from k8s_ws_proxy.rotation.plan import Intent
+    from k8s_ws_proxy.rotation.pods import Daemons
+    from k8s_ws_proxy.rotation.state import Patch, State
+
+_LEAST_OVERLAP: Final = 120.0  # seconds: a caller's own mount of the Secret may be that late
+_KUBELET: Final = 150.0  # seconds in which a kubelet that is well has written a changed Secret
+_BACKOFF: Final = (1.0, 2.0, 5.0, 10.0)  # seconds between tries while the apiserver can't
+
+
+class Progress(Protocol):
+    """Where a run tells how it goes. ``facts`` are for machines; neither ever holds a key."""
+
+    def step(self, event: str, sentence: str, **facts: object) -> None:
+        """Something was done or found, once."""
+
+    def waiting(self, sentence: str, **facts: object) -> None:
+        """What is waited for now; called at every look."""
+
+
+@dataclass(frozen=True, slots=True)
+class What:
+    """The Secret, its entry that callers read, and the proxies."""
+
+    secret: str
+    key: str
+    daemonset: str
+    selector: str | None
+    admin_port: int | None
+
+
+class Run:
+    """One run of ``rotate`` or ``retire``."""
+
+    def __init__(self, api: Api, what: What, intent: Intent, progress: Progress) -> None:
+        self._api = api
+        self._what = what
+        self._store = SecretStore(api, what.secret)
+        self._intent = intent
+        self._progress = progress
+        self._fleet = Fleet()
+        self._own = ""  # the id of the rotation that this run has tried to begin
+        self._waiting = ""
+        self._since = 0.0  # when what is waited for began, by the apiserver's clock
+        self._why: For | None = None
+
+    async def to_the_end(self, timeout: float | None) -> None:
+        """Go on until it is done; ``timeout`` in seconds. Raises RotationError, ClusterApiError."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._to_the_end()
+        except TimeoutError as error:
+            waiting = f" It waits for this: {self._waiting}." if self._waiting else ""
+            raise RotationUnfinished(
+                f"not done within {timeout:g} s.{waiting} Nothing is lost, and every key is accepted that was before: "
+                "run the same command again, and it goes on from here"
+            ) from error
+
+    async def dry(self) -> None:
+        """Say what would be done first, and what would be waited for."""
+        daemons = await self._begin()
+        state = await self._look(daemons)
+        step = await self._decide(state, daemons)
+        sentence = _would(step, state, self._fleet, self._overlap(state, daemons), self._intent)
+        self._progress.step("dry_run", f"nothing is changed. {sentence}", step=type(step).__name__.lower())
+        self._say_what_else(state)
+
+    async def _to_the_end(self) -> None:
+        daemons = await self._begin()
+        first, failures = True, 0
+        while True:
+            try:
+                state = await self._look(daemons)
+                if first:
+                    self._introduce(state, daemons)
+                    first = False
+                step = await self._decide(state, daemons)
+                if isinstance(step, Done):
+                    self._done(state, step)
+                    return
+                if not isinstance(step, Wait):
+                    await self._do(step, state, daemons)
+                    pause = 0.0
+                else:
+                    self._tell(step, state)
+                    pause = step.pause
+                failures = 0
+            except ClusterApiUnavailable as error:
+                if first:
+                    raise
+                pause = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
+                failures += 1
+                self._progress.step("apiserver", f"{error}; trying again in {pause:g} s", error=str(error))
+            await asyncio.sleep(pause)
+
+    async def _begin(self) -> Daemons:
+        what = self._what
+        return await find_daemons(self._api, what.daemonset, what.selector, what.admin_port)
+
+    async def _look(self, daemons: Daemons) -> State:
+        """The Secret and the list of pods, as they are now."""
+        found = await self._store.get()
+        if found is None:
+            raise RotationError(
+                f"there is no Secret {self._store.full_name}: name it with --namespace and --secret, or make it with "
+                "'keys bootstrap'"
+            )
+        states.check_mutable(found)
+        state = states.read(found, self._what.key)
+        self._fleet.now_runs(*await list_pods(self._api, daemons))
+        record = state.record
+        if self._own and record is not None and record.id == self._own:
+            # Also where the answer to the patch was lost.
+            self._intent = replace(self._intent, id=self._own, force=False, immediate=False)
+        return state
+
+    async def _decide(self, state: State, daemons: Daemons) -> Step:
+        """The next step, after asking each pod that must be asked for it, once."""
+        began = self._api.now()
+        step = decide(state, self._fleet, self._intent, now=began)
+        while isinstance(step, Wait):
+            never = float("-inf")
+            pods = [pod for pod in step.ask if self._fleet.tried.get(pod.uid, never) < began]
+            if not pods:
+                break
+            await ask(self._api, daemons.admin_port, self._fleet, pods, lambda: None)
+            step = decide(state, self._fleet, self._intent, now=self._api.now())
+        if self._intent.id is None and not isinstance(step, Stage | Replace) and state.record is not None:
+            self._joined(state)
+        return step
+
+    def _joined(self, state: State) -> None:
+        record = state.record
+        assert record is not None
+        if record.phase is not Phase.DONE:
+            self._intent = replace(self._intent, id=record.id)
+            self._progress.step(
+                "resumed",
+                f"going on with the rotation begun {rfc3339(record.staged)}, which is {_PHASES[record.phase]}: "
+                "no other key is made",
+                rotation=record.id,
+                phase=record.phase.value,
+            )
+
+    async def _do(self, step: Step, state: State, daemons: Daemons) -> None:
+        now = self._api.now()
+        overlap = self._overlap(state, daemons)
+        match step:
+            case Stage():
+                self._own = secrets.token_hex(4)
+                patch = states.stage(
+                    state, new_key(), id_=self._own, until=self._intent.until, overlap=overlap, now=now
+                )
+            case Replace():
+                self._own = secrets.token_hex(4)
+                patch = states.replace_at_once(state, new_key(), id_=self._own, now=now)
+            case Promote():
+                patch = states.promote(state, until=self._intent.until, overlap=overlap, now=now)
+            case Remember(last_used):
+                patch = states.remember(state, last_used)
+            case Remove():
+                patch = states.retire(state, now=now)
+            case Finish():
+                patch = states.finish(state, now=now)
+            case Wait() | Done():
+                raise AssertionError(step)
+            case _ as never:
+                assert_never(never)
+        if not await self._store.patch(patch):
+            self._progress.step("conflict", "somebody else changed the Secret in between: looking again")
+            return
+        if isinstance(step, Stage | Replace):
+            self._intent = replace(self._intent, id=self._own, force=False, immediate=False)
+        self._did(step, patch)
+
+    def _overlap(self, state: State, daemons: Daemons) -> float:
+        if self._intent.overlap is not None:
+            return self._intent.overlap
+        if self._intent.id is not None and state.record is not None:
+            return state.record.overlap
+        return max(2.0 * daemons.skew, _LEAST_OVERLAP)
+
+    def _introduce(self, state: State, daemons: Daemons) -> None:
+        pods, starting = len(self._fleet.pods), self._fleet.starting
+        more = f", {starting} more are starting" if starting else ""
+        self._progress.step(
+            "begin",
+            f"the Secret {self._store.full_name}, {daemons.what}: {count(pods, 'pod')} running{more}",
+            secret=self._store.full_name,
+            key=state.current.fingerprint,
+            pods=pods,
+            starting=starting,
+        )
+        self._say_what_else(state)
+
+    def _say_what_else(self, state: State) -> None:
+        others = [entry.name for entry in state.entries if state.role(entry) == "other"]
+        if others:
+            self._progress.step(
+                "others",
+                f"these entries of the Secret are no part of a rotation, and stay accepted: {', '.join(others)}",
+                entries=others,
+            )
+        absent = self._intent.waived - {pod.node for pod in self._fleet.pods}
+        if absent:
+            self._progress.step(
+                "waived_absent", f"waived, and no pod runs there: {', '.join(sorted(absent))}", nodes=sorted(absent)
+            )
+
+    def _did(self, step: Step, patch: Patch) -> None:
+        record = patch.record
+        facts = {"rotation": record.id, "fingerprint": record.new, "phase": record.phase.value}
+        tell = self._progress.step
+        match step:
+            case Stage():
+                tell("staged", f"added a new key ({record.new}) beside the current one, as {record.entry!r}", **facts)
+            case Promote():
+                tell(
+                    "promoted",
+                    f"made it the current one: callers find it in the entry {self._what.key!r}; "
+                    "who signs with the old one is still let in",
+                    **facts,
+                )
+            case Replace():
+                tell(
+                    "replaced",
+                    f"put a new key ({record.new}) in the entry {self._what.key!r} and took the old ones out: callers "
+                    "that haven't read it yet are refused as soon as their node has it",
+                    **facts,
+                )
+            case Remove():
+                tell("removed", f"took {count(len(record.old), 'old key')} out of the Secret", **facts)
+            case _:
+                pass
+
+    def _tell(self, wait: Wait, state: State) -> None:
+        now = self._api.now()
+        if self._why is not wait.why:
+            self._why, self._since = wait.why, now
+        self._waiting = _waits(wait, self._fleet, now - self._since, now)
+        self._progress.waiting(
+            self._waiting,
+            waiting_for=wait.why.value,
+            rotation=state.record.id if state.record else None,
+            pods=len(self._fleet.pods),
+            missing=len(wait.missing),
+            silent={pod.node: self._fleet.silent[pod.uid] for pod in wait.missing if pod.uid in self._fleet.silent},
+            due=None if wait.due is None else rfc3339(wait.due),
+            last_used=None if wait.last_used is None else rfc3339(wait.last_used),
+        )
+
+    def _done(self, state: State, done: Done) -> None:
+        record = state.record
+        waived = sorted({pod.node for pod in self._fleet.pods} & self._intent.waived)
+        facts: dict[str, object] = {"requests": self._api.requests, "waived": waived}
+        if done.nothing or record is None:
+            self._progress.step("done", "there is no old key to retire", **facts)
+            return
+        sentence = {
+            Phase.STAGED: "done as asked: every pod accepts the new key. 'keys rotate' makes it the current one",
+            Phase.OVERLAP: "done as asked: the new key is the current one. 'keys retire' takes the old one away",
+            Phase.RETIRING: "",
+            Phase.DONE: f"done: every pod accepts the new key ({record.new}), and none the old one",
+        }[record.phase]
+        if waived:
+            sentence += f". Not known of the nodes that were waived: {', '.join(waived)}"
+        self._progress.step("done", sentence, phase=record.phase.value, fingerprint=record.new, **facts)
+
+
+_PHASES: Final = {
+    Phase.STAGED: "waiting for every pod to have the new key",
+    Phase.OVERLAP: "in its overlap",
+    Phase.RETIRING: "waiting for every pod to drop the old key",
+    Phase.DONE: "done",
+}
+
+
+def count(number: int, what: str) -> str:
+    """``1 pod``, ``2 pods``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def duration(seconds: float) -> str:
+    """``1h02m``, ``10m00s``, ``7s``: for a person."""
+    whole = max(0, round(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
+
+
+def clock(seconds: float) -> str:
+    """The time of day, here."""
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+def _waits(wait: Wait, fleet: Fleet, lasted: float, now: float) -> str:
+    all_pods = len(fleet.pods)
+    silent = [pod for pod in wait.missing if pod.uid in fleet.silent]
+    match wait.why:
+        case For.EVERY_POD_HAS_IT:
+            sentence = f"{len(wait.missing)} of {count(all_pods, 'pod')} not known to have the new key yet"
+            if len(silent) < len(wait.missing):
+                sentence += ": a kubelet may take two minutes" if lasted <= _KUBELET else _LONG
+        case For.NO_POD_HAS_THE_OLD:
+            sentence = f"{len(wait.missing)} of {count(all_pods, 'pod')} not known to have dropped the old key yet"
+            if len(silent) < len(wait.missing):
+                sentence += ": a kubelet may take two minutes" if lasted <= _KUBELET else _LONG
+        case For.OLD_UNUSED:
+            used = "" if wait.last_used is None else f", last used {duration(now - wait.last_used)} ago"
+            if wait.missing:
+                sentence = f"{len(wait.missing)} of {count(all_pods, 'pod')} to be asked whether the old key is unused"
+            else:
+                assert wait.due is not None
+                sentence = f"the old key{used}, may go at {clock(wait.due)}, in {duration(wait.due - now)}, if unused"
+        case _ as never:
+            assert_never(never)
+    if silent:
+        named = "; ".join(f"{pod.node} ({fleet.silent[pod.uid]})" for pod in silent[:10])
+        more = f"; and {len(silent) - 10} more" if len(silent) > 10 else ""
+        sentence += f". No answer from {count(len(silent), 'node')}, mend or --waive: {named}{more}"
+    elif 0 < len(wait.missing) <= 10:
+        sentence += f" ({', '.join(pod.node for pod in wait.missing)})"
+    return sentence
+
+
+_LONG: Final = (
+    ", and that is longer than a kubelet takes. Is the Secret mounted as a whole, without subPath, and its directory "
+    "named in SHARED_SECRET_DIR?"
+)
+
+
+def _would(step: Step, state: State, fleet: Fleet, overlap: float, intent: Intent) -> str:
+    pods = count(len(fleet.counted(intent.waived)), "pod")
+    after = {
+        Until.STAGED: "",
+        Until.PROMOTED: " Then it becomes the current one, and the old one stays accepted.",
+        Until.RETIRED: f" Then it becomes the current one; the old one goes once it is unused for {duration(overlap)}.",
+    }[intent.until]
+    match step:
+        case Stage():
+            return f"A new key would be added beside {state.current.fingerprint}, and {pods} waited for.{after}"
+        case Replace():
+            return f"{state.current.fingerprint} and all of a rotation's keys would be replaced at once."
+        case Promote():
+            return f"The new key is on {pods}.{after}"
+        case Remember() | Remove():
+            return "The old keys would be taken out of the Secret." if isinstance(step, Remove) else "It is in use."
+        case Finish():
+            return "No pod accepts the old keys any more: that would be written down."
+        case Done():
+            return "There is nothing to do."
+        case Wait():
+            return f"It would wait: {_waits(step, fleet, 0.0, step.due or 0.0)}."
+        case _ as never:
+            assert_never(never)
+
+
+__all__ = ["Progress", "Run", "What", "clock", "count", "duration"]

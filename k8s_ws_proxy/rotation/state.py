@@ -1,0 +1,212 @@
+"""The Secret as it is, and the patches that take a rotation one step further.
+
+Each patch is a JSON merge patch (RFC 7386) with the resourceVersion that was read: whoever changed the Secret in
+between makes it a 409, and everything is read and decided anew. Each is a step as a whole: there is no moment at which
+a key that was accepted before and after it isn't accepted.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from k8s_ws_proxy.errors import RotationError
+from k8s_ws_proxy.rotation.record import ANNOTATION, Old, Phase, Record, Until, dump, parse
+from k8s_ws_proxy.wire.signing import key_fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NEXT: Final = "next"
+PREVIOUS: Final = "previous"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the Secret. ``value`` is base64 as the API has it, and never shown."""
+
+    name: str
+    fingerprint: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The Secret at ``version``. ``current`` is the entry that callers read."""
+
+    version: str
+    current: Entry
+    entries: tuple[Entry, ...]
+    record: Record | None
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry of that name, if there is one."""
+        return next((entry for entry in self.entries if entry.name == name), None)
+
+    def role(self, entry: Entry) -> str:
+        """What the entry is: ``current``, ``next``, ``previous``, or ``other`` if it is none of a rotation's."""
+        if entry.name == self.current.name:
+            return "current"
+        if self.record is not None:
+            if self.record.phase is Phase.STAGED and entry.name == self.record.entry:
+                return NEXT
+            if any((old.entry, old.fingerprint) == (entry.name, entry.fingerprint) for old in self.record.old):
+                return PREVIOUS
+        return "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A merge patch's body. It may hold a key: it has no ``repr``."""
+
+    body: dict[str, Any] = field(repr=False)
+    record: Record
+
+
+def read(secret: Mapping[str, Any], current: str) -> State:
+    """What a Secret, as the API gives it, says; ``current`` names the entry that callers read. Raises RotationError."""
+    metadata = secret.get("metadata") or {}
+    data = secret.get("data") or {}
+    if current not in data:
+        there = ", ".join(sorted(data)) or "nothing"
+        raise RotationError(f"the Secret has no entry {current!r}: there is {there}. Name the right one with --key")
+    entries = tuple(Entry(name, _fingerprint(name, value), value) for name, value in sorted(data.items()))
+    text = (metadata.get("annotations") or {}).get(ANNOTATION)
+    return State(
+        version=str(metadata.get("resourceVersion", "")),
+        current=next(entry for entry in entries if entry.name == current),
+        entries=entries,
+        record=None if text is None else parse(text),
+    )
+
+
+def check_mutable(secret: Mapping[str, Any]) -> None:
+    """Raises RotationError for a Secret that nobody can change."""
+    if secret.get("immutable"):
+        raise RotationError(
+            "the Secret is immutable, so its keys can't be rotated. Make one that isn't: save it with "
+            "'kubectl get secret NAME -o yaml', take 'immutable: true' out, 'kubectl replace --force -f' the rest"
+        )
+
+
+def stage(state: State, secret: bytes, *, id_: str, until: Until, overlap: float, now: float) -> Patch:
+    """Add ``secret``, a new key, beside the current one. A key that was staged before goes."""
+    old = _still_there(state)
+    taken = {entry.name for entry in state.entries}
+    data: dict[str, str | None] = {}
+    if state.record is not None and state.record.phase is Phase.STAGED:
+        staged = state.entry(state.record.entry)
+        if staged is not None and staged.fingerprint == state.record.new:
+            data[staged.name] = None
+            taken.discard(staged.name)
+    name = _free(NEXT, taken)
+    record = Record(
+        id=id_,
+        phase=Phase.STAGED,
+        until=until,
+        new=key_fingerprint(secret),
+        entry=name,
+        overlap=overlap,
+        staged=now,
+        old=old,
+    )
+    return _patch(state, {**data, name: _encoded(secret)}, record)
+
+
+def promote(state: State, *, until: Until, overlap: float, now: float) -> Patch:
+    """Make the staged key the current one, and keep the current one as an old one, in one change."""
+    record = _record(state)
+    staged = state.entry(record.entry)
+    assert staged is not None, "decide() has looked"
+    name = _free(PREVIOUS, {entry.name for entry in state.entries})
+    old = Old(name, state.current.fingerprint)
+    data = {state.current.name: staged.value, staged.name: None, name: state.current.value}
+    following = replace(record, phase=Phase.OVERLAP, until=until, overlap=overlap, promoted=now, old=(*record.old, old))
+    return _patch(state, data, following)
+
+
+def retire(state: State, *, now: float) -> Patch:
+    """Take the old keys out of the Secret."""
+    record = _record(state)
+    data = dict.fromkeys((old.entry for old in _still_there(state)), None)
+    return _patch(state, data, replace(record, phase=Phase.RETIRING, until=Until.RETIRED, retired=now))
+
+
+def replace_at_once(state: State, secret: bytes, *, id_: str, now: float) -> Patch:
+    """Make ``secret`` the current key, and take out the current one and all that a rotation left: a key has leaked."""
+    old = [Old("", state.current.fingerprint)]
+    data: dict[str, str | None] = {}
+    for entry in state.entries:
+        ours = state.role(entry) in (NEXT, PREVIOUS)
+        if entry.name != state.current.name and (ours or entry.fingerprint == state.current.fingerprint):
+            data[entry.name] = None
+            if entry.fingerprint != state.current.fingerprint:
+                old.append(Old("", entry.fingerprint))
+    record = Record(
+        id=id_,
+        phase=Phase.RETIRING,
+        until=Until.RETIRED,
+        new=key_fingerprint(secret),
+        entry="",
+        overlap=0.0,
+        staged=now,
+        promoted=now,
+        retired=now,
+        immediate=True,
+        old=tuple(old),
+    )
+    return _patch(state, {**data, state.current.name: _encoded(secret)}, record)
+
+
+def finish(state: State, *, now: float) -> Patch:
+    """Write down that it is done."""
+    return _patch(state, {}, replace(_record(state), phase=Phase.DONE, finished=now))
+
+
+def remember(state: State, last_used: Mapping[str, float]) -> Patch:
+    """Write down when old keys were last seen in use, by fingerprint: a pod forgets it when it restarts."""
+    record = _record(state)
+    old = tuple(replace(one, last_used=last_used.get(one.fingerprint, one.last_used)) for one in record.old)
+    return _patch(state, {}, replace(record, old=old))
+
+
+def _patch(state: State, data: Mapping[str, str | None], record: Record) -> Patch:
+    body: dict[str, Any] = {
+        "metadata": {"resourceVersion": state.version, "annotations": {ANNOTATION: dump(record)}},
+    }
+    if data:
+        body["data"] = dict(data)
+    return Patch(body, record)
+
+
+def _record(state: State) -> Record:
+    assert state.record is not None, "decide() has looked"
+    return state.record
+
+
+def _still_there(state: State) -> tuple[Old, ...]:
+    """The old keys whose entries hold what they held."""
+    if state.record is None or state.record.phase is Phase.DONE:
+        return ()
+    there = {(entry.name, entry.fingerprint) for entry in state.entries if entry.name != state.current.name}
+    return tuple(old for old in state.record.old if (old.entry, old.fingerprint) in there)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """``name``, or with a number where somebody else has an entry of that name."""
+    names = [name, *(f"{name}-{number}" for number in range(2, len(taken) + 2))]
+    return next(one for one in names if one not in taken)
+
+
+def _fingerprint(name: str, value: Any) -> str:
+    """Of what the daemon makes of it: the white space around it trimmed."""
+    try:
+        return key_fingerprint(base64.b64decode(value, validate=True).strip())
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise RotationError(f"the Secret's entry {name!r} isn't base64") from error
+
+
+def _encoded(secret: bytes) -> str:
+    return base64.b64encode(secret).decode()

@@ -1,0 +1,231 @@
+"""A site to rotate keys at: the embedded cluster, real proxies as its pods, each with the Secret mounted, late."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from k8s_ws_proxy.devcluster import DaemonSet, DevCluster, ForeignPod
+from k8s_ws_proxy.devcluster.resources import SECRETS
+from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, User, grant
+from support.daemon import running_daemon
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from support.daemon import Daemon
+
+SECRET_NAME = "k8s-ws-proxy-hmac"
+NAMESPACE = "default"
+LABELS = {"app.kubernetes.io/name": "k8s-ws-proxy"}
+OLD = base64.b64encode(b"the key that there was before ..").decode()
+
+# What the chart's Role for rotations and its hook's grant, and nothing more.
+OPERATOR = User(
+    "operator",
+    "ops",
+    (
+        grant("secrets", "get patch", names=SECRET_NAME, namespace=NAMESPACE),
+        grant("daemonsets.apps", "get", names="k8s-ws-proxy", namespace=NAMESPACE),
+        grant("pods", "list", namespace=NAMESPACE),
+        grant("pods/proxy", "get", namespace=NAMESPACE),
+    ),
+)
+HOOK = User(
+    "hook",
+    "system:serviceaccount:default:k8s-ws-proxy-hmac-bootstrap",
+    (
+        grant("secrets", "create", namespace=NAMESPACE),
+        grant("secrets", "get", names=SECRET_NAME, namespace=NAMESPACE),
+    ),
+)
+WORLD = dataclasses.replace(DEFAULT_WORLD, users=(*DEFAULT_WORLD.users, OPERATOR, HOOK))
+
+
+@dataclass
+class Ran:
+    """A command that has ended. ``events`` are its JSON lines."""
+
+    status: int
+    stdout: str
+    stderr: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def names(self) -> list[str]:
+        """The events, one after the other, what was only waited for left out."""
+        return [event["event"] for event in self.events if event["event"] != "waiting"]
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The last event of that name."""
+        return next(event for event in reversed(self.events) if event["event"] == name)
+
+
+class Command:
+    """``k8s-ws-proxy keys ...`` as a process; its output is read as it comes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._changed = asyncio.Condition()
+        self._ended = False
+        self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON lines so far."""
+        return [json.loads(line) for line in self.lines if line.startswith("{")]
+
+    async def event(self, name: str, **facts: Any) -> dict[str, Any]:
+        """The first event of that name with these facts; waits for it."""
+        async with self._changed:
+            while True:
+                for event in self.events:
+                    if event["event"] == name and all(event.get(k) == v for k, v in facts.items()):
+                        return event
+                assert not self._ended, f"it ended without: {self.lines}"
+                await self._changed.wait()
+
+    async def end(self) -> Ran:
+        """Wait for its end."""
+        assert self.process.stderr is not None
+        stderr = (await self.process.stderr.read()).decode()
+        await self._reading
+        status = await self.process.wait()
+        sys.stderr.write("".join(self.lines) + stderr)  # pytest shows it with a failure
+        return Ran(status, "".join(self.lines), stderr, self.events)
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            async with self._changed:
+                self.lines.append(line.decode())
+                self._changed.notify_all()
+        async with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+class Site:
+    """The cluster with its Secret, and the proxies that tests start at it."""
+
+    def __init__(self, cluster: DevCluster, directory: Path) -> None:
+        self.cluster = cluster
+        self.directory = directory
+        self.daemons: list[Daemon] = []
+        self.outputs: list[str] = []  # all that any command has printed
+        self.secrets: set[str] = set()  # every key that was ever in the Secret
+
+    @property
+    def secret(self) -> dict[str, Any]:
+        """The Secret now."""
+        return self.cluster.state.store.get(SECRETS, NAMESPACE, SECRET_NAME)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The keys in the Secret now, by entry."""
+        found = {name: base64.b64decode(value).decode() for name, value in self.secret["data"].items()}
+        self.secrets |= set(found.values())
+        return found
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The rotation's annotation."""
+        return json.loads(self.secret["metadata"]["annotations"]["k8s-ws-proxy/rotation"])
+
+    def make_secret(self, entries: dict[str, str] | None = None, **more: Any) -> None:
+        """The Secret as a person or the hook makes it."""
+        data = {name: base64.b64encode(value.encode()).decode() for name, value in (entries or {"secret": OLD}).items()}
+        metadata = {"name": SECRET_NAME, "namespace": NAMESPACE}
+        manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data, **more}
+        self.cluster.state.store.create(SECRETS, manifest)
+        self.secrets |= set((entries or {"secret": OLD}).values())
+
+    def touch_secret(self) -> None:
+        """Somebody else changes the Secret: its resourceVersion moves on."""
+        found = self.secret
+        labels = {**found["metadata"].get("labels", {}), "touched": str(len(self.outputs))}
+        self.cluster.state.store.replace(SECRETS, {**found, "metadata": {**found["metadata"], "labels": labels}})
+
+    def add_node(self, name: str, port: Any = None, **more: Any) -> None:
+        """A pod of the DaemonSet on this node; nothing answers there unless ``port`` says who does."""
+        ports = {} if port is None else {9090: port}
+        self.cluster.state.add_pod(
+            ForeignPod(f"proxy-{name}", labels=LABELS, node=name, daemonset="k8s-ws-proxy", ports=ports, **more)
+        )
+
+    async def start_command(self, *words: str, user: str = "operator") -> Command:
+        """Start ``k8s-ws-proxy keys WORDS``."""
+        kubeconfig = self.directory / f"kubeconfig-{user}"
+        if not kubeconfig.exists():
+            self.cluster.write_kubeconfig(kubeconfig, user)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "k8s_ws_proxy", "keys", *words),
+            env={"PATH": os.environ["PATH"], "HOME": str(self.directory), "KUBECONFIG": str(kubeconfig)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1 << 20,
+        )
+        return Command(process)
+
+    async def keys_command(self, *words: str, user: str = "operator") -> Ran:
+        """Run it to its end."""
+        ran = await (await self.start_command(*words, user=user)).end()
+        self.outputs += [ran.stdout, ran.stderr]
+        return ran
+
+    async def rotate(self, *words: str) -> Ran:
+        """``keys rotate``, with JSON lines and an overlap that a test can wait for."""
+        return await self.keys_command("rotate", "--output", "json", "--overlap", "3s", *words)
+
+    def assert_nothing_secret_was_told(self) -> None:
+        """No key, in no form, in anything that a command or a proxy has printed."""
+        told = "".join([*self.outputs, *("".join(daemon.raw_log) for daemon in self.daemons)])
+        _ = self.keys
+        for key in self.secrets:
+            assert key not in told
+            assert base64.b64encode(key.encode()).decode() not in told
+
+
+@contextlib.asynccontextmanager
+async def site(directory: Path) -> AsyncIterator[Site]:
+    """A cluster with the DaemonSet, without Secret and pods."""
+    async with DevCluster(WORLD) as cluster:
+        cluster.state.add_daemonset(DaemonSet("k8s-ws-proxy", labels=LABELS))
+        yield Site(cluster, directory)
+
+
+@contextlib.asynccontextmanager
+async def proxies(at: Site, lags: list[float]) -> AsyncIterator[list[Daemon]]:
+    """A real proxy for each lag: its kubelet writes a changed Secret that many seconds later."""
+    kubeconfig = at.cluster.write_kubeconfig(at.directory / "kubeconfig-proxy", "proxy")
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(number: int, lag: float) -> Daemon:
+            home = at.directory / f"node-{number}"
+            home.mkdir()
+            mount = home / "keys"
+            await stack.enter_async_context(at.cluster.mount_secret(NAMESPACE, SECRET_NAME, mount, lag=lag))
+            return await stack.enter_async_context(
+                running_daemon(
+                    kubeconfig,
+                    home,
+                    secret=at.keys["secret"].encode(),
+                    SHARED_SECRET_FILE="",
+                    SHARED_SECRET_DIR=str(mount),
+                    WS_PROXY_ADMIN_ADDR="127.0.0.1:0",
+                )
+            )
+
+        at.daemons += await asyncio.gather(*(start(number, lag) for number, lag in enumerate(lags)))
+        for number, daemon in enumerate(at.daemons):
+            at.add_node(f"node-{number}", ("127.0.0.1", daemon.ports["admin"]))
+        yield at.daemons
