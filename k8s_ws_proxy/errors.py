@@ -202,19 +202,22 @@ class UpstreamError(ProxyError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The apiserver answered the upgrade with another status than 101."""
+    """The apiserver answered the upgrade with another status than 101; ``retry_after`` in seconds, if it said so."""
 
     reason = Reason.UPSTREAM_REFUSED
 
-    def __init__(self, message: str, *, status: int, content_type: str = "", body: bytes = b"") -> None:
+    def __init__(
+        self, message: str, *, status: int, content_type: str = "", body: bytes = b"", retry_after: int | None = None
+    ) -> None:
         super().__init__(message, detail=f"the apiserver answered {status}")
         self.status = status
         self.content_type = content_type
         self.body = body
+        self.retry_after = retry_after
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No TCP connection to the apiserver, or no TLS on it."""
+    """No TCP connection to the apiserver, no TLS on it, or it broke before there was an answer."""
 
 
 class UpstreamTimeout(UpstreamError):

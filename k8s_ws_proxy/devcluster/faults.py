@@ -32,7 +32,15 @@ class Die:
     how: Death
 
 
-Fault = Response | Hang | Die
+@dataclass(frozen=True, slots=True)
+class Say:
+    """The upgrade is answered with these bytes, whatever they are. Then the connection ends, or, with None, hangs."""
+
+    data: bytes
+    then: Death | None
+
+
+Fault = Response | Hang | Die | Say
 
 
 @dataclass(slots=True)
@@ -79,6 +87,10 @@ class Faults:
     def hang(self, times: int = 1) -> None:
         """Leave the next `times` upgrades without an answer."""
         self._queue.extend([Hang()] * times)
+
+    def say(self, data: bytes, then: Death | None = Death.EOF, times: int = 1) -> None:
+        """Answer the next `times` upgrades with these bytes as they are, and end the connection, or hang."""
+        self._queue.extend([Say(data, then)] * times)
 
     def die_after(self, sent: int, how: Death = Death.EOF, times: int = 1) -> None:
         """End the next `times` upgraded connections after exactly `sent` bytes from the server, 0 included."""

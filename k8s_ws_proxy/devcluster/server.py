@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from k8s_ws_proxy.devcluster import api, codec, http, podproxy, status, websocket
 from k8s_ws_proxy.devcluster.api import Action, ForwardTarget, StreamTarget
 from k8s_ws_proxy.devcluster.exec import ExecSession
-from k8s_ws_proxy.devcluster.faults import Die, Hang
+from k8s_ws_proxy.devcluster.faults import Death, Die, Hang, Say
 from k8s_ws_proxy.devcluster.http import Connection, Malformed, Request, Response
 from k8s_ws_proxy.devcluster.observed import Seen
 from k8s_ws_proxy.devcluster.portforward import forward_channels
@@ -113,6 +113,9 @@ class Server:
         if isinstance(fault, Hang):
             await stream.discard()
             return
+        if isinstance(fault, Say):
+            await self._say(fault, stream)
+            return
         answer = fault if isinstance(fault, Response) else self._answer(request, stream)
         if not isinstance(answer, StreamTarget | ForwardTarget):
             with self._observed.answering():
@@ -126,6 +129,16 @@ class Server:
         early = await connection.upgrade(accepted.headers)
         death = fault if isinstance(fault, Die) else None
         await self._stream(WebSocket(stream, accepted.subprotocol, early, death), answer)
+
+    async def _say(self, fault: Say, stream: TlsStream) -> None:
+        stream.write(fault.data)
+        await stream.drain()
+        if fault.then is Death.RESET:
+            stream.reset()
+        elif fault.then is None:
+            await stream.discard()
+        else:
+            stream.finish()
 
     async def _respond(self, answer: Response | ProxyTarget, connection: Connection, stream: TlsStream) -> None:
         if isinstance(answer, Response):

@@ -35,12 +35,21 @@ class Access:
             raise ClusterConfigError(self.last_error)
         return self._endpoint
 
+    @property
+    def known(self) -> Endpoint | None:
+        """The last good reading, if there ever was one."""
+        return self._endpoint
+
     async def reread(self) -> None:
         """Read the configuration now; callers at the same time share one reading."""
         if self._reading is None:
             self._reading = tasks.start(self._read(), name="read cluster configuration")
             self._reading.add_done_callback(self._done)
         await asyncio.shield(self._reading)
+
+    def suspect(self) -> None:
+        """Nobody answers where the apiserver should be: read the configuration again, for the next who dials."""
+        tasks.start(self.reread(), name="reread cluster configuration")
 
     async def keep_fresh(self) -> None:
         """Read again for ever."""

@@ -13,10 +13,10 @@ from k8s_ws_proxy.errors import ClusterConfigError, UpstreamError, UpstreamRefus
 from k8s_ws_proxy.kube.connect import connect, keep_session
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
-from k8s_ws_proxy.wire.handshake import Exchange, Upgrade
+from k8s_ws_proxy.wire.handshake import Exchange, Upgrade, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.config import Endpoint
@@ -39,31 +39,40 @@ class Upstream:
 async def dial(access: Access, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS) -> Upstream:
     """Open a WebSocket to ``path`` on the apiserver, which takes one of ``subprotocols`` (or, by saying none, v4).
 
-    A 401, or a certificate that doesn't verify, has the configuration read again and one more try: a token expires
-    and a CA is replaced under a running daemon. Raises UpstreamError; the caller bounds the time.
+    Raises UpstreamError; the caller bounds the time.
     """
-    try:
-        return await _dial_once(access, path, subprotocols)
-    except UpstreamRefused as refused:
-        if refused.status != 401:
-            raise
-    except UpstreamUnreachable as error:
-        if not isinstance(error.__cause__, ssl.SSLCertVerificationError):
-            raise
-    await access.reread()
-    return await _dial_once(access, path, subprotocols)
+    return await _afresh(access, lambda: _dial_once(access, path, subprotocols))
 
 
 async def get(access: Access, path: str) -> tuple[int, str, bytes]:
-    """Status, content type and body (its first 8 MiB) of a GET; a 401 has the configuration read again, as in dial().
+    """Status, content type and body (its first 8 MiB) of a GET.
 
     Raises UpstreamError; the caller bounds the time.
     """
-    answer = await _get_once(access, path)
-    if answer[0] == 401:
+    try:
+        return await _afresh(access, lambda: _get_once(access, path))
+    except UpstreamRefused as refused:
+        return refused.status, refused.content_type, refused.body
+
+
+async def _afresh(access: Access, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """Try, and where the configuration may be to blame, read it again and try once more.
+
+    A token expires, a CA is replaced and an apiserver moves under a running daemon. After a 401 there is another try
+    in any case; without an answer only if the configuration says something else now.
+    """
+    known = access.known
+    try:
+        return await attempt()
+    except UpstreamRefused as refused:
+        if refused.status != 401:
+            raise
         await access.reread()
-        answer = await _get_once(access, path)
-    return answer
+    except UpstreamUnreachable:
+        await access.reread()
+        if access.known == known:
+            raise
+    return await attempt()
 
 
 async def _get_once(access: Access, path: str) -> tuple[int, str, bytes]:
@@ -78,6 +87,8 @@ async def _get_once(access: Access, path: str) -> tuple[int, str, bytes]:
     if not isinstance(result, tuple):
         raise UpstreamUnreachable("The apiserver switched protocols on a plain request.")
     access.succeeded()
+    if result[0] == 401:
+        raise refusal(*result)
     return result
 
 
@@ -119,11 +130,12 @@ async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream
         if stream is not None:
             stream.close()
         access.failed(str(error))
-        text = (
-            "The apiserver's certificate doesn't verify."
-            if isinstance(error, ssl.SSLCertVerificationError)
-            else "The apiserver can't be reached."
-        )
+        if isinstance(error, ssl.SSLCertVerificationError):
+            text = "The apiserver's certificate doesn't verify."
+        elif stream is None:
+            text = "The apiserver can't be reached."
+        else:
+            text = "The connection to the apiserver broke before it answered."
         raise UpstreamUnreachable(text, detail=str(error)) from error
     except UpstreamError as error:
         if stream is not None:

@@ -75,10 +75,15 @@ def note_refusal(request: web.BaseRequest, refusal: Refusal) -> None:
 
 def refuse_upstream(request: web.BaseRequest, error: UpstreamError) -> web.Response:
     """A failed dial, told to a caller on ``/api/v1/...``: the apiserver's own answer, or one of ours."""
-    if isinstance(error, UpstreamRefused) and error.content_type and 400 <= error.status <= 599:
-        return closing(web.Response(status=error.status, body=error.body, headers={"Content-Type": error.content_type}))
+    headers = {}
+    if isinstance(error, UpstreamRefused):
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
+        if error.content_type and 400 <= error.status <= 599:
+            headers["Content-Type"] = error.content_type
+            return closing(web.Response(status=error.status, body=error.body, headers=headers))
     status = error.status if 400 <= error.status <= 599 else 502
-    return _answer(request, status, str(error), error.reason, {})
+    return _answer(request, status, str(error), error.reason, headers)
 
 
 def status_body(message: str, status: int, reason: Reason) -> dict[str, Any]:

@@ -168,6 +168,7 @@ class Sessions:
                 return await dial(self._access, self._wrapped(target).upstream_path(), target.subprotocols)
         except TimeoutError as error:
             self._access.failed("timed out")
+            self._access.suspect()
             raise UpstreamTimeout(f"The apiserver didn't answer within {attempt.within:g} s.") from error
 
     def _session(
@@ -217,8 +218,11 @@ class Sessions:
 
 def _status(error: UpstreamError) -> bytes:
     """The failure as ``metav1.Status``: the apiserver's own where it sent one."""
-    if isinstance(error, UpstreamRefused) and (status := parse_status(error.body)) is not None:
-        return json.dumps(status).encode()
+    if isinstance(error, UpstreamRefused):
+        if (status := parse_status(error.body)) is not None:
+            return json.dumps(status).encode()
+        if error.status == 429:  # in its own words, this is no Status
+            return failure(str(error), reason="TooManyRequests", code=429, retry_after=error.retry_after)
     return failure(str(error), reason="InternalError", code=error.status)
 
 

@@ -41,8 +41,10 @@ def choose_subprotocol(offered: Sequence[str], spoken: Sequence[str] = SUBPROTOC
     return next((name for name in offered if name in spoken), None)
 
 
-def failure(message: str, *, reason: str, code: int) -> bytes:
-    """A Failure as ``metav1.Status``, in JSON. ``reason`` is a StatusReason in CamelCase or our own snake_case."""
+def failure(message: str, *, reason: str, code: int, retry_after: int | None = None) -> bytes:
+    """A Failure as ``metav1.Status``, in JSON. ``reason`` is a StatusReason in CamelCase or our own snake_case;
+    ``retry_after`` is in seconds.
+    """
     status = {
         "kind": "Status",
         "apiVersion": "v1",
@@ -51,6 +53,7 @@ def failure(message: str, *, reason: str, code: int) -> bytes:
         "message": message,
         "reason": reason,
         "code": code,
+        **({"details": {"retryAfterSeconds": retry_after}} if retry_after is not None else {}),
     }
     return json.dumps(status, ensure_ascii=False).encode("utf-8", "replace")
 

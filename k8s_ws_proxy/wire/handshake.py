@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_HEAD: Final = 64 * 1024  # bytes of an answer's head
 _MAX_BODY: Final = 64 * 1024  # bytes of a refusal's body that are kept
+_CUT_OFF: Final = "The apiserver closed the connection before it had answered."
 _MAX_TEXT: Final = 512  # characters of a plain-text refusal that are handed on
 
 
@@ -74,9 +76,15 @@ class Exchange:
                 elif isinstance(event, h11.EndOfMessage):
                     return self._finished()
                 else:
-                    raise UpstreamProtocolError("The apiserver closed the connection before it answered.")
+                    raise UpstreamProtocolError(_CUT_OFF)
         except h11.RemoteProtocolError as error:
-            raise UpstreamProtocolError("The apiserver's answer isn't HTTP.", detail=str(error)) from error
+            text = "The apiserver's answer isn't HTTP." if data else _CUT_OFF
+            raise UpstreamProtocolError(text, detail=str(error)) from error
+
+    def retry_after(self) -> int | None:
+        """Seconds to wait, where the answer says so in seconds (RFC 9110 §10.2.3)."""
+        text = _value(self._answer.headers, b"retry-after") if self._answer else None
+        return int(text) if text and re.fullmatch(r"[0-9]{1,6}", text) else None
 
     def early(self) -> bytes:
         """What came after the 101."""
@@ -124,7 +132,7 @@ class Upgrade:
         if result is None:
             return None
         if isinstance(result, tuple):
-            raise refusal(*result)
+            raise refusal(*result, retry_after=self._exchange.retry_after())
         headers = result.headers
         if (_value(headers, b"upgrade") or "").lower() != "websocket" or "upgrade" not in _tokens(
             _value(headers, b"connection")
@@ -142,7 +150,7 @@ class Upgrade:
         return Accepted(subprotocol, self._exchange.early())
 
 
-def refusal(status: int, content_type: str, body: bytes) -> UpstreamRefused:
+def refusal(status: int, content_type: str, body: bytes, retry_after: int | None = None) -> UpstreamRefused:
     """What the apiserver said instead of 101: its Status's message, or its text, as one line for a person."""
     message = ""
     if content_type.startswith("application/json"):
@@ -156,7 +164,11 @@ def refusal(status: int, content_type: str, body: bytes) -> UpstreamRefused:
         message = body.decode("utf-8", "replace")
     message = " ".join("".join(c if c.isprintable() else " " for c in message).split())[:_MAX_TEXT]
     return UpstreamRefused(
-        message or f"The apiserver answered {status}.", status=status, content_type=content_type, body=body
+        message or f"The apiserver answered {status}.",
+        status=status,
+        content_type=content_type,
+        body=body,
+        retry_after=retry_after,
     )
 
 

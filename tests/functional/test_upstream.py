@@ -22,7 +22,8 @@ CLOSE = frames.frame(frames.CLOSE, frames.close_payload(frames.NORMAL))
 class Upstream:
     """A TLS server that answers ``/version``, upgrades the rest, and leaves the rest to the test.
 
-    Of each session ``opened`` holds reader and writer after the 101; ``head`` may be set to another answer.
+    Of each session ``opened`` holds reader and writer after the 101; ``head`` may be set to another answer, or to
+    what makes one of the right accept value.
     """
 
     def __init__(self):
@@ -42,7 +43,8 @@ class Upstream:
             writer.close()
             return
         key = request.partition("Sec-WebSocket-Key: ")[2].partition("\r\n")[0]
-        writer.write(self.head or switching(accept_value(key)))
+        head = self.head(accept_value(key)) if callable(self.head) else self.head
+        writer.write(head or switching(accept_value(key)))
         self.opened.put_nowait((reader, writer))
 
     def stop(self):
@@ -238,6 +240,10 @@ async def test_the_end_of_stdin_and_every_channel_pass_unchanged(daemon, upstrea
 NO_HANDSHAKE = {
     "not HTTP": b"SSH-2.0-OpenSSH\r\n\r\n",
     "a wrong accept key": switching("AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+    "an extension nobody asked for": lambda accept: switching(
+        accept, channels.V5, "Sec-WebSocket-Extensions: permessage-deflate"
+    ),
+    "a subprotocol nobody offered": lambda accept: switching(accept, "v9.channel.k8s.io"),
     "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\nConnection: Upgrade\r\n\r\n",
     "a head without an end": b"HTTP/1.1 101 Switching Protocols\r\nX: " + b"x" * 200_000,
 }
@@ -259,6 +265,11 @@ async def test_an_answer_that_is_no_handshake(daemon, upstream, target, head):
     line = await daemon.event("session failed")
     assert (line["level"], line["reason"]) == ("warning", "upstream_protocol")
     await at_rest(daemon)
+    upstream.head = None
+    upstream.opened.get_nowait()
+    async with both_ends(daemon, upstream) as (ws, _, writer):
+        writer.write(SUCCESS + CLOSE)
+        assert (await ws.finish()).exit_code == 0
 
 
 async def test_bytes_that_come_with_the_101_are_kept(daemon, upstream):

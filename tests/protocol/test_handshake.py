@@ -208,6 +208,22 @@ def test_refused(data, status, message, body):
     assert run(data[:-1]) is None
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("0", 0), ("30", 30), ("999999", 999999), ("1000000", None), ("-1", None), ("soon", None)]
+)
+def test_when_to_try_again(value, seconds):
+    assert run(answer(429, b"busy", "text/plain", [f"Retry-After: {value}"])).retry_after == seconds
+    assert run(answer(429, b"busy", "text/plain", [f"Retry-After: {value}"] * 2)).retry_after is None
+    assert run(answer(429, b"busy", "text/plain")).retry_after is None
+
+
+@pytest.mark.parametrize("length", [0, 5, 30, -1])
+def test_an_answer_that_is_cut_off(length):
+    error = run(answer(403, b"forbidden")[:length], end=True)
+    assert isinstance(error, UpstreamProtocolError)
+    assert str(error) == "The apiserver closed the connection before it had answered."
+
+
 def test_a_refusal_that_lasts_until_the_end_of_the_connection():
     data = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nno route"
     assert run(data) is None
