@@ -7,7 +7,8 @@ from aiohttp import ClientSession
 from support import rawws
 from support.caller import opened, request, script
 from support.chart import render
-from support.daemon import SECRET, running_daemon
+from support.daemon import SECRET
+from support.node import Node
 from support.pki import Authority
 
 from k8s_ws_proxy.devcluster import DevCluster
@@ -17,38 +18,6 @@ from k8s_ws_proxy.devcluster import DevCluster
 async def cluster():
     async with DevCluster() as running:
         yield running
-
-
-class Node:
-    """Has the pod's files, as the kubelet would put them, and starts the pod's container."""
-
-    def __init__(self, rendered, directory):
-        self._rendered = rendered
-        self._directory = directory
-        self._mounts = {}
-        volumes = {volume["name"]: volume["secret"]["secretName"] for volume in rendered.pod["volumes"]}
-        for mount in rendered.proxy["volumeMounts"]:
-            self._mounts[mount["mountPath"]] = here = directory / volumes[mount["name"]]
-            here.mkdir()
-
-    def write(self, secret, entries):
-        """A Secret's entries, in every mount of it."""
-        for name, value in entries.items():
-            (self._directory / secret / name).write_bytes(value)
-
-    def run(self, cluster):
-        """The container."""
-        assert self._rendered.proxy["args"] == ["serve"]
-        environ = {name: self._here(value) for name, value in self._rendered.environ.items()}
-        ports = {name: "127.0.0.1:0" for name in environ if name.endswith("_ADDR")}  # others' tests run beside us
-        kubeconfig = cluster.write_kubeconfig(self._directory / "kubeconfig", "proxy")
-        return running_daemon(kubeconfig, self._directory, SHARED_SECRET_FILE="", **{**environ, **ports})
-
-    def _here(self, value):
-        for path, here in self._mounts.items():
-            if value == path or value.startswith(f"{path}/"):
-                return str(here) + value.removeprefix(path)
-        return value
 
 
 @pytest.fixture
