@@ -131,4 +131,4 @@ durations = st.lists(st.tuples(numbers, units).map("".join), min_size=1, max_siz
 def test_a_duration_is_as_long_as_the_daemon_takes_it_for(call, batch):
     for told, duration in zip(call("seconds", batch), batch, strict=True):
         # The daemon's goes no further than microseconds.
-        assert float(told) == pytest.approx(settings._seconds(duration), rel=1e-9, abs=1e-5), duration
+        assert float(told) == pytest.approx(settings.seconds_of(duration), rel=1e-9, abs=1e-5), duration
