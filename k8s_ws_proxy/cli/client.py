@@ -20,12 +20,13 @@ from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
 from k8s_ws_proxy.wire.signing import signed_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 _CONNECT: Final = 10.0  # seconds for TCP and TLS
 _HANDSHAKE: Final = 60.0  # seconds for the 101: the proxy has its own, shorter limit and tells it better
 _CLOSE: Final = 2.0  # seconds for the other side to take our close frame and answer it
 _LARGEST_MESSAGE: Final = 32 << 20  # bytes; apiserver-facts, "Frames": it drops more itself
+_UPGRADE_REQUIRED: Final = 426
 _LARGEST_BODY: Final = 64 * 1024  # bytes of a refusal that are read
 
 # Only a connection without traffic is asked whether it still lives; one that is busy never is.
@@ -45,27 +46,21 @@ async def upgraded(
 
     Raises ProxyError with a sentence that says what to do.
     """
-    # A prefix in --url is for whoever stands before the proxy; what is signed is what the proxy itself gets to see.
-    url = URL(f"{to.url}{quote(path)}?{query}", encoded=True)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
     async with aiohttp.ClientSession(timeout=timeout, middlewares=(_refuse_all_but_101,)) as session:
-        try:
+        with _told(to):
             async with asyncio.timeout(_HANDSHAKE):
                 ws = await session.ws_connect(
-                    url,
+                    _url(to, path, query),
                     protocols=subprotocols,
-                    headers={} if to.secret is None else signed_headers(to.secret, path, int(time.time())),
+                    headers=_credential(to, path),
                     ssl=to.tls or True,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE),
                     max_msg_size=_LARGEST_MESSAGE,
-                    autoping=False,  # see exec.py: answering must not wait for the socket
+                    autoping=False,  # see life.py: answering must not wait for the socket
                     compress=0,
                     decode_text=False,
                 )
-        except TimeoutError as error:
-            raise ProxyError(f"{to.url} didn't answer in time: is this the proxy's address?") from error
-        except aiohttp.ClientError as error:
-            raise ProxyError(_sentence(to, error)) from error
         for level, option, value in _KEEPALIVE:
             with contextlib.suppress(OSError, AttributeError):
                 ws.get_extra_info("socket").setsockopt(level, option, value)
@@ -75,6 +70,42 @@ async def upgraded(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE):
                     await ws.close()
+
+
+async def let_in(to: Connection, path: str) -> None:
+    """Ask for ``path`` without an upgrade: the proxy says whether it would let us in, and opens nothing.
+
+    Raises ProxyError if it wouldn't, or can't be asked.
+    """
+    timeout = aiohttp.ClientTimeout(total=_HANDSHAKE, sock_connect=_CONNECT)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        with _told(to):
+            async with session.get(
+                _url(to, path, ""), headers=_credential(to, path), ssl=to.tls or True, allow_redirects=False
+            ) as response:
+                body = await _body(response)
+    if response.status != _UPGRADE_REQUIRED:
+        raise ProxyError(_refusal(response, body))
+
+
+def _url(to: Connection, path: str, query: str) -> URL:
+    return URL(f"{to.url}{quote(path)}?{query}", encoded=True)
+
+
+def _credential(to: Connection, path: str) -> dict[str, str]:
+    """What is signed is what the proxy itself gets to see: a prefix in --url is for whoever stands before it."""
+    return {} if to.secret is None else signed_headers(to.secret, path, int(time.time()))
+
+
+@contextlib.contextmanager
+def _told(to: Connection) -> Iterator[None]:
+    """What goes wrong before there is an answer, as a ProxyError."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise ProxyError(f"{to.url} didn't answer in time: is this the proxy's address?") from error
+    except aiohttp.ClientError as error:
+        raise ProxyError(_sentence(to, error)) from error
 
 
 def printable(text: str) -> str:

@@ -20,7 +20,7 @@ class SignsOfLife:
     def __init__(self, ws: aiohttp.ClientWebSocketResponse[Any], group: asyncio.TaskGroup) -> None:
         self._ws = ws
         self._group = group
-        self._stuck = False
+        self.is_stuck = False
         self._pong: asyncio.Task[None] | None = None
         self._task = group.create_task(self._show(), name="show life")
 
@@ -36,11 +36,11 @@ class SignsOfLife:
     @contextlib.contextmanager
     def stuck(self) -> Iterator[None]:
         """Around what may take its time, and keeps pings from being read."""
-        self._stuck = True
+        self.is_stuck = True
         try:
             yield
         finally:
-            self._stuck = False
+            self.is_stuck = False
 
     def stop(self) -> None:
         """No more of either."""
@@ -60,5 +60,5 @@ class SignsOfLife:
         with contextlib.suppress(ConnectionError):
             while True:
                 await asyncio.sleep(_PERIOD)
-                if self._stuck:
+                if self.is_stuck:
                     await self._ws.pong()
