@@ -59,7 +59,7 @@ $(NODE_STAMPS): %/node_modules/.stamp: %/package.json %/package-lock.json
 .PHONY: helm
 helm: $(BIN)/helm ## Have the helm that the chart's tests run
 
-$(BIN)/helm: tests/chart/fetch_helm.py | $(VENV_STAMP)
+$(BIN)/helm: tests/support/fetch_helm.py | $(VENV_STAMP)
 	$(BIN)/python $< $@
 
 .PHONY: chart-readme

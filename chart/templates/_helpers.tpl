@@ -8,13 +8,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* What the proxy's pods are found by. A DaemonSet's selector can't change, so neither can this. */}}
 {{- define "bp-k8s-ws-proxy.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* What the bootstrap's pods are found by: not what the Service and the DaemonSet look for. */}}
 {{- define "bp-k8s-ws-proxy.bootstrapLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}-bootstrap
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "bp-k8s-ws-proxy.serviceAccountName" -}}

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import aiohttp
 import yaml
 from kubernetes.aio import client, config
+from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
 from k8s_ws_proxy import __version__
 from k8s_ws_proxy.errors import ClusterApiError, ClusterApiUnavailable, ClusterConfigError
@@ -190,8 +191,7 @@ async def _load(where: Where) -> tuple[Any, str]:
     named = where.kubeconfig or where.context or os.environ.get("KUBECONFIG")
     try:
         if not named and os.environ.get("KUBERNETES_SERVICE_HOST"):
-            config.load_incluster_config(client_configuration=loaded)
-            return loaded, (SERVICE_ACCOUNT / "namespace").read_text("utf-8").strip()
+            return loaded, await asyncio.to_thread(_load_service_account, loaded)
         await config.load_kube_config(
             config_file=where.kubeconfig, context=where.context, client_configuration=loaded, persist_config=False
         )
@@ -212,6 +212,13 @@ async def _load(where: Where) -> tuple[Any, str]:
         ) from error
     context = next((one for one in contexts if one["name"] == where.context), active)
     return loaded, context["context"].get("namespace") or "default"
+
+
+def _load_service_account(into: Any) -> str:
+    """The pod's own credentials; its namespace."""
+    files = {"token_filename": str(SERVICE_ACCOUNT / "token"), "cert_filename": str(SERVICE_ACCOUNT / "ca.crt")}
+    InClusterConfigLoader(**files, environ=os.environ).load_and_set(into)
+    return (SERVICE_ACCOUNT / "namespace").read_text("utf-8").strip()
 
 
 def path_of(*segments: str) -> str:

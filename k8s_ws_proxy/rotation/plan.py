@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.rotation.fleet import Fleet, Pod, Report
     from k8s_ws_proxy.rotation.state import State
 
-_QUICKEST: Final = 2.0  # seconds between two looks
+_QUICKEST: Final = 1.0  # seconds between two looks
 _SLOWEST: Final = 30.0
 _ASKED_AT_REST: Final = 10.0  # pods a second, while nothing is to be done but to wait
 _RESTARTS_COUNT_FOR: Final = 2.0  # overlaps: how long restarts put a retirement off

@@ -21,7 +21,24 @@ OTHERWISE = {
     "serviceAccount": {"create": False, "name": "theirs"},
     "allowedSubresources": ["log"],
 }
-VALUES = {"plain": {}, "everything": EVERYTHING, "otherwise": OTHERWISE}
+# Names that YAML, unquoted, takes for something else.
+TREACHEROUS = {
+    "workloadName": "null",
+    "hmacSecret": {"name": "0123", "key": "1e3"},
+    "serviceAccount": {"name": "1e3"},
+    "priorityClassName": "0x10",
+    "image": {"tag": "1e3"},
+    "tls": {"enabled": True, "clientSubject": "yes", "extraServerNames": ["1e3"], "reflectClientCertTo": ["0123"]},
+    "allowedNamespaces": ["0123"],
+    "podAliasLabel": "true",
+    "networkPolicy": {"namespaces": ["1e3"], "pods": [{"namespace": "0123", "matchLabels": {"app": "on"}}]},
+    "rotation": {"rbac": {"create": True}},
+    "podMonitor": {"enabled": True, "labels": {"a": "1"}},
+    "prometheusRule": {"enabled": True},
+    "dashboard": {"enabled": True},
+    "podAnnotations": {"a": "true"},
+}
+VALUES = {"plain": {}, "everything": EVERYTHING, "otherwise": OTHERWISE, "treacherous": TREACHEROUS}
 
 
 def custom(objects, expressions=()):
@@ -45,7 +62,7 @@ def test_an_older_cluster_is_refused():
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("which", VALUES)
 def test_kubernetes_takes_every_object(version, which):
-    rendered = render(VALUES[which], kubernetes=version)
+    rendered = render(VALUES[which], kubernetes=version, namespace="0123", release="1e3")
     own = [found for found in rendered.objects if found["kind"] not in CUSTOM]
     assert len(own) >= 10
     for found in own:
@@ -59,20 +76,29 @@ def test_a_field_that_kubernetes_does_not_have_is_seen():
         kubernetes_validate.validate(wrong, NEWEST, strict=True)
 
 
-def test_the_operators_take_every_object_and_prometheus_every_expression():
-    rendered = render(EVERYTHING)
+@pytest.mark.parametrize("which", ["everything", "treacherous"])
+def test_the_operators_take_every_object_and_prometheus_every_expression(which):
+    rendered = render(VALUES[which], namespace="0123", release="1e3")
     objects = [found for found in rendered.objects if found["kind"] in CUSTOM]
     assert {found["kind"] for found in objects} == CUSTOM
     assert custom(objects, expressions(rendered)) == []
 
 
 def expressions(rendered):
-    groups = rendered.one("PrometheusRule")["spec"]["groups"]
+    groups = rendered.every("PrometheusRule")[0]["spec"]["groups"]
     yield from (rule["expr"] for group in groups for rule in group["rules"])
-    dashboard = json.loads(rendered.one("ConfigMap", "k8s-ws-proxy-dashboard")["data"]["k8s-ws-proxy.json"])
+    dashboard = json.loads(next(iter(rendered.every("ConfigMap")[0]["data"].values())))
     for panel in dashboard["panels"]:
         for target in panel.get("targets", []):
             yield re.sub(r"\$__rate_interval", "5m", target["expr"])
+
+
+def test_cert_manager_takes_the_readme_s_example_and_its_issuer_is_ours():
+    (example,) = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text("utf-8"), re.DOTALL)
+    certificate = yaml.safe_load(example)
+    assert custom([certificate]) == []
+    assert render(EVERYTHING).one("Issuer", certificate["spec"]["issuerRef"]["name"])
+    assert render({"tls": {"enabled": True, "extraClientSubjects": [certificate["spec"]["commonName"]]}})
 
 
 def test_what_the_operators_would_refuse_is_seen():

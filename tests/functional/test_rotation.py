@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
+import time
+
 import pytest
+from support import rawws
+from support.caller import PIPES, proxy_exec, request
 from support.site import OLD, proxies, site
+
+from k8s_ws_proxy.devcluster import Phase, Response
+from k8s_ws_proxy.devcluster.faults import throttled
+from k8s_ws_proxy.wire.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.signing import key_fingerprint, signed_headers
+
+CAT = proxy_exec("cat", **PIPES)
+TRUE = proxy_exec("true", **PIPES)
 
 
 @pytest.fixture
@@ -21,9 +36,321 @@ async def three(at):
         yield at
 
 
-async def test_a_rotation_runs_through(three):
-    ran = await three.rotate()
+def signed(daemon, key, target):
+    daemon.secret = key.encode()
+    return request(daemon, target)
+
+
+class Caller:
+    """Opens one session after another, at one proxy after another. It reads the Secret late, as its mount would be."""
+
+    def __init__(self, at, lag):
+        self._at = at
+        self._lag = lag
+        self._key = at.keys["secret"]
+        self.signed_with = []
+
+    async def read_late(self):
+        while True:
+            await self._at.cluster.observed.wait_for(lambda: self._at.keys["secret"] != self._key)
+            fresh = self._at.keys["secret"]
+            await asyncio.sleep(self._lag)
+            self._key = fresh
+
+    async def call(self, until):
+        reading = asyncio.get_running_loop().create_task(self.read_late())
+        try:
+            while not until.done():
+                for daemon in self._at.daemons:
+                    key = self._key
+                    headers = signed_headers(key.encode(), TRUE.partition("?")[0], int(time.time()))
+                    async with rawws.connected(daemon.port, rawws.request(TRUE, headers)) as ws:
+                        assert ws.answer.status == 101, (ws.answer, key_fingerprint(key.encode()))
+                        assert (await ws.finish()).exit_code == 0
+                    self.signed_with.append(key)
+        finally:
+            reading.cancel()
+
+
+async def still_there(ws):
+    """Whether a session carries bytes."""
+    await ws.send(STDIN, b"ping\n")
+    return await ws.until(STDOUT, b"\n") == b"ping\n"
+
+
+async def test_callers_who_never_pause_notice_nothing(three):
+    """Not one refusal, not one session cut: with the old key, the new one, and both, on every node."""
+    async with contextlib.AsyncExitStack() as stack:
+        before = [
+            await stack.enter_async_context(rawws.connected(daemon.port, signed(daemon, OLD, CAT)))
+            for daemon in three.daemons
+        ]
+        command = await three.start_rotate(overlap="4s")
+        running = asyncio.get_running_loop().create_task(three.end(command))
+        callers = [Caller(three, lag) for lag in (0.0, 0.7, 2.0)]
+        await asyncio.gather(*(caller.call(running) for caller in callers))
+        ran = await running
+        assert ran.status == 0, ran
+        assert ran.names() == ["begin", "staged", "promoted", "removed", "done"]
+        new = three.keys["secret"]
+        assert three.keys == {"secret": new}
+        for caller in callers:
+            assert set(caller.signed_with) == {OLD, new}
+        assert all([await still_there(ws) for ws in before])
+    for daemon in three.daemons:
+        refused = [line for line in daemon.log if line["event"] == "request refused"]
+        assert refused == []
+        async with rawws.connected(daemon.port, signed(daemon, OLD, TRUE)) as ws:
+            assert ws.answer.status == 401, "the old key is gone from every node"
+
+
+async def test_the_old_key_stays_as_long_as_somebody_uses_it(three):
+    command = await three.start_rotate(overlap="3s")
+    await command.event("promoted")
+    daemon = three.daemons[1]
+    for _ in range(5):  # for longer than the overlap
+        async with rawws.connected(daemon.port, signed(daemon, OLD, TRUE)) as ws:
+            assert ws.answer.status == 101
+        assert OLD in three.keys.values()
+        await asyncio.sleep(1)
+    ran = await three.end(command)
+    assert ran.status == 0
+    assert any(event.get("last_used") for event in ran.events if event["event"] == "waiting")
+
+
+async def test_a_leaked_key_is_refused_at_once_and_sessions_live_on(three):
+    daemon = three.daemons[0]
+    async with rawws.connected(daemon.port, signed(daemon, OLD, CAT)) as ws:
+        ran = await three.rotate("--immediate")
+        assert ran.status == 0, ran
+        assert ran.names() == ["begin", "replaced", "done"]
+        assert await still_there(ws)
+    new = three.keys["secret"]
+    assert three.keys == {"secret": new}
+    for daemon in three.daemons:
+        for key, status in ((OLD, 401), (new, 101)):
+            async with rawws.connected(daemon.port, signed(daemon, key, TRUE)) as ws:
+                assert ws.answer.status == status
+
+
+async def test_a_proxy_that_is_replaced_in_the_overlap_is_waited_for(three, tmp_path):
+    command = await three.start_rotate("--until", "promoted", overlap="3s")
+    assert (await three.end(command)).status == 0
+    three.cluster.state.remove_pod("default", "proxy-node-2")
+    three.add_node("node-2")  # its new pod runs, and doesn't answer yet
+    command = await three.start_command("retire", "--output", "json", "--overlap", "1s")
+    waiting = await command.event("waiting", missing=1)
+    assert list(waiting["silent"]) == ["node-2"]
+    three.add_node("node-2", ("127.0.0.1", three.daemons[2].ports["admin"]))
+    ran = await three.end(command)
+    assert (ran.status, ran.names()[-2:]) == (0, ["removed", "done"])
+    assert OLD not in three.keys.values()
+
+
+# From here on the pods are functions: what is tested is the command.
+
+
+@pytest.fixture
+def two(at):
+    at.make_secret()
+    for name in ("node-a", "node-b"):
+        at.add_stand_in(name)
+    return at
+
+
+STEPS = ["staged", "promoted", "removed"]
+
+
+@pytest.mark.parametrize(
+    ("after", "how"),
+    [
+        ("staged", signal.SIGKILL),
+        ("promoted", signal.SIGKILL),
+        ("removed", signal.SIGKILL),
+        ("staged", signal.SIGINT),
+        ("promoted", signal.SIGTERM),
+    ],
+)
+async def test_stopped_after_any_step_it_goes_on_for_whoever_runs_it_again(two, after, how):
+    command = await two.start_rotate(overlap="1s")
+    await command.event(after)
+    command.process.send_signal(how)
+    stopped = await two.end(command)
+    assert stopped.status == (-how if how is signal.SIGKILL else 128 + how)
+    if how is not signal.SIGKILL:
+        assert "run it again, and it goes on from here" in stopped.stderr
+    begun = two.record["id"]
+    again = await two.rotate(overlap="1s")
+    assert again.status == 0, again
+    assert again.names() == ["begin", "resumed", *STEPS[STEPS.index(after) + 1 :], "done"]
+    assert two.record["id"] == begun
+    assert set(two.keys) == {"secret"}
+    assert len(two.secrets) == 2, "one new key was made, not two"
+
+
+async def test_two_operators_at_once_make_one_rotation(two):
+    first, second = await asyncio.gather(two.rotate(overlap="2s"), two.rotate(overlap="2s"))
+    assert (first.status, second.status) == (0, 0)
+    assert (first.names() + second.names()).count("staged") == 1
+    assert (first.names() + second.names()).count("promoted") == 1
+    assert set(two.keys) == {"secret"}
+    assert len(two.secrets) == 2
+
+
+async def test_a_conflict_is_looked_at_anew(two):
+    conflict = two.status(409, "the object has been modified")
+    two.cluster.faults.refuse_request("patch", "secrets", conflict, times=2)
+    ran = await two.rotate()
+    assert ran.status == 0
+    assert ran.names() == ["begin", "conflict", "conflict", "staged", "promoted", "removed", "done"]
+
+
+async def test_somebody_who_changes_the_secret_all_the_time_takes_nothing_away(two):
+    command = await two.start_rotate("--until", "promoted")
+    running = asyncio.get_running_loop().create_task(two.end(command))
+    while not running.done():
+        two.touch_secret()
+        await asyncio.sleep(0.05)
+    assert (await running).status == 0
+    assert two.secret["metadata"]["labels"]["touched"]
+    assert two.keys["previous"] == OLD
+
+
+async def test_a_node_that_does_not_answer_is_named_and_can_be_waived(two):
+    two.add_node("node-dead")
+    ran = await two.rotate("--timeout", "3s")
+    assert ran.status == 4
+    assert "node-dead" in ran.stderr
+    assert "run the same command again" in ran.stderr
+    assert ran.event("error")["status"] == 4
+    assert list(ran.event("waiting")["silent"]) == ["node-dead"]
+    assert two.record["phase"] == "staged"
+    ran = await two.rotate("--waive", "node-dead,node-gone")
+    assert ran.status == 0
+    assert ran.event("waived_absent")["nodes"] == ["node-gone"]
+    assert ran.event("done")["waived"] == ["node-dead"]
+    assert "node-dead" in ran.event("done")["message"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((404, b'{"error": "no", "reason": "bad_path"}'), "it has no /keys: an older version?"),
+        ((200, b"<html>hello</html>"), "isn't k8s-ws-proxy"),
+        ((500, b"\x1b[2Jboom"), "500: "),
+    ],
+    ids=["an older version", "something else", "a failure"],
+)
+async def test_what_a_pod_answers_instead_is_told(two, answer, words):
+    async def backend(_request):
+        return Response(*answer)
+
+    two.add_node("node-odd", backend)
+    ran = await two.keys_command("rotate", "--timeout", "2s")
+    assert ran.status == 4
+    assert "node-odd (" in ran.stderr
+    assert words in ran.stderr
+    assert "\x1b" not in ran.stdout + ran.stderr
+
+
+async def test_a_pod_that_starts_is_counted_and_not_waited_for(two):
+    two.add_node("", phase=Phase.PENDING)
+    ran = await two.rotate()
+    assert (ran.status, ran.event("begin")["starting"], ran.event("begin")["pods"]) == (0, 1, 2)
+
+
+async def test_a_second_rotation_in_an_overlap_is_refused_unless_forced(two):
+    assert (await two.rotate("--until", "promoted")).status == 0
+    refused = await two.rotate()
+    assert refused.status == 3
+    assert "'keys retire' ends that" in refused.stderr
+    first_new = two.keys["secret"]
+    forced = await two.rotate("--force", "--until", "promoted")
+    assert forced.status == 0, forced
+    assert {two.keys[entry] for entry in ("previous", "previous-2")} == {OLD, first_new}
+    retired = await two.keys_command("retire", "--overlap", "0s")
+    assert retired.status == 0, retired
+    assert set(two.keys) == {"secret"}
+    assert "there is no old key to retire" in (await two.keys_command("retire")).stdout
+
+
+async def test_it_can_be_stopped_before_and_gone_on_from(two):
+    staged = await two.rotate("--until", "staged")
+    assert (staged.status, staged.names()) == (0, ["begin", "staged", "done"])
+    assert set(two.keys) == {"secret", "next"}
+    assert (await two.keys_command("retire")).status == 3
+    promoted = await two.rotate("--until", "promoted")
+    assert (promoted.status, promoted.names()) == (0, ["begin", "resumed", "promoted", "done"])
+    assert two.keys["previous"] == OLD
+
+
+async def test_a_dry_run_changes_nothing(two):
+    before = two.secret["metadata"]["resourceVersion"]
+    ran = await two.keys_command("rotate", "--dry-run")
+    assert ran.status == 0
+    assert "nothing is changed. A new key would be added" in ran.stdout
+    assert "unused for 10m00s" in ran.stdout
+    assert (await two.keys_command("rotate", "--dry-run", "--immediate")).status == 0
+    assert two.secret["metadata"]["resourceVersion"] == before
+    assert two.cluster.observed.count("patch secrets") == 0
+
+
+async def test_an_apiserver_that_goes_away_is_waited_for(two):
+    late = two.add_stand_in("node-late")
+    late.frozen = {"secret": OLD}
+    command = await two.start_rotate()
+    await command.event("waiting")
+    await two.cluster.stop_listening(drop=True)
+    await command.event("apiserver")
+    late.frozen = None
+    await two.cluster.start_listening()
+    ran = await two.end(command)
+    assert (ran.status, ran.names()[-1]) == (0, "done")
+
+
+async def test_a_busy_apiserver_is_given_the_time_it_asks_for(two):
+    for verb, resource in (("get", "secrets"), ("list", "pods"), ("get", "pods/proxy"), ("patch", "secrets")):
+        two.cluster.faults.refuse_request(verb, resource, throttled(1))
+    ran = await two.rotate()
+    assert (ran.status, ran.names()) == (0, ["begin", "staged", "promoted", "removed", "done"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [("get", "secrets"), ("patch", "secrets"), ("get", "daemonsets.apps"), ("list", "pods"), ("get", "pods/proxy")],
+)
+async def test_a_right_that_is_missing_is_named(two, verb, resource):
+    two.cluster.faults.deny(verb, resource)
+    ran = await two.rotate()
+    assert ran.status == 1
+    assert f"it needs a Role with {verb!r} on {resource!r}" in ran.stderr
+
+
+@pytest.mark.parametrize("code", [400, 422, 500])
+async def test_what_the_apiserver_says_of_a_write_is_not_repeated(two, code):
+    two.cluster.faults.refuse_request("patch", "secrets", two.status(code, f"Invalid value: {OLD}"), times=20)
+    ran = await two.rotate("--timeout", "2s")
+    assert ran.status in {1, 4}
+    assert str(code) in ran.stderr + ran.stdout
+
+
+async def test_an_expired_token_is_read_again(two):
+    late = two.add_stand_in("node-late")
+    late.frozen = {"secret": OLD}
+    command = await two.start_rotate()
+    await command.event("waiting")
+    old = two.cluster.token("operator")
+    two.cluster.replace_token(old, "a-fresh-token")
+    two.cluster.write_kubeconfig(two.directory / "kubeconfig-operator", "operator")
+    late.frozen = None
+    ran = await two.end(command)
     assert ran.status == 0, ran
-    assert ran.names() == ["begin", "staged", "promoted", "removed", "done"]
-    assert set(three.keys) == {"secret"}
-    assert three.keys["secret"] != OLD
+
+
+async def test_wrong_credentials_are_told(two):
+    command = await two.start_command("status")
+    assert (await two.end(command)).status == 0
+    two.cluster.replace_token(two.cluster.token("operator"), None)
+    ran = await two.keys_command("status")
+    assert ran.status == 1
+    assert "doesn't accept the credentials: log in anew" in ran.stderr

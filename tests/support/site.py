@@ -9,18 +9,22 @@ import dataclasses
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from k8s_ws_proxy.devcluster import DaemonSet, DevCluster, ForeignPod
-from k8s_ws_proxy.devcluster.resources import SECRETS
+from k8s_ws_proxy.devcluster import DaemonSet, DevCluster, ForeignPod, Response
+from k8s_ws_proxy.devcluster.resources import DAEMONSETS, SECRETS
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, User, grant
+from k8s_ws_proxy.rotation.record import rfc3339
+from k8s_ws_proxy.wire.signing import key_fingerprint
 from support.daemon import running_daemon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from k8s_ws_proxy.devcluster.http import Request
     from support.daemon import Daemon
 
 SECRET_NAME = "k8s-ws-proxy-hmac"
@@ -103,7 +107,8 @@ class Command:
         return Ran(status, "".join(self.lines), stderr, self.events)
 
     async def _read(self) -> None:
-        assert self.process.stdout is not None
+        if self.process.stdout is None:  # a terminal, which the test reads
+            return
         while line := await self.process.stdout.readline():
             async with self._changed:
                 self.lines.append(line.decode())
@@ -111,6 +116,62 @@ class Command:
         async with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+
+class Terminal:
+    """Our side of a terminal that a command writes to."""
+
+    def __init__(self, at: Site, fd: int) -> None:
+        self._at = at
+        self._fd = fd
+        self._text = ""
+
+    async def until(self, wanted: str) -> None:
+        """Read until ``wanted`` was written."""
+        while wanted not in self._text:
+            assert await self._more(), self._text
+
+    async def rest(self) -> str:
+        """All that was written, when its last writer is gone."""
+        while await self._more():
+            pass
+        os.close(self._fd)
+        self._at.outputs.append(self._text)
+        return self._text
+
+    async def _more(self) -> bool:
+        try:
+            data = await asyncio.to_thread(os.read, self._fd, 65536)
+        except OSError:  # EIO: nobody has the other side open any more (pty(7))
+            return False
+        self._text += data.decode()
+        return bool(data)
+
+
+class StandIn:
+    """What answers for a pod at ``/keys``: the Secret's keys, last used as a test says, by their values."""
+
+    def __init__(self, at: Site) -> None:
+        self._at = at
+        self._started = time.time()
+        self.used: dict[str, float] = {}
+        self.frozen: dict[str, str] | None = None  # what it has mounted, if that is not what the Secret holds
+
+    async def __call__(self, request: Request) -> Response:
+        """As the daemon answers."""
+        assert request.path == "/keys"
+        held = self._at.keys if self.frozen is None else self.frozen
+        keys = [
+            {
+                "id": name,
+                "fingerprint": key_fingerprint(key.strip().encode()),
+                "since": rfc3339(self._started),
+                "last_used": rfc3339(self.used[key]) if key in self.used else None,
+            }
+            for name, key in held.items()
+        ]
+        body = {"started": rfc3339(self._started), "now": rfc3339(time.time()), "keys": keys}
+        return Response(200, json.dumps(body).encode())
 
 
 class Site:
@@ -154,14 +215,47 @@ class Site:
         labels = {**found["metadata"].get("labels", {}), "touched": str(len(self.outputs))}
         self.cluster.state.store.replace(SECRETS, {**found, "metadata": {**found["metadata"], "labels": labels}})
 
-    def add_node(self, name: str, port: Any = None, **more: Any) -> None:
+    def set_environ(self, environ: dict[str, str]) -> None:
+        """The variables in the DaemonSet's template."""
+        found = self.cluster.state.store.get(DAEMONSETS, NAMESPACE, "k8s-ws-proxy")
+        template = {
+            "spec": {
+                "containers": [
+                    {"name": "sidecar"},
+                    {
+                        "name": "proxy",
+                        "env": [
+                            *({"name": name, "value": value} for name, value in environ.items()),
+                            {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                        ],
+                    },
+                ]
+            }
+        }
+        self.cluster.state.store.replace(DAEMONSETS, {**found, "spec": {**found["spec"], "template": template}})
+
+    def add_node(self, name: str, port: Any = None, *, port_number: int = 9090, **more: Any) -> None:
         """A pod of the DaemonSet on this node; nothing answers there unless ``port`` says who does."""
-        ports = {} if port is None else {9090: port}
+        ports = {} if port is None else {port_number: port}
         self.cluster.state.add_pod(
             ForeignPod(f"proxy-{name}", labels=LABELS, node=name, daemonset="k8s-ws-proxy", ports=ports, **more)
         )
 
-    async def start_command(self, *words: str, user: str = "operator") -> Command:
+    @staticmethod
+    def status(code: int, message: str) -> Response:
+        """An answer of the apiserver's."""
+        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
+        return Response(code, json.dumps(body).encode())
+
+    def add_stand_in(self, name: str, **more: Any) -> StandIn:
+        """A pod of the DaemonSet that is only a function, and has what the Secret holds at once."""
+        made = StandIn(self)
+        self.add_node(name, made, **more)
+        return made
+
+    async def start_command(
+        self, *words: str, user: str = "operator", stdout: int = asyncio.subprocess.PIPE
+    ) -> Command:
         """Start ``k8s-ws-proxy keys WORDS``."""
         kubeconfig = self.directory / f"kubeconfig-{user}"
         if not kubeconfig.exists():
@@ -170,21 +264,33 @@ class Site:
             *(sys.executable, "-m", "k8s_ws_proxy", "keys", *words),
             env={"PATH": os.environ["PATH"], "HOME": str(self.directory), "KUBECONFIG": str(kubeconfig)},
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,
         )
         return Command(process)
 
-    async def keys_command(self, *words: str, user: str = "operator") -> Ran:
-        """Run it to its end."""
-        ran = await (await self.start_command(*words, user=user)).end()
+    def reading(self, fd: int) -> Terminal:
+        """What is written to the other side of the terminal ``fd``."""
+        return Terminal(self, fd)
+
+    async def end(self, command: Command) -> Ran:
+        """Wait for its end."""
+        ran = await command.end()
         self.outputs += [ran.stdout, ran.stderr]
         return ran
 
-    async def rotate(self, *words: str) -> Ran:
-        """``keys rotate``, with JSON lines and an overlap that a test can wait for."""
-        return await self.keys_command("rotate", "--output", "json", "--overlap", "3s", *words)
+    async def keys_command(self, *words: str, user: str = "operator") -> Ran:
+        """Run it to its end."""
+        return await self.end(await self.start_command(*words, user=user))
+
+    async def start_rotate(self, *words: str, overlap: str = "0s") -> Command:
+        """Start ``keys rotate``, with JSON lines and an overlap that a test can wait for."""
+        return await self.start_command("rotate", "--output", "json", "--overlap", overlap, *words)
+
+    async def rotate(self, *words: str, overlap: str = "0s") -> Ran:
+        """Run it to its end."""
+        return await self.end(await self.start_rotate(*words, overlap=overlap))
 
     def assert_nothing_secret_was_told(self) -> None:
         """No key, in no form, in anything that a command or a proxy has printed."""

@@ -256,7 +256,7 @@ def test_a_run_ends_with_its_own_rotation_and_begins_no_other():
 
 def test_looks_are_spaced_by_how_many_must_be_asked():
     small, large = secret_at(Phase.STAGED), fleet(*(f"n{number}" for number in range(5000)))
-    assert step(small, fleet("a")).pause == 2.0
+    assert step(small, fleet("a")).pause == 1.0
     assert step(small, large).pause == 30.0
     secret = secret_at(Phase.OVERLAP)
     for pod in large.pods:
