@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
+import kubernetes_validate
 import pytest
-from support.chart import CERT_MANAGER, HelmError, merged, render, values_at
+import yaml
+from support.chart import CERT_MANAGER, CHART, HelmError, helm, merged, render, values_at
 
 TLS = {"tls": {"enabled": True}}
 
@@ -119,6 +124,33 @@ def test_what_a_template_can_t_take_is_refused_by_the_schema(path, value, told):
     assert f"/k8sWsProxy/{path.replace('.', '/').removesuffix('/enbled').removesuffix('enbled')}".rstrip("/") in text
 
 
+@pytest.mark.parametrize("path", ["tls", "hmacSecret", "image.tag", "networkPolicy.apiserver", "rotation.rbac"])
+def test_taking_away_what_the_templates_need_is_refused(path):
+    # A null in an overlay is how helm takes a value away.
+    assert f"missing property '{path.rpartition('.')[2]}'" in refusal(values_at(path, None))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "containerSecurityContext",
+        "guacdSubjects",
+        "imagePullSecrets",
+        "nodeSelector",
+        "podAnnotations",
+        "podSecurityContext.fsGroup",
+        "priorityClassName",
+        "resources.limits",
+        "tolerations",
+        "updateStrategy",
+    ],
+)
+def test_what_kubernetes_can_do_without_may_be_taken_away(path):
+    for found in render(values_at(path, None)).objects:
+        if found["apiVersion"].count(".") < 2:
+            kubernetes_validate.validate(found, "1.36", strict=True)
+
+
 @pytest.mark.parametrize(
     ("everywhere", "told"),
     [
@@ -132,3 +164,19 @@ def test_beside_the_proxy_s_values_there_are_only_the_global_ones(everywhere, to
 
 def test_other_charts_may_have_global_values_too():
     assert render(everywhere={"global": {"sovereign": "example"}}).objects == render().objects
+
+
+def test_it_works_below_an_umbrella_chart(tmp_path):
+    shutil.copytree(CHART, tmp_path / "charts" / "bp-k8s-ws-proxy")
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: umbrella, version: 0.0.0}", "utf-8")
+    values = {
+        "global": {"imageRegistry": "mirror.example.com", "sovereign": "example"},
+        "bp-k8s-ws-proxy": {"k8sWsProxy": {"enabled": True, "image": {"tag": "1.2.3"}}},
+    }
+    told = helm("template", "release", str(tmp_path), "--namespace", "catalyst-system", "-f-", stdin=json.dumps(values))
+    alone = render(everywhere={"global": {"imageRegistry": "mirror.example.com"}})
+
+    def named(objects):
+        return {(found["kind"], found["metadata"]["name"]): found for found in objects if found}
+
+    assert named(yaml.safe_load_all(told)) == named(alone.objects)
