@@ -1,0 +1,83 @@
+"""docs/operations.md against the code: its tables are whole, its commands are ones, its Role is enough."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from support.site import OPERATOR
+
+from k8s_ws_proxy.cli.main import build_parser
+from k8s_ws_proxy.errors import Reason, rule
+from k8s_ws_proxy.observe import metrics
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/operations.md").read_text("utf-8")
+
+
+def rows(first_column):
+    lines = TEXT.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first_column} |"))
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_every_refusal_is_told_with_its_status_and_what_to_do():
+    told = {name.strip("`"): (status, meaning, remedy) for name, status, meaning, remedy in rows("reason")}
+    assert {name: status for name, (status, _, _) in told.items()} == {
+        reason.value: str(rule(reason).status) for reason in Reason
+    }
+    assert all(meaning and remedy for _, meaning, remedy in told.values())
+
+
+def commands():
+    """Every command line of ours that the document shows, in blocks and in tables."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
+    found = [part.strip() for line in lines for part in line[2:].split("|")]
+    found += [f"k8s-ws-proxy {re.split(r' -- (?=keys)', line)[1]}" for line in lines if re.search(r" -- keys ", line)]
+    found += re.findall(r"`(k8s-ws-proxy [^`]*)`", TEXT)
+    return sorted({line for line in found if line.startswith("k8s-ws-proxy ")})
+
+
+def test_there_are_commands():
+    assert len(commands()) >= 12
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_is_one(line):
+    assert build_parser().parse_args(shlex.split(line.removesuffix(" &"))[1:]).run
+
+
+def test_the_metrics_asked_for_are_there():
+    served = set(re.findall(r"^# TYPE (\S+) ", metrics.exposition().decode(), re.MULTILINE))
+    asked = {name.removesuffix("_bucket") for name in re.findall(r"k8s_ws_proxy_[a-z_]+", TEXT)}
+    assert len(asked) >= 9
+    assert asked <= served
+
+
+def test_the_role_is_the_one_that_the_tests_rotate_with():
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    told = {
+        (resource + (f".{group}" if group else ""), frozenset(one["verbs"]), frozenset(one.get("resourceNames", ())))
+        for one in yaml.safe_load(block)["rules"]
+        for group in one["apiGroups"]
+        for resource in one["resources"]
+    }
+    assert told == {(resource, one.verbs, one.names) for one in OPERATOR.grants for resource in one.resources}
+
+
+@pytest.mark.parametrize("document", ["docs/operations.md", "docs/metrics.md"])
+def test_what_it_points_to_is_there(document):
+    text = (ROOT / document).read_text("utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        path, _, anchor = target.partition("#")
+        page = (ROOT / document).parent / path if path else ROOT / document
+        assert page.is_file(), target
+        titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in titles}, target
