@@ -21,10 +21,11 @@ class Leg:
     never more than one block and a few control frames.
     """
 
-    __slots__ = ("_outbox", "broken", "received", "sent", "stream", "unread", "waiting")
+    __slots__ = ("_outbox", "_pace", "broken", "received", "sent", "stream", "unread", "waiting")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, pace: Pace) -> None:
         self.stream = stream
+        self._pace = pace
         self._outbox: list[memoryview] = []  # seldom more than one: a deque would cost 600 bytes in an idle session
         self.waiting = 0
         self.received = 0  # bytes, framing included
@@ -32,14 +33,14 @@ class Leg:
         self.unread = False  # since the last tick it was not being read for a while, or isn't yet
         self.broken = False  # a write failed: nothing more will go out, but there may be bytes to read
 
-    def read(self, pace: Pace, carry: bytes) -> int | None:
+    def read(self, carry: bytes) -> int | None:
         """Read into the block, ``carry`` before it: the offset after the last byte, None if there is nothing yet.
 
         Raises StreamLost; an end is told as EOFError.
         """
-        block = pace.block
+        block = self._pace.block
         start = HEADROOM + len(carry)
-        count = self.stream.read_into(block.view[start : start + pace.allowance()])
+        count = self.stream.read_into(block.view[start : start + self._pace.allowance()])
         if count is None:
             return None
         if count == 0:
@@ -54,19 +55,33 @@ class Leg:
             done = 0 if self._outbox else self._write(memoryview(piece))
             if done < len(piece) and not self.broken:
                 self._outbox.append(memoryview(bytes(piece[done:])))
-                self.waiting += len(piece) - done
+                self._keep(len(piece) - done)
 
     def flush(self) -> None:
         """Write what was kept, as far as the socket takes it."""
         while self._outbox:
             piece = self._outbox[0]
             done = self._write(piece)
-            self.waiting -= done
+            if self.broken:
+                return
+            self._keep(-done)
             if done < len(piece):
-                if not self.broken:
-                    self._outbox[0] = piece[done:]
+                self._outbox[0] = piece[done:]
                 return
             self._outbox.pop(0)
+
+    def close(self) -> None:
+        """Close the stream; what was kept is let go."""
+        self._forget()
+        self.stream.close()
+
+    def _keep(self, count: int) -> None:
+        self.waiting += count
+        self._pace.held += count
+
+    def _forget(self) -> None:
+        self._outbox.clear()
+        self._keep(-self.waiting)
 
     def _write(self, view: memoryview) -> int:
         """Bytes written, fewer than there are only if the socket is full or broken."""
@@ -79,7 +94,6 @@ class Leg:
                 done += count
         except StreamLost:
             self.broken = True
-            self._outbox.clear()
-            self.waiting = 0
+            self._forget()
         self.sent += done
         return done

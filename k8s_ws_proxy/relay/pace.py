@@ -1,7 +1,8 @@
-"""How much one session may read in a turn of the loop: the whole block, or less while somebody is typing.
+"""How much one session may read in a turn: the whole block, or less while somebody types or memory is short.
 
 A turn of bulk is time that everybody else waits. With nobody typing, large blocks cost the least CPU for each byte;
-while somebody is, a keystroke and its echo should each wait behind a small one only.
+while somebody is, a keystroke and its echo should each wait behind a small one only. And what was read may have to
+wait for a reader that has stopped: with many of those, each further one gets to keep little.
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ if TYPE_CHECKING:
 # each direction, are the most that a session holds, a few control frames apart.
 BLOCK_SIZE: Final = 15 * 16384 - 64
 TYPING_SIZE: Final = 32 * 1024  # bytes: two TLS records, the least that can be read well
+# Bytes: one TLS record, the least that can be read. With HELD_LIMIT it bounds what all sessions hold together.
+CROWDED_SIZE: Final = 16 * 1024
+HELD_LIMIT: Final = 24 * 1024 * 1024  # bytes that wait in all sessions before every turn is CROWDED_SIZE
 _TYPING: Final = 1.0  # seconds after a keystroke in which the next one is expected
 
 
 class Pace:
     """One for all sessions, with the block that they read into. ``clock`` is monotonic, in seconds."""
 
-    __slots__ = ("_clock", "_until", "block")
+    __slots__ = ("_clock", "_until", "block", "held")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.block = Block(BLOCK_SIZE)
         self._clock = clock
         self._until = 0.0
+        self.held = 0  # bytes that wait to be written, in all legs of all sessions
 
     def typed(self) -> None:
         """A keystroke was passed on."""
@@ -36,4 +41,6 @@ class Pace:
 
     def allowance(self) -> int:
         """Bytes that may be read in this turn."""
+        if self.held > HELD_LIMIT:
+            return CROWDED_SIZE
         return TYPING_SIZE if self._clock() < self._until else BLOCK_SIZE

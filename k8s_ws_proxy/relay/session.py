@@ -65,8 +65,8 @@ class Session:
     ) -> None:
         self._loop = loop
         self._pace = pace
-        self._client: Leg = Leg(client)
-        self._upstream: Leg | None = Leg(upstream) if upstream else None
+        self._client: Leg = Leg(client, pace)
+        self._upstream: Leg | None = Leg(upstream, pace) if upstream else None
         self._period = ping_period
         self._on_end = on_end
         self._on_closed = on_closed
@@ -132,7 +132,7 @@ class Session:
 
     def _client_readable(self) -> None:
         try:
-            end = self._client.read(self._pace, self.relay.client_carry())
+            end = self._client.read(self.relay.client_carry())
         except (EOFError, StreamLost):
             if self.relay.phase is Phase.CLOSING:
                 self._finish()
@@ -150,7 +150,7 @@ class Session:
     def _upstream_readable(self) -> None:
         assert self._upstream is not None
         try:
-            end = self._upstream.read(self._pace, self.relay.upstream_carry())
+            end = self._upstream.read(self.relay.upstream_carry())
         except (EOFError, StreamLost):
             self.relay.upstream_end()
         else:
@@ -280,7 +280,7 @@ class Session:
             self._stop_flushing.cancel()
         if self._upstream is not None:
             self._upstream.stream.end_output()
-            self._upstream.stream.close()
+            self._upstream.close()
             self._upstream = None
 
     def _tell(self) -> None:
@@ -298,5 +298,5 @@ class Session:
         self._tell()
         if self._stop_flushing is None:  # else what the client sent before it went still has its second
             self._drop_upstream()
-        self._client.stream.close()
+        self._client.close()
         self._on_closed(self)

@@ -1,0 +1,108 @@
+"""A leg on a real socket: what waits in it, and what all legs hold together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+
+from k8s_ws_proxy.relay.leg import Leg
+from k8s_ws_proxy.relay.pace import BLOCK_SIZE, CROWDED_SIZE, HELD_LIMIT, TYPING_SIZE, Pace
+from k8s_ws_proxy.relay.stream import Stream
+
+BLOCK = b"x" * BLOCK_SIZE
+
+
+@pytest.fixture
+def pace():
+    return Pace(lambda: 0.0)
+
+
+@pytest.fixture
+async def legs(pace):
+    """Makes legs; the other end of each is a blocking socket."""
+    with contextlib.ExitStack() as stack:
+
+        def make():
+            ours, theirs = socket.socketpair()
+            leg = Leg(Stream(ours, asyncio.get_running_loop()), pace)
+            stack.callback(leg.close)
+            return leg, stack.enter_context(theirs)
+
+        yield make
+
+
+def fill(leg):
+    """Write until the socket takes no more."""
+    while not leg.waiting:
+        leg.send([BLOCK])
+
+
+def drain(leg, theirs):
+    """Read on the other side until nothing waits."""
+    while leg.waiting:
+        theirs.recv(1 << 20)
+        leg.flush()
+
+
+async def test_what_waits_is_counted_until_it_is_written(pace, legs):
+    one, theirs = legs()
+    other, _ = legs()
+    fill(one)
+    fill(other)
+    assert pace.held == one.waiting + other.waiting
+    assert 0 < one.waiting <= BLOCK_SIZE
+    drain(one, theirs)
+    assert pace.held == other.waiting
+
+
+async def test_closing_lets_go_of_what_waits(pace, legs):
+    leg, _ = legs()
+    fill(leg)
+    leg.close()
+    assert (leg.waiting, pace.held) == (0, 0)
+
+
+@pytest.mark.parametrize("written_before", [0, 1000])
+async def test_a_broken_leg_holds_nothing(pace, legs, written_before):
+    leg, theirs = legs()
+    fill(leg)
+    theirs.recv(written_before) if written_before else None
+    theirs.close()
+    leg.flush()
+    assert leg.broken
+    assert (leg.waiting, pace.held) == (0, 0)
+    leg.send([BLOCK])
+    assert (leg.waiting, pace.held) == (0, 0)
+
+
+async def test_a_leg_that_breaks_halfway_through_a_piece_holds_nothing(pace, legs, monkeypatch):
+    leg, theirs = legs()
+    fill(leg)
+    write = leg.stream.write
+
+    def writes_a_little_then_finds_out(view):
+        if len(view) == leg.waiting:
+            return 10
+        theirs.close()
+        return write(view)
+
+    monkeypatch.setattr(Stream, "write", lambda _self, view: writes_a_little_then_finds_out(view))
+    leg.flush()
+    assert leg.broken
+    assert (leg.waiting, pace.held) == (0, 0)
+
+
+def test_turns_are_small_while_somebody_types_and_smaller_while_much_is_held():
+    now = 0.0
+    pace = Pace(lambda: now)
+    assert pace.allowance() == BLOCK_SIZE
+    pace.typed()
+    assert pace.allowance() == TYPING_SIZE
+    pace.held = HELD_LIMIT + 1
+    assert pace.allowance() == CROWDED_SIZE
+    pace.held = HELD_LIMIT
+    now = 1.0
+    assert pace.allowance() == BLOCK_SIZE
