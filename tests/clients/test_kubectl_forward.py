@@ -1,19 +1,19 @@
-"""kubectl port-forward, as it is released, straight against the embedded cluster: SPDY in WebSocket messages."""
+"""kubectl port-forward, as it is released: SPDY in WebSocket messages, straight and through the proxy."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import sys
-from pathlib import Path
 
 import pytest
+from support.daemon import running_daemon
+from support.kubectl import start
+from support.pki import Pki
 from support.podport import chunks, digest, listening
 
+from k8s_ws_proxy.cli.main import main
 from k8s_ws_proxy.devcluster import DevCluster
 
-KUBECTL = Path(sys.executable).with_name("kubectl")
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 
 
@@ -63,20 +63,47 @@ class Forwarding:
 
 
 @pytest.fixture
-async def kubectl(cluster, tmp_path):
-    """Starts ``kubectl port-forward`` with the words that are given."""
+async def straight(cluster, tmp_path):
+    """A kubeconfig for the cluster."""
+    return cluster.write_kubeconfig(tmp_path / "admin.kubeconfig", "admin")
+
+
+@pytest.fixture
+async def daemon(cluster, tmp_path):
+    cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
+    pki = Pki(tmp_path)
+    async with running_daemon(tmp_path / "kubeconfig", tmp_path, **pki.environ("operator")) as running:
+        running.pki = pki
+        yield running
+
+
+@pytest.fixture
+async def proxied(daemon, tmp_path):
+    """A kubeconfig for the proxy, of our own making."""
+    made, file = daemon.pki.callers.leaf("operator"), tmp_path / "proxied.kubeconfig"
+    url = f"https://127.0.0.1:{daemon.ports['https']}"
+    words = ["--url", url, "--cacert", daemon.pki.servers.file, "--cert", made.cert, "--key", made.key, "-o", file]
+    assert await asyncio.to_thread(main, ["kubeconfig", *map(str, words)]) == 0
+    return file
+
+
+@pytest.fixture(params=["straight", "proxied"])
+def way(request):
+    """A kubeconfig for either."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+async def kubectl(tmp_path):
+    """Starts ``kubectl port-forward`` with a kubeconfig and the words that are given."""
     started = []
 
-    async def start(*words, user="admin"):
-        file = cluster.write_kubeconfig(tmp_path / f"{user}.kubeconfig", user)
-        environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "KUBECONFIG": str(file)}
-        process = await asyncio.create_subprocess_exec(
-            KUBECTL, "port-forward", *words, env=environment, stdout=-1, stderr=-1
-        )
+    async def start_(kubeconfig, *words):
+        process = await start(kubeconfig, tmp_path, "port-forward", *words, stdout=-1, stderr=-1)
         started.append(process)
         return Forwarding(process)
 
-    yield start
+    yield start_
     for process in started:
         if process.returncode is None:
             process.kill()
@@ -84,8 +111,8 @@ async def kubectl(cluster, tmp_path):
 
 
 @pytest.fixture
-async def forwarding(kubectl, pod_port):
-    running = await kubectl("pod/web", ":8080")
+async def forwarding(kubectl, way, pod_port):
+    running = await kubectl(way, "pod/web", ":8080")
     await running.begin()
     return running
 
@@ -103,6 +130,7 @@ async def test_100_mb_by_hash_from_the_pod(forwarding):
 
 
 async def test_it_came_by_websocket_in_the_tunnel(forwarding, cluster):
+    await forwarding.ask(b"SOURCE 65536\n")
     upgrades = [seen for seen in cluster.observed.seen if seen.offered]
     assert [(seen.method, seen.offered) for seen in upgrades] == [("GET", (TUNNEL,))]
     assert upgrades[0].target == "/api/v1/namespaces/default/pods/web/portforward"
@@ -120,14 +148,14 @@ async def test_40_connections_at_once(forwarding, pod_port):
     await pod_port.have(0)
 
 
-async def test_a_declared_port(kubectl):
-    forwarding = await kubectl("pod/web", ":8080")
+async def test_a_declared_port(kubectl, way):
+    forwarding = await kubectl(way, "pod/web", ":8080")
     await forwarding.begin()
     assert (await forwarding.ask(b"GET / HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\nhello from the pod web\n")
 
 
-async def test_nothing_listens(kubectl):
-    forwarding = await kubectl("pod/web", ":8081")
+async def test_nothing_listens(kubectl, way):
+    forwarding = await kubectl(way, "pod/web", ":8081")
     await forwarding.begin()
     assert await forwarding.ask() == b""
     code, stderr = await forwarding.ended()
@@ -156,7 +184,37 @@ async def test_kubectl_ends(forwarding, pod_port, cluster):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-async def test_refusals_are_told(kubectl, words, user, told):
-    code, stderr = await (await kubectl(*words, user=user)).ended()
+async def test_refusals_are_told(kubectl, cluster, tmp_path, words, user, told):
+    kubeconfig = cluster.write_kubeconfig(tmp_path / "of-user.kubeconfig", user)
+    code, stderr = await (await kubectl(kubeconfig, *words)).ended()
     assert code == 1
     assert told in stderr
+
+
+async def test_what_the_proxy_logs(kubectl, proxied, pod_port, daemon):
+    forwarding = await kubectl(proxied, "pod/web", ":8080")
+    await forwarding.begin()
+    await forwarding.ask(b"SOURCE 65536\n")
+    forwarding.process.terminate()
+    ended = await daemon.event("session ended")
+    assert (ended["mode"], ended["subject"], ended["subresource"]) == ("client_cert", "operator", "portforward")
+    assert (ended["ports"], ended["reason"]) == ("tunnel", "client_left")
+    assert ended["bytes_out"] > 65_536
+
+
+async def test_the_proxy_goes_down(kubectl, proxied, pod_port, daemon):
+    forwarding = await kubectl(proxied, "pod/web", ":8080")
+    await forwarding.begin()
+    daemon.process.terminate()
+    await daemon.event("shutting down")
+    daemon.process.terminate()
+    code, stderr = await forwarding.ended()
+    assert code == 1
+    assert "lost connection to pod" in stderr
+    assert await daemon.wait() == 0
+
+
+async def test_a_pod_that_is_not_there_through_the_proxy(kubectl, proxied):
+    code, stderr = await (await kubectl(proxied, "pod/nope", ":80")).ended()
+    assert code == 1
+    assert 'pods "nope" not found' in stderr
