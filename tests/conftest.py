@@ -1,4 +1,7 @@
-"""What holds for every test: nothing blocks the event loop, and hypothesis tries the same examples each time."""
+"""What holds for every test: nothing blocks the event loop, and hypothesis tries the same examples each time.
+
+And the cluster and the daemon that a module's tests share.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import pytest_asyncio
 from blockbuster import blockbuster_ctx
+from support.daemon import running_daemon
+
+from k8s_ws_proxy.devcluster import DevCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,3 +43,19 @@ def _nothing_blocks() -> Iterator[None]:
     """
     with blockbuster_ctx("k8s_ws_proxy"):
         yield
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_cluster():
+    """One cluster for a module's tests, which run in the module's event loop and leave it as it was."""
+    async with DevCluster() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_daemon(shared_cluster, tmp_path_factory):
+    """One daemon for a module's tests."""
+    directory = tmp_path_factory.mktemp("daemon")
+    shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
+    async with running_daemon(directory / "kubeconfig", directory) as running:
+        yield running

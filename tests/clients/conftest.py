@@ -1,4 +1,4 @@
-"""One cluster and one daemon for a module's tests; the clients run in threads or processes of their own."""
+"""What the official clients are made to carry. They run in threads or processes of their own."""
 
 from __future__ import annotations
 
@@ -8,24 +8,6 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-import pytest_asyncio
-from support.daemon import running_daemon
-
-from k8s_ws_proxy.devcluster import DevCluster
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_cluster():
-    async with DevCluster() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_daemon(shared_cluster, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("daemon")
-    shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(directory / "kubeconfig", directory) as running:
-        yield running
 
 
 @dataclass(frozen=True)

@@ -56,19 +56,3 @@ def dials(cluster):
     """The targets of the sessions that the daemon has asked the cluster for during the test."""
     before = len(cluster.observed.seen)
     return lambda: [seen.target for seen in cluster.observed.seen[before:] if seen.target != "/version"]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_cluster():
-    """One cluster for a module's tests, which run in the module's event loop and leave it as it was."""
-    async with DevCluster() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_daemon(shared_cluster, tmp_path_factory):
-    """One daemon for a module's tests."""
-    directory = tmp_path_factory.mktemp("daemon")
-    shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(directory / "kubeconfig", directory) as running:
-        yield running
