@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 
 import pytest
 import yaml
@@ -107,3 +108,17 @@ def test_nothing_of_ours_takes_a_name_that_is_not_known():
         "resources",
         "updateStrategy",
     }
+
+
+def test_a_value_that_a_document_speaks_of_is_one():
+    values = loaded("values.yaml")
+    documents = [*CHART.parent.glob("*.md"), *(CHART.parent / "docs").rglob("*.md"), CHART / "README.md"]
+    spoken_of = {
+        name for path in documents for name in re.findall(r"\bk8sWsProxy((?:\.\w+)+)", path.read_text("utf-8"))
+    }
+    assert ".image.tag" in spoken_of
+    for name in spoken_of:
+        here = values["k8sWsProxy"]
+        for part in name.split(".")[1:]:
+            assert part in here, f"k8sWsProxy{name}"
+            here = here[part]
