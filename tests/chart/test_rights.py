@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from support.chart import EVERYTHING, render
+import yaml
+from support.chart import CHART, EVERYTHING, render
 from support.pod_security import violations
 
 BOOTSTRAP = "k8s-ws-proxy-hmac-bootstrap"
@@ -117,6 +120,12 @@ def test_the_rights_to_rotate_are_those_and_no_more():
     }
     names = {resource: rule.get("resourceNames") for rule in role["rules"] for resource in rule["resources"]}
     assert names == {"secrets": ["theirs"], "daemonsets": ["k8s-ws-proxy"], "pods": None, "pods/proxy": None}
+
+
+def test_the_rights_to_rotate_are_those_that_the_documents_tell():
+    text = (CHART.parent / "docs" / "operations.md").read_text("utf-8")
+    (told,) = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(rules:.*?)```", text, re.DOTALL))
+    assert told["rules"] == render({"rotation": {"rbac": {"create": True}}}).one("Role", ROTATION)["rules"]
 
 
 def test_people_may_be_given_the_rights_to_rotate():
