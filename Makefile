@@ -9,6 +9,10 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 VENV_STAMP := .venv/.stamp
 BENCH_STAMP := .venv/.stamp-bench
+LOCK_ARGS ?=
+IMAGE ?= k8s-ws-proxy:$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' k8s_ws_proxy/__init__.py)
+PYTHON_IMAGE ?=
+IMAGE_ARGS ?=
 NODE_DIRS := tests/clients tests/chart
 NODE_STAMPS := $(NODE_DIRS:%=%/node_modules/.stamp)
 
@@ -26,6 +30,21 @@ elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 else echo "not installed, and some tests want it:$$missing" >&2; fi
 endef
 
+# A virtual environment, where there is none that works.
+define make-venv
+@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "python3 can't make virtual environments: installing python3-venv"; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv \
+			|| { echo "install the package python3-venv, then try again" >&2; exit 1; }; \
+	fi; \
+	$(PYTHON) -m venv --clear .venv; \
+	fi
+endef
+
 .PHONY: help
 help: ## Say what there is
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -33,19 +52,11 @@ help: ## Say what there is
 .PHONY: venv
 venv: $(VENV_STAMP) ## Make .venv with the package and all that tests need
 
-$(VENV_STAMP): pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
-		if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
-			echo "python3 can't make virtual environments: installing python3-venv"; \
-			apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv \
-				|| { echo "install the package python3-venv, then try again" >&2; exit 1; }; \
-		fi; \
-		$(PYTHON) -m venv --clear .venv; \
-	fi
-	$(BIN)/python -m pip install --quiet --use-pep517 --editable '.[dev,test]'
+$(VENV_STAMP): pyproject.toml requirements.lock
+	$(make-venv)
+	@# What tests run with is what the image holds: the lock's versions, without its hashes, which an editable can't have.
+	@sed -n 's/^\([a-z0-9.-]*==[^ ]*\).*/\1/p' requirements.lock > .venv/constraints.txt
+	$(BIN)/python -m pip install --quiet --use-pep517 --constraint .venv/constraints.txt --editable '.[dev,test]'
 	@touch $@
 
 .PHONY: node
@@ -88,6 +99,27 @@ demo: venv ## A command through the proxy to an embedded cluster, then a shell
 soak: venv system ## The long tests
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
+# uv asks an index for the hashes of all files of a version, so one lock serves every Python and processor.
+.PHONY: lock
+lock: ## Write the locks anew from pyproject.toml; LOCK_ARGS=--upgrade takes newer versions
+	$(make-venv)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
+		--custom-compile-command 'make lock' $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
+	$(BIN)/python -c 'import tomllib; \
+		print("pip", *tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	| $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
+		--custom-compile-command 'make lock' $(LOCK_ARGS) --output-file requirements-build.lock -
+
+.PHONY: image
+image: ## Build the container image with podman, buildah or docker; IMAGE=, PYTHON_IMAGE= and IMAGE_ARGS= are yours
+	@image/build.sh $(IMAGE) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) $(IMAGE_ARGS)
+
+.PHONY: image-test
+image-test: venv ## Build the image on a base made from Debian's packages, and run it as a cluster would
+	@$(call install-missing,buildah:buildah debootstrap:debootstrap bwrap:bubblewrap)
+	$(BIN)/python -m pytest -m image $(PYTEST_ARGS)
+
 .PHONY: bench
 bench: venv $(BENCH_STAMP) ## Measure, against what stands beside us
 	@$(call install-missing,haproxy:haproxy nginx:nginx-light)
@@ -99,5 +131,5 @@ $(BENCH_STAMP): $(VENV_STAMP) benchmarks/requirements.txt
 
 .PHONY: clean
 clean: ## Remove what was made here
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis k8s_ws_proxy.egg-info $(NODE_DIRS:%=%/node_modules)
+	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis k8s_ws_proxy.egg-info $(NODE_DIRS:%=%/node_modules)
 	find k8s_ws_proxy tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from k8s_ws_proxy.cli.demo import show
-from k8s_ws_proxy.cli.playground import Playground, playground, program
+from k8s_ws_proxy.cli.playground import Playground, embedded_cluster, playground, program
 from k8s_ws_proxy.errors import ProxyError
 
 _HELP = """\
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it until a signal. Raises ProxyError."""
     if not 0 <= arguments.port <= 65535:
         raise ProxyError(f"--port must be between 0 and 65535, and is {arguments.port}")
+    embedded_cluster()  # before anything is made: where it isn't, there may be no place for temporary files, either
     with tempfile.TemporaryDirectory(prefix="k8s-ws-proxy-dev-") as directory:
         return asyncio.run(_run(arguments.port, Path(directory), demo=arguments.demo))
 

@@ -18,6 +18,8 @@ from k8s_ws_proxy.errors import ProxyError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from k8s_ws_proxy.devcluster.cluster import DevCluster
+
 
 @dataclass(frozen=True, slots=True)
 class Playground:
@@ -48,18 +50,24 @@ def program() -> list[str]:
     return [sys.executable, "-m", "k8s_ws_proxy"]
 
 
+def embedded_cluster() -> type[DevCluster]:
+    """Its class, which an installation may be without. Raises ProxyError."""
+    try:
+        from k8s_ws_proxy.devcluster.cluster import DevCluster  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ProxyError(
+            f"dev needs {error.name}, which isn't installed here: pip install 'k8s-ws-proxy[dev]'. "
+            "The container image is without it on purpose: run dev on your own machine"
+        ) from error
+    return DevCluster
+
+
 @contextlib.asynccontextmanager
 async def playground(port: int, directory: Path, environ: Mapping[str, str]) -> AsyncIterator[Playground]:
     """Cluster and proxy, with their files in ``directory``, until the block is left. Raises ProxyError."""
-    try:
-        from k8s_ws_proxy.devcluster.cluster import DevCluster  # noqa: PLC0415 - an extra, maybe not installed
-    except ModuleNotFoundError as error:
-        raise ProxyError(
-            f"dev needs the package {error.name}, which isn't installed: pip install 'k8s-ws-proxy[dev]'"
-        ) from error
     from k8s_ws_proxy.web.app import running  # noqa: PLC0415
 
-    async with DevCluster(directory=directory / "cluster") as cluster:
+    async with embedded_cluster()(directory=directory / "cluster") as cluster:
         kubeconfig = await asyncio.to_thread(cluster.write_kubeconfig, directory / "kubeconfig", user="admin")
         own = await asyncio.to_thread(cluster.write_kubeconfig, directory / "proxy.kubeconfig", user="proxy")
         secret_file = directory / "secret"

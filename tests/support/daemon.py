@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from k8s_ws_proxy.wire.signing import signed_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
 SECRET = b"3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -96,9 +96,24 @@ class Daemon:
             self._changed.notify_all()
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one's main thread has started."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123 - see descriptors
+        return [int(each) for each in file.read().split()]
+
+
+SERVE = (sys.executable, "-W", "error", "-m", "k8s_ws_proxy", "serve")
+
+
 @contextlib.asynccontextmanager
 async def running_daemon(
-    kubeconfig: Path, directory: Path, *, secret: bytes = SECRET, ready: bool = True, **environ: str
+    kubeconfig: Path,
+    directory: Path,
+    *,
+    secret: bytes = SECRET,
+    ready: bool = True,
+    program: Sequence[str] = SERVE,
+    **environ: str,
 ) -> AsyncIterator[Daemon]:
     """A daemon on a free loopback port, killed at the end if it still runs.
 
@@ -118,12 +133,7 @@ async def running_daemon(
         **environ,
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "k8s_ws_proxy",
-        "serve",
+        *program,
         env={name: value for name, value in variables.items() if value},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -140,6 +150,8 @@ async def running_daemon(
         yield daemon
     finally:
         if process.returncode is None:
+            for pid in children(process.pid):  # `program` may have put another process around the daemon
+                os.kill(pid, signal.SIGKILL)
             process.kill()
         await process.wait()
         await daemon.reader
