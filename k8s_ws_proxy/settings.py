@@ -68,7 +68,7 @@ class Settings:
     admin: Address | None = Address("", 9090)
     max_sessions: int = 2000
     max_sessions_per_namespace: int = 0
-    max_handshakes: int = 200
+    max_handshakes: int = 1000
     session_idle_timeout: float = 0.0
     session_max_duration: float = 0.0
     drain_timeout: float = 30.0
@@ -187,7 +187,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         admin=read.address_or_off("WS_PROXY_ADMIN_ADDR", Address("", 9090)),
         max_sessions=read.number("MAX_SESSIONS", 2000, least=1),
         max_sessions_per_namespace=read.number("MAX_SESSIONS_PER_NAMESPACE", 0, least=0),
-        max_handshakes=read.number("MAX_HANDSHAKES", 200, least=1),
+        max_handshakes=read.number("MAX_HANDSHAKES", 1000, least=1),
         session_idle_timeout=read.duration("SESSION_IDLE_TIMEOUT", 0.0, least=0.0),
         session_max_duration=read.duration("SESSION_MAX_DURATION", 0.0, least=0.0),
         drain_timeout=read.duration("DRAIN_TIMEOUT", 30.0, least=0.0),

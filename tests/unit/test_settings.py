@@ -57,7 +57,7 @@ def test_the_defaults_are_those_of_the_contract():
         admin=Address("", 9090),
         max_sessions=2000,
         max_sessions_per_namespace=0,
-        max_handshakes=200,
+        max_handshakes=1000,
         session_idle_timeout=0.0,
         session_max_duration=0.0,
         drain_timeout=30.0,
