@@ -55,6 +55,7 @@ class Reason(Enum):
     SUBJECT_DENIED = "subject_denied"
     NAMESPACE_DENIED = "namespace_denied"
     SUBRESOURCE_DENIED = "subresource_denied"
+    PORT_DENIED = "port_denied"
     NO_RUNNING_POD = "no_running_pod"
     TOO_MANY_SESSIONS = "too_many_sessions"
     TOO_MANY_IN_NAMESPACE = "too_many_sessions_in_namespace"
@@ -102,7 +103,7 @@ def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it
             | Reason.SUBJECT_DENIED
         ):
             return Rule(401, "warning")
-        case Reason.NAMESPACE_DENIED | Reason.SUBRESOURCE_DENIED:
+        case Reason.NAMESPACE_DENIED | Reason.SUBRESOURCE_DENIED | Reason.PORT_DENIED:
             return Rule(403, "warning")
         case Reason.NO_RUNNING_POD:
             return Rule(404, "warning")

@@ -57,6 +57,7 @@ class Settings:
     tmux_cascade: bool = False
     allowed_namespaces: frozenset[str] = frozenset()
     allowed_subresources: frozenset[str] = frozenset(SUBRESOURCES)
+    allowed_ports: tuple[range, ...] = ()
     log_level: str = "info"
     ping_period: float = 30.0
     handshake_timeout: float = 10.0
@@ -122,6 +123,24 @@ class _Reader:
             return frozenset(among)
         return named or frozenset(among)
 
+    def ports(self, name: str) -> tuple[range, ...]:
+        """Ports and ranges of them, both ends included: ``80,8000-8999``."""
+        found, wrong = [], []
+        for part in sorted(self.names(name)):
+            text = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", part, re.ASCII)
+            first, last = (int(text[1]), int(text[2] or text[1])) if text else (0, 0)
+            if 1 <= first <= last <= 65535:
+                found.append(range(first, last + 1))
+            else:
+                wrong.append(part)
+        if wrong:
+            told = ", ".join(map(repr, wrong))
+            self.mistakes.append(
+                f"{name} must be ports and ranges of ports from 1 to 65535, such as 80,8000-8999; wrong: {told}"
+            )
+            return ()
+        return tuple(found)
+
     def duration(self, name: str, default: float, *, least: float) -> float:
         """Go's duration syntax (time.ParseDuration): ``30s``, ``1m30s``, ``500ms``."""
         value = self.text(name)
@@ -176,6 +195,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         tmux_cascade=read.boolean("TMUX_CASCADE"),
         allowed_namespaces=read.names("ALLOWED_NAMESPACES"),
         allowed_subresources=read.some("ALLOWED_SUBRESOURCES", SUBRESOURCES),
+        allowed_ports=read.ports("ALLOWED_PORTS"),
         log_level=read.choice("LOG_LEVEL", "info", LOG_LEVELS),
         ping_period=read.duration("WS_PING_PERIOD", 30.0, least=0.1),
         handshake_timeout=read.duration("WS_HANDSHAKE_TIMEOUT", 10.0, least=0.1),

@@ -136,6 +136,12 @@ true
 {{- else if $values.guacdSubjects -}}
 {{- $mistakes = append $mistakes "guacdSubjects needs tls.enabled: guacd comes in by its certificate only" -}}
 {{- end -}}
+{{- range $values.allowedPorts -}}
+{{- $ends := splitList "-" (toString .) -}}
+{{- if or (gt (int (first $ends)) (int (last $ends))) (gt (int (last $ends)) 65535) -}}
+{{- $mistakes = append $mistakes (printf "allowedPorts has %v, which is no range of ports: FIRST-LAST, 65535 at most" .) -}}
+{{- end -}}
+{{- end -}}
 {{- if $mistakes -}}
 {{- fail (printf "\n\nk8sWsProxy can't be rendered:\n  - %s\n" (join "\n  - " $mistakes)) -}}
 {{- end -}}

@@ -167,6 +167,8 @@ def _hint(reason: str, response: aiohttp.ClientResponse) -> str:
             return "Ask whoever runs the proxy to add the namespace, or use a proxy that may reach it."
         case Reason.SUBRESOURCE_DENIED.value:
             return "Ask whoever runs the proxy to switch it on."
+        case Reason.PORT_DENIED.value:
+            return "Ask whoever runs the proxy to allow the port."
         case Reason.NO_RUNNING_POD.value:
             return "Is the name right, and does a pod of that name or label run?"
         case Reason.TOO_MANY_SESSIONS.value | Reason.SHUTTING_DOWN.value:

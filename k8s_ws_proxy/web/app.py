@@ -162,7 +162,7 @@ async def running(
         guacd_subjects=settings.guacd_subjects,
         clock=time.time,
     )
-    policy = Policy(settings.allowed_namespaces, settings.allowed_subresources)
+    policy = Policy(settings.allowed_namespaces, settings.allowed_subresources, settings.allowed_ports)
     sessions = Sessions(settings, authorizer=authorizer, policy=policy, access=access, registry=registry, pace=pace)
     reads = Reads(settings, authorizer=authorizer, policy=policy, access=access)
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)

@@ -122,6 +122,7 @@ class Sessions:
             raise Refusal(Reason.BAD_PATH, "Logs are not served yet.")
         offer = parse_offer(request, route.subprotocols)
         target = parse_target(route, request.raw_path, offer.subprotocol)
+        self._policy.check_ports(target)
         if attempt.guacd and isinstance(target, ExecTarget):
             target = target.with_command(guacd.split_command(target.command))
         slot = self._registry.admit(attempt.principal, target, peer_of(request))

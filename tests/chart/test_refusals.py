@@ -40,6 +40,9 @@ def refusal(over, **how):
         (merged(TLS, {"tls": {"caRenewBefore": "129599m"}}), "tls.caRenewBefore must be at least tls.duration"),
         (merged(TLS, {"guacdSubjects": ["jane"]}), 'guacdSubjects names "jane", which nobody is let in by'),
         ({"guacdSubjects": ["guacd"]}, "guacdSubjects needs tls.enabled"),
+        ({"allowedPorts": [80, "90-80"]}, "allowedPorts has 90-80, which is no range of ports"),
+        ({"allowedPorts": ["80-65536"]}, "allowedPorts has 80-65536, which is no range of ports"),
+        ({"allowedPorts": ["65536"]}, "allowedPorts has 65536, which is no range of ports"),
     ],
 )
 def test_what_only_the_templates_can_see_is_refused(over, told):
@@ -98,6 +101,11 @@ def test_a_digest_stands_in_for_a_tag():
         ("allowedNamespaces", ["a,b"], "does not match pattern"),
         ("allowedSubresources", [], "minItems: got 0, want 1"),
         ("allowedSubresources", ["logs"], "value must be one of 'exec', 'attach', 'log', 'portforward'"),
+        ("allowedPorts", 80, "got number, want array"),
+        ("allowedPorts", [0], "minimum: got 0, want 1"),
+        ("allowedPorts", [65536], "maximum: got 65,536, want 65,535"),
+        ("allowedPorts", ["http"], "does not match pattern"),
+        ("allowedPorts", ["80,81"], "does not match pattern"),
         ("podAliasLabel", "a b", "does not match pattern"),
         ("logLevel", "verbose", "value must be one of 'debug', 'info', 'warn', 'error'"),
         ("maxSessions", 0, "minimum: got 0, want 1"),

@@ -20,6 +20,7 @@ OTHERWISE = {
     "updateStrategy": {"type": "OnDelete", "rollingUpdate": None},
     "serviceAccount": {"create": False, "name": "theirs"},
     "allowedSubresources": ["log"],
+    "allowedPorts": [8080, "8000-8999"],
 }
 # Names that YAML, unquoted, takes for something else.
 TREACHEROUS = {

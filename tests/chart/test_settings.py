@@ -22,6 +22,7 @@ VALUES = {
     "HMAC_SKEW_SECONDS": ("hmacSkewSeconds", 1000000, "1000000"),
     "ALLOWED_NAMESPACES": ("allowedNamespaces", ["a", "b"], "a,b"),
     "ALLOWED_SUBRESOURCES": ("allowedSubresources", ["exec", "log"], "exec,log"),
+    "ALLOWED_PORTS": ("allowedPorts", [80, "8000-8999"], "80,8000-8999"),
     "POD_ALIAS_LABEL": ("podAliasLabel", "app.kubernetes.io/name", "app.kubernetes.io/name"),
     "TMUX_CASCADE": ("tmuxCascade", True, "true"),
     "LOG_LEVEL": ("logLevel", "warn", "warn"),

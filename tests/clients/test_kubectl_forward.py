@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 
 import pytest
@@ -68,23 +69,34 @@ async def straight(cluster, tmp_path):
     return cluster.write_kubeconfig(tmp_path / "admin.kubeconfig", "admin")
 
 
+@contextlib.asynccontextmanager
+async def secured(cluster, directory, **environ):
+    """A daemon with a TLS listener, and ``pki`` that it trusts."""
+    cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
+    pki = Pki(directory)
+    async with running_daemon(directory / "kubeconfig", directory, **pki.environ("operator"), **environ) as running:
+        running.pki = pki
+        yield running
+
+
+async def written(daemon, directory):
+    """A kubeconfig for the proxy, by our own command."""
+    made, file = daemon.pki.callers.leaf("operator"), directory / "proxied.kubeconfig"
+    url = f"https://127.0.0.1:{daemon.ports['https']}"
+    words = ["--url", url, "--cacert", daemon.pki.servers.file, "--cert", made.cert, "--key", made.key, "-o", file]
+    assert await asyncio.to_thread(main, ["kubeconfig", *map(str, words)]) == 0
+    return file
+
+
 @pytest.fixture
 async def daemon(cluster, tmp_path):
-    cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
-    pki = Pki(tmp_path)
-    async with running_daemon(tmp_path / "kubeconfig", tmp_path, **pki.environ("operator")) as running:
-        running.pki = pki
+    async with secured(cluster, tmp_path) as running:
         yield running
 
 
 @pytest.fixture
 async def proxied(daemon, tmp_path):
-    """A kubeconfig for the proxy, of our own making."""
-    made, file = daemon.pki.callers.leaf("operator"), tmp_path / "proxied.kubeconfig"
-    url = f"https://127.0.0.1:{daemon.ports['https']}"
-    words = ["--url", url, "--cacert", daemon.pki.servers.file, "--cert", made.cert, "--key", made.key, "-o", file]
-    assert await asyncio.to_thread(main, ["kubeconfig", *map(str, words)]) == 0
-    return file
+    return await written(daemon, tmp_path)
 
 
 @pytest.fixture(params=["straight", "proxied"])
@@ -218,3 +230,11 @@ async def test_a_pod_that_is_not_there_through_the_proxy(kubectl, proxied):
     code, stderr = await (await kubectl(proxied, "pod/nope", ":80")).ended()
     assert code == 1
     assert 'pods "nope" not found' in stderr
+
+
+async def test_ports_that_are_not_allowed(kubectl, cluster, tmp_path):
+    """kubectl's tunnel is refused: nobody sees which port it is for."""
+    async with secured(cluster, tmp_path, ALLOWED_PORTS="8080") as daemon:
+        code, stderr = await (await kubectl(await written(daemon, tmp_path), "pod/web", ":8080")).ended()
+    assert code == 1
+    assert "This proxy allows some ports only (ALLOWED_PORTS), and kubectl's tunnel doesn't show which" in stderr

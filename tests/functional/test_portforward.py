@@ -321,6 +321,32 @@ async def test_switched_off(start, path, dials):
     assert dials() == []
 
 
+@DIALECTS
+async def test_ports_that_are_not_allowed(start, pod_port, path, dials):
+    daemon = await start(ALLOWED_PORTS="8000-8099,443")
+    lines = Lines(daemon)
+    target = path("ports=8080,22,443,8100")
+    answer = await ask(daemon, target, subprotocols=(V4,))
+    text = await refused(lines, target, answer, status=403, reason="port_denied", level="warning")
+    assert text == "Not among the ports that this proxy may forward (ALLOWED_PORTS): 22, 8100."
+    assert dials() == []
+    async with forward(daemon, path()) as ws:
+        assert await begun(ws) == [b"\0" + BEGIN, b"\1" + BEGIN]
+        await close(ws)
+
+
+@DIALECTS
+async def test_a_tunnel_does_not_show_its_ports(start, path, dials):
+    daemon = await start(ALLOWED_PORTS="1-65535")
+    lines = Lines(daemon)
+    for target in (path(""), path()):
+        answer = await ask(daemon, target, subprotocols=(TUNNEL, V4))
+        text = await refused(lines, target, answer, status=403, reason="port_denied", level="warning")
+        assert "k8s-ws-proxy port-forward" in text
+        lines = await Lines.begin(daemon)
+    assert dials() == []
+
+
 async def test_a_session_is_counted(start, pod_port):
     daemon = await start(MAX_SESSIONS="1")
     async with forward(daemon, proxy()) as ws:

@@ -28,6 +28,7 @@ TABLE = {
     Reason.SUBJECT_DENIED: Rule(401, "warning"),
     Reason.NAMESPACE_DENIED: Rule(403, "warning"),
     Reason.SUBRESOURCE_DENIED: Rule(403, "warning"),
+    Reason.PORT_DENIED: Rule(403, "warning"),
     Reason.NO_RUNNING_POD: Rule(404, "warning"),
     Reason.TOO_MANY_SESSIONS: Rule(429, "warning", retry_after=5),
     Reason.TOO_MANY_IN_NAMESPACE: Rule(429, "warning", retry_after=5),

@@ -21,6 +21,7 @@ def load(environ):
     return settings
 
 
+PORTS = (range(1, 65536), range(443, 444), range(8000, 9000))
 KEYS = {"SHARED_SECRET_FILE": "/keys/secret"}
 TLS = {"TLS_CERT_FILE": "/tls/tls.crt", "TLS_KEY_FILE": "/tls/tls.key"}
 
@@ -46,6 +47,7 @@ def test_the_defaults_are_those_of_the_contract():
         tmux_cascade=False,
         allowed_namespaces=frozenset(),
         allowed_subresources=frozenset({"exec", "attach", "log", "portforward"}),
+        allowed_ports=(),
         log_level="info",
         ping_period=30.0,
         handshake_timeout=10.0,
@@ -80,6 +82,8 @@ def test_the_defaults_are_those_of_the_contract():
         ({"ALLOWED_NAMESPACES": "a, b,,c ,"}, {"allowed_namespaces": frozenset("abc")}),
         ({"ALLOWED_NAMESPACES": " , "}, {"allowed_namespaces": frozenset()}),
         ({"ALLOWED_SUBRESOURCES": "log, exec"}, {"allowed_subresources": frozenset({"exec", "log"})}),
+        ({"ALLOWED_PORTS": "80"}, {"allowed_ports": (range(80, 81),)}),
+        ({"ALLOWED_PORTS": " 443, 1-65535 ,,8000 - 8999"}, {"allowed_ports": PORTS}),
         *(({"LOG_LEVEL": level}, {"log_level": level}) for level in ("debug", "info", "warn", "error")),
         ({"LOG_LEVEL": "WARN"}, {"log_level": "warn"}),
         ({"WS_PING_PERIOD": "1m30s"}, {"ping_period": 90.0}),
@@ -120,6 +124,7 @@ def test_each_variable(environ, expected):
         "HMAC_SKEW_SECONDS",
         "TMUX_CASCADE",
         "ALLOWED_SUBRESOURCES",
+        "ALLOWED_PORTS",
         "LOG_LEVEL",
         "TLS_LISTEN_ADDR",
         "WS_PING_PERIOD",
@@ -306,6 +311,26 @@ def test_what_is_no_subresource(written, told):
 
 
 @pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("http", "'http'"),
+        ("0", "'0'"),
+        ("65536", "'65536'"),
+        ("80-79", "'80-79'"),
+        ("1-65536", "'1-65536'"),
+        ("80-", "'80-'"),
+        ("80,-1,443", "'-1'"),
+        ("1-2-3, x", "'1-2-3', 'x'"),
+        ("٨٠", "'٨٠'"),
+    ],
+)
+def test_what_is_no_port(written, told):
+    assert one_mistake({"ALLOWED_PORTS": written}) == (
+        f"ALLOWED_PORTS must be ports and ranges of ports from 1 to 65535, such as 80,8000-8999; wrong: {told}"
+    )
+
+
+@pytest.mark.parametrize(
     ("environ", "words"),
     [
         ({"TLS_CERT_FILE": "/c"}, "must be set together"),
@@ -335,6 +360,7 @@ def test_every_mistake_is_told_at_once():
             "TMUX_CASCADE": "x",
             "LOG_LEVEL": "x",
             "ALLOWED_SUBRESOURCES": "x",
+            "ALLOWED_PORTS": "x",
             "WS_PING_PERIOD": "x",
             "WS_HANDSHAKE_TIMEOUT": "x",
             "TLS_LISTEN_ADDR": "x",
@@ -346,7 +372,7 @@ def test_every_mistake_is_told_at_once():
             "DRAIN_TIMEOUT": "x",
         }
     )
-    assert len(found) == 15
+    assert len(found) == 16
     for name in ("WS_PROXY_LISTEN_ADDR", "HMAC_SKEW_SECONDS", "DRAIN_TIMEOUT", "SHARED_SECRET_FILE", "TLS_KEY_FILE"):
         assert sum(name in mistake for mistake in found) >= 1
 
@@ -373,6 +399,7 @@ VARIABLES = [
     "TMUX_CASCADE",
     "ALLOWED_NAMESPACES",
     "ALLOWED_SUBRESOURCES",
+    "ALLOWED_PORTS",
     "LOG_LEVEL",
     "WS_PING_PERIOD",
     "TLS_LISTEN_ADDR",
