@@ -32,9 +32,15 @@ class Playground:
 
     def exec_line(self, *words: str) -> list[str]:
         """The words of an ``exec`` command line through the proxy; ``words`` come after the program and ``exec``."""
-        connection = ["--url", self.url, "--secret-file", str(self.secret_file)]
         at = words.index("--") if "--" in words else len(words)
-        return ["exec", *words[:at], *connection, *words[at:]]
+        return ["exec", *words[:at], *self._connection(), *words[at:]]
+
+    def port_forward_line(self, *words: str) -> list[str]:
+        """The words of a ``port-forward`` command line through the proxy."""
+        return ["port-forward", *words, *self._connection()]
+
+    def _connection(self) -> list[str]:
+        return ["--url", self.url, "--secret-file", str(self.secret_file)]
 
 
 def program() -> list[str]:

@@ -70,6 +70,19 @@ async def test_the_kubectl_line_reaches_the_same_cluster(start):
     assert (kubectl.returncode, stdout) == (0, b"web\n"), stderr
 
 
+async def test_the_port_forward_line_reaches_the_pod_s_port(start):
+    dev = await start("dev", "--port", "0")
+    text = (await dev.stdout.readuntil(b"Ctrl-C ends it.\n")).decode()
+    (line,) = re.findall(r"^  (k8s-ws-proxy port-forward .*)$", text, re.MULTILINE)
+    forward = await start("-c", f"exec {line}", program=["sh"])
+    told = await forward.stdout.readline()
+    port = int(told.decode().removeprefix("Forwarding from 127.0.0.1:").partition(" ")[0])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    assert (await reader.read()).endswith(b"\r\n\r\nhello from the pod web\n")
+    writer.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_dev_cleans_up_although_a_session_runs(start, tmp_path, number):
     dev = await start("dev", "--port", "0")

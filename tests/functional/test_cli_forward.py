@@ -11,6 +11,7 @@ import socket
 import sys
 
 import pytest
+from support.pki import Pki
 from support.podport import chunks, digest, listening, reset, unused_port
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "k8s_ws_proxy", "port-forward"]
@@ -225,6 +226,32 @@ async def test_a_signal_ends_it_with_its_connections(forwarding, pod_port, numbe
         assert await reader.read() == b""
     writer.close()
     assert await forwarding.ended() == (0, "")
+
+
+async def test_by_certificate(start, port_forward, pod_port, tmp_path):
+    pki = Pki(tmp_path)
+    daemon = await start(**pki.environ("operator"))
+    leaf = pki.callers.leaf("operator")
+    url = f"https://127.0.0.1:{daemon.ports['https']}"
+    words = ["--url", url, "--cacert", pki.servers.file, "--cert", leaf.cert, "--key", leaf.key]
+    running = await port_forward("default/web", ":8080", "--address", "127.0.0.1", *map(str, words))
+    await running.begin(1)
+    assert await running.ask(b"SOURCE 65536\n") == b"".join(chunks(65_536))
+    opened = await daemon.event("session opened")
+    assert (opened["mode"], opened["subject"], opened["ports"]) == ("client_cert", "operator", [8080])
+
+
+async def test_a_port_that_is_not_allowed(start, port_forward, tmp_path):
+    daemon = await start(ALLOWED_PORTS="80")
+    running = await port_forward("default/web", ":8080", "--address", "127.0.0.1", "--url", daemon.url)
+    await running.begin(1)
+    with contextlib.suppress(ConnectionError):
+        assert await running.ask() == b""
+    assert await running.told() == (
+        "k8s-ws-proxy: connection to port 8080: the proxy refused (403 port_denied): "
+        "Not among the ports that this proxy may forward (ALLOWED_PORTS): 8080.\n"
+    )
+    assert await running.told() == "Ask whoever runs the proxy to allow the port.\n"
 
 
 async def test_a_local_port_that_is_taken(port_forward):
