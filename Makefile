@@ -9,6 +9,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 VENV_STAMP := .venv/.stamp
 BENCH_STAMP := .venv/.stamp-bench
+ADVISORIES ?=
 LOCK_ARGS ?=
 IMAGE ?= k8s-ws-proxy:$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' k8s_ws_proxy/__init__.py)
 PYTHON_IMAGE ?=
@@ -103,13 +104,18 @@ soak: venv system ## The long tests
 .PHONY: lock
 lock: ## Write the locks anew from pyproject.toml; LOCK_ARGS=--upgrade takes newer versions
 	$(make-venv)
-	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m pip install --quiet --constraint .venv/constraints.txt uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
 		--custom-compile-command 'make lock' $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
 	$(BIN)/python -c 'import tomllib; \
 		print("pip", *tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	| $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
 		--custom-compile-command 'make lock' $(LOCK_ARGS) --output-file requirements-build.lock -
+
+.PHONY: audit
+audit: venv ## Look for known vulnerabilities in the locks; ADVISORIES=DIRECTORY where there is no network
+	@$(if $(ADVISORIES),,$(BIN)/python -m pip install --quiet --constraint .venv/constraints.txt pip-audit)
+	@$(BIN)/python image/audit.py requirements.lock requirements-build.lock $(if $(ADVISORIES),--advisories $(ADVISORIES))
 
 .PHONY: image
 image: ## Build the container image with podman, buildah or docker; IMAGE=, PYTHON_IMAGE= and IMAGE_ARGS= are yours
