@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from k8s_ws_proxy.devcluster import codec, discovery, http, resources, rest, status
+from k8s_ws_proxy.devcluster import codec, discovery, http, log, resources, rest, status
 from k8s_ws_proxy.devcluster.http import Request, Response
+from k8s_ws_proxy.devcluster.log import LogTarget
 from k8s_ws_proxy.devcluster.podproxy import ProxyTarget
 from k8s_ws_proxy.devcluster.resources import PODS
 from k8s_ws_proxy.devcluster.status import Failed
@@ -55,7 +56,7 @@ class ForwardTarget:
     ports: tuple[int, ...]
 
 
-Answer = Response | StreamTarget | ForwardTarget | ProxyTarget
+Answer = Response | StreamTarget | ForwardTarget | LogTarget | ProxyTarget
 
 
 class Refused(Exception):
@@ -97,10 +98,27 @@ def _answer(request: Request, user: User, state: State, faults: Faults) -> Answe
             return _stream(request, user, state, location, kubelet_up=faults.kubelet_up)
         case "pods/portforward":
             return _forward(request, user, state, location, kubelet_up=faults.kubelet_up)
+        case "pods/log":
+            return _log(request, state, location, kubelet_up=faults.kubelet_up)
         case "pods/proxy":
             return _proxy(request, state, location)
         case _:
             return rest.answer(verb, location, request, state.store)
+
+
+def _log(request: Request, state: State, location: Location, *, kubelet_up: bool) -> Response | LogTarget:
+    """No second check of rights here, as exec has it; and a pod without a host has a log without content."""
+    namespace, name = location.namespace, location.name
+    options = log.options(request, name)
+    state.store.get(PODS, namespace, name)
+    pod = state.world.pod(namespace, name)
+    container = _container(pod, request.first("container")) if pod else None
+    if pod is not None and pod.phase is Phase.PENDING:
+        return Response(204)
+    if pod is None or container is None or not kubelet_up:  # a foreign pod's node isn't ours
+        called = container.name if container else request.first("container")
+        raise Failed(status.request_failed(f"https://{_KUBELET}/containerLogs/{namespace}/{name}/{called}", _KUBELET))
+    return LogTarget(pod, container, options)
 
 
 def _proxy(request: Request, state: State, location: Location) -> ProxyTarget:

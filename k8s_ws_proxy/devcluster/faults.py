@@ -26,7 +26,10 @@ class Hang:
 
 @dataclass(frozen=True, slots=True)
 class Die:
-    """The connection ends when `sent` bytes have gone out after the 101: frame headers count, TLS doesn't."""
+    """The connection ends when `sent` bytes have gone out after the 101: frame headers count, TLS doesn't.
+
+    Of a log, the bytes of its content count.
+    """
 
     sent: int
     how: Death
@@ -45,12 +48,12 @@ Fault = Response | Hang | Die | Say
 
 @dataclass(slots=True)
 class Faults:
-    """Faults wait in a queue: each request for a WebSocket takes the next one, before anything else is looked
+    """Faults wait in a queue: each request for a WebSocket or a log takes the next one, before anything else is looked
     at.
     """
 
     kubelet_up: bool = True
-    """False: exec and attach are answered with 500 `error dialing backend`."""
+    """False: exec and attach are answered with 500 `error dialing backend`, and logs with 500, too."""
     _queue: deque[Fault] = field(default_factory=deque)
     _denied: set[tuple[str, str]] = field(default_factory=set)
     _refused: dict[tuple[str, str], deque[Response]] = field(default_factory=dict)

@@ -149,12 +149,33 @@ class Connection:
                 self._stream.write(self._h11.send(event) or b"")
         await self._stream.drain()
 
+    async def begin(self, headers: tuple[tuple[str, str], ...]) -> None:
+        """Answer with 200 and a body in chunks; it is the connection's last answer.
+
+        Raises ConnectionResetError, as the next two do, if the client has left.
+        """
+        fields = [*headers, ("Transfer-Encoding", "chunked"), ("Connection", "close")]
+        await self._say(h11.Response(status_code=200, headers=fields, reason="OK"))
+
+    async def chunk(self, data: bytes) -> None:
+        """More of the body, once the client has taken most of what came before."""
+        if data:
+            await self._say(h11.Data(data=data))
+
+    async def end(self) -> None:
+        """The body is complete."""
+        await self._say(h11.EndOfMessage())
+
     async def upgrade(self, headers: tuple[tuple[str, str], ...]) -> bytes:
         """Answer with 101 and give up HTTP; returns what the client has already sent after its request."""
         answer = h11.InformationalResponse(status_code=101, headers=list(headers), reason="Switching Protocols")
         self._stream.write(self._h11.send(answer) or b"")
         await self._stream.drain()
         return self._h11.trailing_data[0]
+
+    async def _say(self, event: h11.Event) -> None:
+        self._stream.write(self._h11.send(event) or b"")
+        await self._stream.drain()
 
     async def _event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
         while (event := self._h11.next_event()) is h11.NEED_DATA:

@@ -10,11 +10,13 @@ from k8s_ws_proxy.devcluster.attach import MainProcess
 from k8s_ws_proxy.devcluster.podports import PodPorts
 from k8s_ws_proxy.devcluster.process import Process, start_on_pipes, start_on_terminal
 from k8s_ws_proxy.devcluster.runtime import Runtime
+from k8s_ws_proxy.devcluster.world import Phase
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from k8s_ws_proxy.devcluster.api import StreamTarget
+    from k8s_ws_proxy.devcluster.log import LogTarget
     from k8s_ws_proxy.devcluster.observed import Observed
     from k8s_ws_proxy.devcluster.world import Container, Pod, World
 
@@ -30,9 +32,9 @@ class Node:
             for container in pod.containers:
                 key = (pod.namespace, pod.name, container.name)
                 self._runtimes[key] = Runtime(pod, container, directory / str(number), observed)
-                self._mains[key] = self._main(pod, container)
+                self._mains[key] = self._main(pod, container, directory / str(number) / f"{container.name}-logs")
 
-    def main(self, target: StreamTarget) -> MainProcess:
+    def main(self, target: StreamTarget | LogTarget) -> MainProcess:
         """The container's own process."""
         return self._mains[_key(target)]
 
@@ -63,16 +65,17 @@ class Node:
         await asyncio.gather(*(main.ended() for main in self._mains.values()))
         await self.ports.stop()
 
-    def _main(self, pod: Pod, container: Container) -> MainProcess:
+    def _main(self, pod: Pod, container: Container, directory: Path) -> MainProcess:
         runtime = self._runtimes[pod.namespace, pod.name, container.name]
 
         async def start() -> Process:
             if container.tty:
                 return await start_on_terminal(runtime, container.argv)
-            return await start_on_pipes(runtime, container.argv, stdin=True, stdout=True, stderr=True)
+            stdin = pod.phase is Phase.RUNNING  # what has completed had nothing to wait for
+            return await start_on_pipes(runtime, container.argv, stdin=stdin, stdout=True, stderr=True)
 
-        return MainProcess(start, f"devcluster {pod.namespace}/{pod.name}/{container.name} attach")
+        return MainProcess(start, f"devcluster {pod.namespace}/{pod.name}/{container.name}", directory)
 
 
-def _key(target: StreamTarget) -> tuple[str, str, str]:
+def _key(target: StreamTarget | LogTarget) -> tuple[str, str, str]:
     return target.pod.namespace, target.pod.name, target.container.name

@@ -71,6 +71,7 @@ RESOURCES = (
     PODS,
     Resource("pods/attach", "PodAttachOptions", ("create", "get")),
     Resource("pods/exec", "PodExecOptions", ("create", "get")),
+    Resource("pods/log", "Pod", ("get",)),
     Resource("pods/portforward", "PodPortForwardOptions", ("create", "get")),
     Resource("pods/proxy", "PodProxyOptions", ("create", "delete", "get", "patch", "update"), takes_path=True),
     SECRETS,

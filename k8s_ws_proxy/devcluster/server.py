@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.devcluster import api, codec, http, podproxy, status, websocket
-from k8s_ws_proxy.devcluster.api import Action, ForwardTarget, StreamTarget
+from k8s_ws_proxy.devcluster import api, codec, http, log, podproxy, status, websocket
+from k8s_ws_proxy.devcluster.api import Action, Answer, ForwardTarget, StreamTarget
 from k8s_ws_proxy.devcluster.exec import ExecSession
 from k8s_ws_proxy.devcluster.faults import Death, Die, Hang, Say
 from k8s_ws_proxy.devcluster.http import Connection, Malformed, Request, Response
+from k8s_ws_proxy.devcluster.log import LogTarget
 from k8s_ws_proxy.devcluster.observed import Seen
 from k8s_ws_proxy.devcluster.portforward import forward_channels
 from k8s_ws_proxy.devcluster.tls import TlsStream
 from k8s_ws_proxy.devcluster.tunnel import Tunnel
 from k8s_ws_proxy.devcluster.websocket import ClientLeft, WebSocket
+from k8s_ws_proxy.devcluster.world import Phase
 from k8s_ws_proxy.observe import tasks
 
 if TYPE_CHECKING:
@@ -109,7 +111,8 @@ class Server:
         what = api.what(request)
         self._observed.seen.append(Seen(request.method, request.target, offered, request.headers, what))
         self._observed.changed()
-        fault = self._faults.take() if request.wants_upgrade else None
+        streams = request.wants_upgrade or what.endswith(" pods/log")
+        fault = self._faults.take() if streams else None
         if isinstance(fault, Hang):
             await stream.discard()
             return
@@ -117,6 +120,10 @@ class Server:
             await self._say(fault, stream)
             return
         answer = fault if isinstance(fault, Response) else self._answer(request, stream)
+        death = fault if isinstance(fault, Die) else None
+        if isinstance(answer, LogTarget):
+            await self._log(connection, stream, answer, death)
+            return
         if not isinstance(answer, StreamTarget | ForwardTarget):
             with self._observed.answering():
                 await self._respond(answer, connection, stream)
@@ -127,7 +134,6 @@ class Server:
             await connection.send(accepted)
             return
         early = await connection.upgrade(accepted.headers)
-        death = fault if isinstance(fault, Die) else None
         await self._stream(WebSocket(stream, accepted.subprotocol, early, death), answer)
 
     async def _say(self, fault: Say, stream: TlsStream) -> None:
@@ -154,6 +160,27 @@ class Server:
         if forwarding.cancelled():
             raise ConnectionResetError("the client has left")
         await connection.send(forwarding.result())
+
+    async def _log(self, connection: Connection, stream: TlsStream, target: LogTarget, death: Die | None) -> None:
+        container, pod = target.container.name, target.pod.name
+        try:
+            file = await self._node.main(target).log(previous=target.options.previous)
+        except OSError as error:
+            why = f'container "{container}" in pod "{pod}" is waiting to start: {error.strerror}'
+            await connection.send(http.of_status(status.bad_request(why)))
+            return
+        if file is None:
+            await connection.send(http.of_status(status.no_previous(container, pod)))
+            return
+        self._observed.open_streams += 1
+        self._observed.changed()
+        try:
+            if target.pod.phase is Phase.COMPLETED:
+                await self._node.main(target).ended()
+            await log.send(connection, stream, file.read(target.options), death)
+        finally:
+            self._observed.open_streams -= 1
+            self._observed.changed()
 
     async def _stream(self, socket: WebSocket, target: StreamTarget | ForwardTarget) -> None:
         self._observed.open_streams += 1

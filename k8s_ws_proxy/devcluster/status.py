@@ -162,6 +162,16 @@ def backend_unreachable(address: str) -> Status:
     return Status(f"error dialing backend: dial tcp {address}: connect: connection refused", code=500)
 
 
+def request_failed(url: str, address: str) -> Status:
+    """500: the same, where the apiserver asks the kubelet itself and doesn't only connect to it."""
+    return Status(f'Get "{url}": dial tcp {address}: connect: connection refused', code=500)
+
+
+def no_previous(container: str, pod: str) -> Status:
+    """400: the container hasn't been started anew yet (kubelet, validateContainerLogStatus)."""
+    return bad_request(f'previous terminated container "{container}" in pod "{pod}" not found')
+
+
 def exited(code: int, *, command: tuple[str, ...], with_command_line: bool) -> Status:
     """What channel 3 says of a process that ended with `code`, 0 to 255 (a signal counts as 128 + its
     number).

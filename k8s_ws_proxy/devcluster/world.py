@@ -24,7 +24,9 @@ it.
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container. Its own process is what attach reaches; it is started when it is first attached to."""
+    """One container. Its own process is what attach reaches, and what writes the log; it is started when somebody first
+    asks for either.
+    """
 
     name: str
     argv: tuple[str, ...] = ECHO_LINES
@@ -129,7 +131,11 @@ USERS = (
     User(
         "proxy",
         "system:serviceaccount:default:k8s-ws-proxy",
-        (grant("pods", "get list"), grant("pods/exec pods/attach pods/portforward", "get create")),
+        (
+            grant("pods", "get list"),
+            grant("pods/exec pods/attach pods/portforward", "get create"),
+            grant("pods/log", "get"),
+        ),
     ),
     User(
         "get-only",

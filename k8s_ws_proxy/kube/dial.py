@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from k8s_ws_proxy.errors import ClusterConfigError, UpstreamError, UpstreamRefused, UpstreamUnreachable
 from k8s_ws_proxy.kube.connect import connect, keep_session
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.wire.body import Download, DownloadExchange
 from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
 from k8s_ws_proxy.wire.handshake import Exchange, Upgrade, refusal
 
@@ -42,6 +43,11 @@ async def dial(access: Access, path: str, subprotocols: Sequence[str] = SUBPROTO
     Raises UpstreamError; the caller bounds the time.
     """
     return await _afresh(access, lambda: _dial_once(access, path, subprotocols))
+
+
+async def download(access: Access, path: str) -> tuple[Stream, Download]:
+    """GET ``path`` up to where the answer's body begins. Raises UpstreamError; the caller bounds the time."""
+    return await _afresh(access, lambda: _download_once(access, path))
 
 
 async def get(access: Access, path: str) -> tuple[int, str, bytes]:
@@ -77,10 +83,7 @@ async def _afresh(access: Access, attempt: Callable[[], Awaitable[_T]]) -> _T:
 
 async def _get_once(access: Access, path: str) -> tuple[int, str, bytes]:
     endpoint = _endpoint(access)
-    headers = [("Host", endpoint.authority), ("Accept", "application/json"), ("Connection", "close")]
-    if endpoint.authorization:
-        headers.append(("Authorization", endpoint.authorization))
-    exchange = Exchange(endpoint.prefix + path, headers, max_body=_MAX_BODY)
+    exchange = Exchange(endpoint.prefix + path, _headers(endpoint, accept="application/json"), max_body=_MAX_BODY)
     async with _connected(access, endpoint) as stream:
         result = await _exchange(stream, exchange.request, exchange.receive)
         stream.close()
@@ -109,6 +112,25 @@ async def _dial_once(access: Access, path: str, subprotocols: Sequence[str]) -> 
             raise
         access.succeeded()
         return Upstream(stream, accepted.subprotocol, accepted.early)
+
+
+async def _download_once(access: Access, path: str) -> tuple[Stream, Download]:
+    endpoint = _endpoint(access)
+    exchange = DownloadExchange(endpoint.prefix + path, _headers(endpoint, accept="*/*"))
+    async with _connected(access, endpoint) as stream:
+        try:
+            download = await _exchange(stream, exchange.request, exchange.receive)
+        except UpstreamRefused:
+            access.succeeded()
+            raise
+        access.succeeded()
+        return stream, download
+
+
+def _headers(endpoint: Endpoint, *, accept: str) -> list[tuple[str, str]]:
+    """Those of a plain request. Without Accept-Encoding the body comes as it is."""
+    headers = [("Host", endpoint.authority), ("Accept", accept), ("Connection", "close")]
+    return [*headers, ("Authorization", endpoint.authorization)] if endpoint.authorization else headers
 
 
 def _endpoint(access: Access) -> Endpoint:

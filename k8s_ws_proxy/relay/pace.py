@@ -39,6 +39,11 @@ class Pace:
         """A keystroke was passed on."""
         self._until = self._clock() + _TYPING
 
+    def hold(self, count: int) -> bool:
+        """``count`` more bytes are kept for somebody, fewer if it is negative: whether all of them are too many now."""
+        self.held += count
+        return self.held > HELD_LIMIT
+
     def allowance(self) -> int:
         """Bytes that may be read in this turn."""
         if self.held > HELD_LIMIT:

@@ -102,6 +102,7 @@ class Session:
                 take(self._pace.block, HEADROOM, end)
                 self._send()
         self._client.received = len(from_client)
+        self.relay.begin()
         self._settle()
 
     def refuse(self, head: bytes, status: bytes, reason: str) -> None:
@@ -151,8 +152,10 @@ class Session:
         assert self._upstream is not None
         try:
             end = self._upstream.read(self.relay.upstream_carry())
-        except (EOFError, StreamLost):
+        except EOFError:
             self.relay.upstream_end()
+        except StreamLost:
+            self.relay.upstream_lost()
         else:
             if end is None:
                 return

@@ -27,6 +27,7 @@ _TLS_RECORD: Final = 16384  # bytes: RFC 8446 §5.1
 # Seconds. A kernel whose window has just closed answers one probe of a quick series and leaves out the next ones
 # (tcp_invalid_ratelimit): more than a second has been seen to pass so while the peer was well.
 _PROBES_MAY_TAKE: Final = 3.0
+_KEEPALIVE_PROBES: Final = 3
 
 
 class StreamLost(Exception):
@@ -172,6 +173,19 @@ class Stream:
                 await self.writable()
             else:
                 return
+
+    def keep_alive(self, seconds: float) -> None:
+        """Have the kernel ask a silent peer, and break the connection if none answers, within twice ``seconds``.
+
+        (tcp(7), which counts whole seconds.) For a leg that has no pings.
+        """
+        idle = max(1, round(seconds))
+        between = max(1, idle // _KEEPALIVE_PROBES)
+        with contextlib.suppress(OSError):  # not a TCP socket
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
 
     def peer_gone(self) -> bool:
         """The peer has closed or reset, even if bytes of its own still wait to be read (tcp(7), TCP_INFO)."""

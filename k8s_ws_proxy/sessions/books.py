@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.wire.relay import Ending
-from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, PortForwardTarget
+from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, LogTarget, PortForwardTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +48,8 @@ class Books:
             self._facts["tty"] = self.tty
         if isinstance(target, ExecTarget):
             self._facts["command"] = shorten(target.command)
+        if isinstance(target, LogTarget):
+            self._facts["follow"] = target.options.follow
 
     def resolved(self, pod: str) -> None:
         """The pod segment was an alias."""
@@ -80,7 +82,7 @@ class Books:
         metrics.BYTES.labels("in").inc(session.bytes_from_client)
         metrics.BYTES.labels("out").inc(session.bytes_to_client)
         say = logger().info if relay.ending in _EXPECTED else logger().warning
-        exit_code = {} if "ports" in self._facts else {"exit_code": relay.exit_code}
+        exit_code = {"exit_code": relay.exit_code} if "tty" in self._facts else {}
         say(
             "session ended",
             **self._facts,
@@ -97,6 +99,7 @@ _EXPECTED: Final = frozenset(
     {
         Ending.COMMAND_ENDED,
         Ending.FORWARD_ENDED,
+        Ending.LOG_ENDED,
         Ending.CLIENT_LEFT,
         Ending.IDLE_TIMEOUT,
         Ending.MAX_DURATION,

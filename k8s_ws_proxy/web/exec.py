@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamTimeout, rule
+from k8s_ws_proxy.errors import Refusal, UpstreamError, UpstreamTimeout, rule
 from k8s_ws_proxy.kube.dial import Upstream, dial
-from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.guacd import keep_pinging
 from k8s_ws_proxy.relay.session import Session
 from k8s_ws_proxy.web.errors import note_refusal, peer_of, refuse, refuse_upstream
 from k8s_ws_proxy.web.fallback import Fallback, asks_for_spdy
+from k8s_ws_proxy.web.logs import Logs
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, parse_offer, take_over
+from k8s_ws_proxy.web.upstream import resolved, status_of
 from k8s_ws_proxy.wire import guacd, tmux
-from k8s_ws_proxy.wire.channels import STDERR, STDOUT, failure, parse_status
+from k8s_ws_proxy.wire.channels import STDERR, STDOUT, failure
 from k8s_ws_proxy.wire.forward import ForwardRelay
 from k8s_ws_proxy.wire.lifetime import Limits
 from k8s_ws_proxy.wire.relay import Relay
@@ -83,6 +83,7 @@ class Sessions:
         self._pace = pace
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         self._limits = limits if limits.idle or limits.duration else None
+        self._logs = Logs(settings, access=access, registry=registry, pace=pace, limits=self._limits)
 
     async def open(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer ``request``: a session, or why not. Raises Refusal."""
@@ -119,7 +120,7 @@ class Sessions:
         request, route = attempt.request, attempt.route
         self._policy.check(route)
         if route.subresource is Subresource.LOG:
-            raise Refusal(Reason.BAD_PATH, "Logs are not served yet.")
+            return await self._logs.open(request, route, attempt.principal, attempt.began)
         offer = parse_offer(request, route.subprotocols)
         target = parse_target(route, request.raw_path, offer.subprotocol)
         self._policy.check_ports(target)
@@ -148,7 +149,7 @@ class Sessions:
                 return refuse_upstream(request, error)
             if (taken := take_over(request)) is not None:
                 session = self._session(attempt, target, taken[0], None, slot)
-                session.refuse(offer.switching(), _status(error), str(error))
+                session.refuse(offer.switching(), status_of(error), str(error))
             return HandedOn()
         if (taken := take_over(request)) is None:
             upstream.stream.close()
@@ -165,7 +166,7 @@ class Sessions:
     async def _dial(self, attempt: _Attempt, target: Target, slot: Slot) -> Upstream:
         try:
             async with asyncio.timeout_at(attempt.began + attempt.within):
-                target = await self._resolved(target, slot)
+                target = await resolved(target, slot, self._settings, self._access)
                 return await dial(self._access, self._wrapped(target).upstream_path(), target.subprotocols)
         except TimeoutError as error:
             self._access.failed("timed out")
@@ -202,29 +203,10 @@ class Sessions:
             self._session(attempt, None, taken[0], None, None).refuse(offer.switching(), status, str(refusal))
         return HandedOn()
 
-    async def _resolved(self, target: Target, slot: Slot) -> Target:
-        """The target with a pod's own name, where its segment may be an alias."""
-        label = self._settings.pod_alias_label
-        if not label:
-            return target
-        pod = await resolve(self._access, target.namespace, target.pod, label=label, node=self._settings.node_name)
-        slot.books.resolved(pod)
-        return replace(target, pod=pod)
-
     def _wrapped(self, target: Target) -> Target:
         if self._settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:
             return target.with_command(tmux.wrap(target.command))
         return target
-
-
-def _status(error: UpstreamError) -> bytes:
-    """The failure as ``metav1.Status``: the apiserver's own where it sent one."""
-    if isinstance(error, UpstreamRefused):
-        if (status := parse_status(error.body)) is not None:
-            return json.dumps(status).encode()
-        if error.status == 429:  # in its own words, this is no Status
-            return failure(str(error), reason="TooManyRequests", code=429, retry_after=error.retry_after)
-    return failure(str(error), reason="InternalError", code=error.status)
 
 
 def _relay(attempt: _Attempt, target: Target | None) -> Callable[[Callable[[], bytes]], Relay]:

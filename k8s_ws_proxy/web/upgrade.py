@@ -40,6 +40,11 @@ class Offer:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
+def asks_for_websocket(request: web.BaseRequest) -> bool:
+    """It does, whether as it should or not."""
+    return "websocket" in _tokens(request.headers.getall("Upgrade", []))
+
+
 def parse_offer(request: web.BaseRequest, spoken: Sequence[str]) -> Offer:
     """The upgrade that ``request`` asks for, on a route where the subprotocols ``spoken`` are.
 
@@ -49,7 +54,7 @@ def parse_offer(request: web.BaseRequest, spoken: Sequence[str]) -> Offer:
     if request.method != "GET":
         raise Refusal(Reason.METHOD_NOT_ALLOWED, "Sessions are opened by GET, as a WebSocket upgrade.")
     if (
-        "websocket" not in _tokens(headers.getall("Upgrade", []))
+        not asks_for_websocket(request)
         or "upgrade" not in _tokens(headers.getall("Connection", []))
         or headers.getall("Sec-WebSocket-Version", []) != ["13"]
     ):

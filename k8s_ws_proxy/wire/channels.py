@@ -19,6 +19,9 @@ V5: Final = "v5.channel.k8s.io"
 TUNNEL: Final = "SPDY/3.1+portforward.k8s.io"
 SUBPROTOCOLS: Final = (V5, V4)
 FORWARD_SUBPROTOCOLS: Final = (V4, TUNNEL)
+# What an apiserver calls messages without channels (apiserver, wsstream.NewDefaultReaderProtocols). A log's have none
+# whatever is agreed upon: callers that offer the others everywhere may do so here, too.
+LOG_SUBPROTOCOLS: Final = (*SUBPROTOCOLS, "binary.k8s.io")
 
 STDIN: Final = 0
 STDOUT: Final = 1

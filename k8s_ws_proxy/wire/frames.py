@@ -91,14 +91,15 @@ def parse_header(buf: bytes | bytearray, pos: int, end: int, *, masked: bool) ->
     return Header(opcode, bool(first & _FIN), length, size, key)
 
 
-def header(opcode: int, length: int, key: bytes = b"") -> bytes:
-    """The header of an unfragmented frame, its length in the shortest form."""
+def header(opcode: int, length: int, key: bytes = b"", *, fin: bool = True) -> bytes:
+    """The header of a frame, its length in the shortest form; without ``fin``, fragments follow (RFC 6455 §5.4)."""
     mask_bit = _MASK if key else 0
+    first = _FIN | opcode if fin else opcode
     if length < 126:
-        return struct.pack("!BB", _FIN | opcode, mask_bit | length) + key
+        return struct.pack("!BB", first, mask_bit | length) + key
     if length < 1 << 16:
-        return struct.pack("!BBH", _FIN | opcode, mask_bit | 126, length) + key
-    return struct.pack("!BBQ", _FIN | opcode, mask_bit | 127, length) + key
+        return struct.pack("!BBH", first, mask_bit | 126, length) + key
+    return struct.pack("!BBQ", first, mask_bit | 127, length) + key
 
 
 def mask(data: bytes, key: bytes) -> bytes:

@@ -43,21 +43,25 @@ class Accepted:
 class Exchange:
     """One HTTP/1.1 request and its answer: feed what arrives, until there is a result.
 
-    Of a body, the first ``max_body`` bytes are kept.
+    Of a body, the first ``max_body`` bytes are kept; with ``head_only``, that of an answer with 2xx isn't touched.
     """
 
-    def __init__(self, path: str, headers: Sequence[tuple[str, str]], *, max_body: int = _MAX_BODY) -> None:
+    def __init__(
+        self, path: str, headers: Sequence[tuple[str, str]], *, max_body: int = _MAX_BODY, head_only: bool = False
+    ) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         self._answer: h11.Response | None = None
         self._body = bytearray()
         self._max_body = max_body
+        self._head_only = head_only
         request = h11.Request(method="GET", target=path, headers=list(headers))
         self.request: bytes = self._http.send(request) + self._http.send(h11.EndOfMessage())
 
-    def receive(self, data: bytes) -> h11.InformationalResponse | tuple[int, str, bytes] | None:
+    def receive(self, data: bytes) -> h11.InformationalResponse | h11.Response | tuple[int, str, bytes] | None:
         """Feed bytes (none at the end of the connection).
 
-        The result is the 101, or status, content type and body of another answer; None while neither is complete.
+        The result is the 101, or the head that alone is wanted, or status, content type and body of another answer;
+        None while none of them is complete.
         Raises UpstreamProtocolError.
         """
         try:
@@ -71,6 +75,8 @@ class Exchange:
                         return event
                 elif isinstance(event, h11.Response):
                     self._answer = event
+                    if self._head_only and 200 <= event.status_code <= 299:
+                        return event
                 elif isinstance(event, h11.Data):
                     self._body += event.data[: self._max_body - len(self._body)]
                 elif isinstance(event, h11.EndOfMessage):
@@ -87,7 +93,7 @@ class Exchange:
         return int(text) if text and re.fullmatch(r"[0-9]{1,6}", text) else None
 
     def early(self) -> bytes:
-        """What came after the 101."""
+        """What came after the 101, or after the head."""
         return bytes(self._http.trailing_data[0])
 
     def _finished(self) -> tuple[int, str, bytes]:

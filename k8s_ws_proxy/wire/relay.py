@@ -47,6 +47,7 @@ class Ending(Enum):
 
     COMMAND_ENDED = "command_ended"
     FORWARD_ENDED = "forward_ended"  # the pod's side of all ports of a port-forward is closed
+    LOG_ENDED = "log_ended"
     CLIENT_LEFT = "client_left"
     CLIENT_SILENT = "client_silent"
     CLIENT_BROKE_PROTOCOL = "client_broke_protocol"
@@ -116,6 +117,9 @@ class Relay:
         """What has to lie before the next bytes from upstream."""
         return self._from_upstream.carry
 
+    def begin(self) -> None:
+        """The client has its answer, and what came with both handshakes was taken."""
+
     def client_data(self, block: Block, start: int, end: int) -> None:
         """Bytes from the client, its carry before them."""
         if self.phase is Phase.CLOSING:
@@ -159,21 +163,14 @@ class Relay:
             self.to_client += self._from_upstream.last_words()
             self._upstream_gone(None, "The connection to the apiserver ended without an exit status.")
 
+    def upstream_lost(self) -> None:
+        """Upstream's connection broke: to a session that is as good as its end."""
+        self.upstream_end()
+
     def tick(self, client: Health, upstream: Health) -> None:
         """A ping period has passed."""
-        if self.phase is Phase.CLOSING:
-            return
-        verdict = self._client.tick(client)
-        if verdict is Verdict.DEAD:
-            self._close(Ending.CLIENT_SILENT, frames.GOING_AWAY, "no answer to a ping")
-            return
-        if verdict is Verdict.PING:
-            self.to_client.append(frames.frame(frames.PING, PING_PAYLOAD))
-        verdict = self._upstream.tick(upstream)
-        if verdict is Verdict.DEAD:
-            self._fail(Ending.UPSTREAM_SILENT, "The apiserver didn't answer a ping: the connection is dead.")
-        elif verdict is Verdict.PING:
-            self.to_upstream.append(frames.frame(frames.PING, PING_PAYLOAD, self._mask_key()))
+        if self.phase is Phase.RELAYING and self._tick_client(client):
+            self._tick_upstream(upstream)
 
     def ping_client(self) -> None:
         """Ping the client out of turn; an answer isn't waited for."""
@@ -231,6 +228,23 @@ class Relay:
             self._say(text)
             self._tell_status(channels.failure(text, reason="Timeout", code=504))
         self._close(ending, frames.POLICY_VIOLATION, text)
+
+    def _tick_client(self, health: Health) -> bool:
+        """Whether the client is taken to be there still."""
+        verdict = self._client.tick(health)
+        if verdict is Verdict.DEAD:
+            self._close(Ending.CLIENT_SILENT, frames.GOING_AWAY, "no answer to a ping")
+            return False
+        if verdict is Verdict.PING:
+            self.to_client.append(frames.frame(frames.PING, PING_PAYLOAD))
+        return True
+
+    def _tick_upstream(self, health: Health) -> None:
+        verdict = self._upstream.tick(health)
+        if verdict is Verdict.DEAD:
+            self._fail(Ending.UPSTREAM_SILENT, "The apiserver didn't answer a ping: the connection is dead.")
+        elif verdict is Verdict.PING:
+            self.to_upstream.append(frames.frame(frames.PING, PING_PAYLOAD, self._mask_key()))
 
     def _client_event(self, event: Event) -> None:
         match event:

@@ -59,8 +59,13 @@ class Route:
     @property
     def subprotocols(self) -> tuple[str, ...]:
         """Those that are spoken there."""
-        forward = self.subresource is Subresource.PORTFORWARD
-        return channels.FORWARD_SUBPROTOCOLS if forward else channels.SUBPROTOCOLS
+        match self.subresource:
+            case Subresource.PORTFORWARD:
+                return channels.FORWARD_SUBPROTOCOLS
+            case Subresource.LOG:
+                return channels.LOG_SUBPROTOCOLS
+            case _:
+                return channels.SUBPROTOCOLS
 
 
 @dataclass(frozen=True, slots=True)

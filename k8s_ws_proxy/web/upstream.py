@@ -1,0 +1,39 @@
+"""What all sessions have in common on their way to the apiserver: which pod is meant, and how a failure is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from k8s_ws_proxy.errors import UpstreamError, UpstreamRefused
+from k8s_ws_proxy.kube.pods import resolve
+from k8s_ws_proxy.wire.channels import failure, parse_status
+from k8s_ws_proxy.wire.target import AttachTarget, LogTarget, PortForwardTarget
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.sessions.registry import Slot
+    from k8s_ws_proxy.settings import Settings
+
+_Target = TypeVar("_Target", bound=AttachTarget | LogTarget | PortForwardTarget)
+
+
+async def resolved(target: _Target, slot: Slot, settings: Settings, access: Access) -> _Target:
+    """The target with a pod's own name, where its segment may be an alias. Raises Refusal, or UpstreamError."""
+    label = settings.pod_alias_label
+    if not label:
+        return target
+    pod = await resolve(access, target.namespace, target.pod, label=label, node=settings.node_name)
+    slot.books.resolved(pod)
+    return replace(target, pod=pod)
+
+
+def status_of(error: UpstreamError) -> bytes:
+    """The failure as ``metav1.Status``: the apiserver's own where it sent one."""
+    if isinstance(error, UpstreamRefused):
+        if (status := parse_status(error.body)) is not None:
+            return json.dumps(status).encode()
+        if error.status == 429:  # in its own words, this is no Status
+            return failure(str(error), reason="TooManyRequests", code=429, retry_after=error.retry_after)
+    return failure(str(error), reason="InternalError", code=error.status)

@@ -1,0 +1,109 @@
+"""A log's bytes -> WebSocket messages of one line each (wire-contract, "Logs").
+
+A line's newline is part of its message, and nothing is decoded: NULs, carriage returns and broken UTF-8 pass as they
+are. A line over MAX_LINE leaves in messages of MAX_LINE bytes and one of what is left. Where messages begin and end
+doesn't depend on how the log came.
+
+A message is one frame. A frame's header says how long it is, so an unfinished line is held, MAX_LINE of it at most.
+Where there is no memory for that, part() lets go of what there is: its message then goes on in fragments (RFC 6455
+§5.4), which every WebSocket library puts together.
+
+The work for a block is done by a handful of calls, whose loops are not Python's: a line costs about a tenth of a
+microsecond.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from k8s_ws_proxy.wire import frames
+
+MAX_LINE: Final = 1 << 20  # bytes of one message, newline included: what careful clients take by default
+_KEPT: Final = 4096  # headers that are made once
+
+
+class _Heads(dict[int, bytes]):
+    """The newline of the line before, and the header of a frame with a line of ``length`` bytes and its newline."""
+
+    def __missing__(self, length: int) -> bytes:
+        head = b"\n" + frames.header(frames.BINARY, length + 1)
+        if length < _KEPT:
+            self[length] = head
+        return head
+
+
+_HEADS: Final = _Heads()
+
+
+class Lines:
+    """The state of one log."""
+
+    __slots__ = ("_begun", "_held")
+
+    def __init__(self) -> None:
+        self._held = bytearray()  # of a line whose end hasn't come
+        self._begun = 0  # bytes of its message that have left in fragments
+
+    def take(self, data: bytes) -> bytes:
+        """The frames of all lines that ``data`` ends, and of what is too long to be held."""
+        first = data.find(b"\n") + 1
+        if not first:
+            return b"".join(self._hold(data))
+        last = data.rfind(b"\n") + 1
+        pieces = self._hold(data[:first])
+        pieces += self._let_go()
+        if last > first:
+            pieces += _whole(data[first:last])
+        pieces += self._hold(data[last:])
+        return b"".join(pieces)
+
+    def last(self) -> bytes:
+        """The rest of a line without a newline, at the end of the log; after it, the line that follows is a new one."""
+        return b"".join(self._let_go())
+
+    @property
+    def held(self) -> int:
+        """Bytes of an unfinished line."""
+        return len(self._held)
+
+    def part(self) -> bytes:
+        """What there is of an unfinished line, as a fragment of its message."""
+        return b"".join(self._frame(len(self._held), fin=False)) if self._held else b""
+
+    def _hold(self, part: bytes) -> list[bytes]:
+        """Keep ``part`` of a line; the frames of what is over the bound."""
+        self._held += part
+        pieces: list[bytes] = []
+        while (room := MAX_LINE - self._begun) <= len(self._held):
+            pieces += self._frame(room, fin=True)
+        return pieces
+
+    def _let_go(self) -> list[bytes]:
+        return self._frame(len(self._held), fin=True) if self._held or self._begun else []
+
+    def _frame(self, size: int, *, fin: bool) -> list[bytes]:
+        """Header and payload of a frame with the first ``size`` bytes of what is held."""
+        head = frames.header(frames.CONTINUATION if self._begun else frames.BINARY, size, fin=fin)
+        payload = bytes(self._held[:size])
+        del self._held[:size]
+        self._begun = 0 if fin else self._begun + size
+        return [head, payload]
+
+
+def _whole(lines: bytes) -> list[bytes]:
+    """The frames of whole lines."""
+    texts = lines.split(b"\n")
+    texts.pop()  # nothing, after the last newline
+    if len(lines) > MAX_LINE and max(map(len, texts)) >= MAX_LINE:
+        return [piece for text in texts for piece in _cut(text + b"\n")]
+    pieces = [b""] * (2 * len(texts))
+    pieces[0::2] = map(_HEADS.__getitem__, map(len, texts))
+    pieces[1::2] = texts
+    pieces[0] = pieces[0][1:]  # its first byte is the newline of a line before it
+    pieces.append(b"\n")
+    return pieces
+
+
+def _cut(line: bytes) -> list[bytes]:
+    """The frames of one line, however long."""
+    return [frames.frame(frames.BINARY, line[at : at + MAX_LINE]) for at in range(0, len(line), MAX_LINE)]
