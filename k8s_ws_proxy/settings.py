@@ -72,6 +72,7 @@ class Settings:
     max_handshakes: int = 1000
     session_idle_timeout: float = 0.0
     session_max_duration: float = 0.0
+    reap_orphans: bool = True
     drain_timeout: float = 30.0
 
 
@@ -101,8 +102,8 @@ class _Reader:
             return default
         return int(value)
 
-    def boolean(self, name: str) -> bool:
-        value = self.text(name, "false").lower()
+    def boolean(self, name: str, *, default: bool = False) -> bool:
+        value = self.text(name, str(default)).lower()
         if value not in ("true", "false", "1", "0"):
             self.mistakes.append(f"{name} must be true or false; it is {value!r}")
         return value in ("true", "1")
@@ -210,6 +211,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         max_handshakes=read.number("MAX_HANDSHAKES", 1000, least=1),
         session_idle_timeout=read.duration("SESSION_IDLE_TIMEOUT", 0.0, least=0.0),
         session_max_duration=read.duration("SESSION_MAX_DURATION", 0.0, least=0.0),
+        reap_orphans=read.boolean("REAP_ORPHANS", default=True),
         drain_timeout=read.duration("DRAIN_TIMEOUT", 30.0, least=0.0),
     )
     if settings.secret_file is None and settings.secret_dir is None:

@@ -62,6 +62,12 @@ DIAL_SECONDS: Final = Histogram(
 SESSION_SECONDS: Final = Histogram(
     "k8s_ws_proxy_session_seconds", "How long the sessions that ended were.", buckets=_LENGTHS, registry=REGISTRY
 )
+ORPHANS: Final = Counter(
+    "k8s_ws_proxy_orphans",
+    "Processes that a session left in its container, by what became of them: hung_up, gone by themselves, failed.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 KEYS_LOADED: Final = Gauge("k8s_ws_proxy_keys_loaded", "Keys that are accepted.", registry=REGISTRY)
 KEYS_RELOAD_OK: Final = Gauge(
     "k8s_ws_proxy_keys_reload_ok", "1 if the last reading of the keys succeeded, else 0.", registry=REGISTRY

@@ -10,14 +10,19 @@ from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.wire.channels import STDERR, STDOUT
 
 if TYPE_CHECKING:
+    from k8s_ws_proxy.sessions.orphans import Orphans
     from k8s_ws_proxy.sessions.registry import Registry
 
 _LAST_WORDS: Final = 2.0  # seconds for the clients to take the status and the close
+_HANG_UP: Final = 2.0  # seconds for hanging up what they have left in their containers
 _REASON: Final = "the proxy on this node is shutting down"
 
 
-async def drain(registry: Registry, timeout: float, hurry: asyncio.Event) -> None:
-    """End all sessions: on their own within ``timeout`` seconds, or told to; ``hurry`` ends the waiting."""
+async def drain(registry: Registry, timeout: float, hurry: asyncio.Event, orphans: Orphans | None = None) -> None:
+    """End all sessions: on their own within ``timeout`` seconds, or told to; ``hurry`` ends the waiting.
+
+    What they leave in their containers is hung up.
+    """
     registry.draining = True
     waiting = len(registry.open_slots())
     logger().info("shutting down", sessions=waiting, drain_seconds=timeout)
@@ -32,6 +37,8 @@ async def drain(registry: Registry, timeout: float, hurry: asyncio.Event) -> Non
             for slot in registry.open_slots():
                 if slot.session is not None:
                     slot.session.abort()
+    if orphans is not None:
+        await orphans.settle(_HANG_UP)
     logger().info("shut down")
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k8s_ws_proxy.auth.authorizer import Principal
+    from k8s_ws_proxy.kube.dial import Upstream
     from k8s_ws_proxy.relay.session import Session
+    from k8s_ws_proxy.sessions.orphans import Dialled, Orphan
     from k8s_ws_proxy.wire.target import Target
 
 
@@ -27,6 +29,21 @@ class Slot:
         self.namespace = namespace
         self.books = books
         self.session: Session | None = None
+        self._dial: asyncio.Task[Dialled] | None = None  # as long as it isn't known what became of it
+        self._orphan: Orphan | None = None
+
+    async def wait_for(self, dial: asyncio.Task[Dialled]) -> Upstream:
+        """What was dialled, with the process that is to be hung up if the session ends before it. Raises its error.
+
+        A dial that is no longer waited for keeps its slot until it is over.
+        """
+        self._dial = dial
+        dialled = await asyncio.shield(dial)
+        self._dial, self._orphan = None, dialled.orphan
+        if dialled.upstream is None:
+            assert dialled.error is not None
+            raise dialled.error
+        return dialled.upstream
 
     def dialled(self, session: Session) -> None:
         """The apiserver has answered, or won't: ``session`` has it from here."""
@@ -40,11 +57,34 @@ class Slot:
 
     def ended(self, session: Session) -> None:
         """Both sides have been told."""
+        if not session.relay.status_seen:
+            self._hang_up()
         self.books.ended(session)
 
     def release(self, _session: Session | None = None) -> None:
         """Give the slot back."""
+        dial, self._dial = self._dial, None
+        if dial is not None:
+            dial.add_done_callback(self._abandon)
+            return
+        if self.session is None:
+            self._hang_up()
         self._registry.release(self)
+
+    def _abandon(self, dial: asyncio.Task[Dialled]) -> None:
+        """The client has left, or the time is over: nobody wants what was dialled."""
+        if not dial.cancelled():
+            dialled = dial.result()
+            if dialled.upstream is not None:
+                dialled.upstream.stream.close()
+            self._orphan = dialled.orphan
+            self._hang_up()
+        self._registry.release(self)
+
+    def _hang_up(self) -> None:
+        orphan, self._orphan = self._orphan, None
+        if orphan is not None:
+            orphan.hang_up(self.books.id)
 
 
 class Registry:

@@ -23,6 +23,7 @@ from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.pace import Pace
 from k8s_ws_proxy.sessions.drain import drain
+from k8s_ws_proxy.sessions.orphans import Orphans
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.errors import closing, refuse
 from k8s_ws_proxy.web.exec import Sessions
@@ -124,7 +125,7 @@ class Daemon:
 
     async def shut_down(self, hurry: asyncio.Event | None = None) -> None:
         """Drain: unready and refusing at once, then wait for the sessions, then end them; ``hurry`` ends the wait."""
-        await drain(self._registry, self._settings.drain_timeout, hurry or asyncio.Event())
+        await drain(self._registry, self._settings.drain_timeout, hurry or asyncio.Event(), self._sessions.orphans)
 
     def _probe(self, request: web.BaseRequest, path: str) -> web.Response:
         if isinstance(request.transport, StreamTransport):
@@ -163,7 +164,16 @@ async def running(
         clock=time.time,
     )
     policy = Policy(settings.allowed_namespaces, settings.allowed_subresources, settings.allowed_ports)
-    sessions = Sessions(settings, authorizer=authorizer, policy=policy, access=access, registry=registry, pace=pace)
+    orphans = Orphans(access, patience=settings.handshake_timeout) if settings.reap_orphans else None
+    sessions = Sessions(
+        settings,
+        authorizer=authorizer,
+        policy=policy,
+        access=access,
+        registry=registry,
+        orphans=orphans,
+        pace=pace,
+    )
     reads = Reads(settings, authorizer=authorizer, policy=policy, access=access)
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
     daemon = Daemon(settings, keyring, registry, sessions, reads, Health(keyring, access, registry))

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.stream import Stream
+    from k8s_ws_proxy.sessions.orphans import Orphans
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
 
@@ -72,6 +73,7 @@ class Sessions:
         policy: Policy,
         access: Access,
         registry: Registry,
+        orphans: Orphans | None,
         pace: Pace,
     ) -> None:
         self._settings = settings
@@ -80,6 +82,7 @@ class Sessions:
         self._access = access
         self._registry = registry
         self._fallback = Fallback(time.monotonic)
+        self.orphans = orphans
         self._pace = pace
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         self._limits = limits if limits.idle or limits.duration else None
@@ -166,8 +169,10 @@ class Sessions:
     async def _dial(self, attempt: _Attempt, target: Target, slot: Slot) -> Upstream:
         try:
             async with asyncio.timeout_at(attempt.began + attempt.within):
-                target = await resolved(target, slot, self._settings, self._access)
-                return await dial(self._access, self._wrapped(target).upstream_path(), target.subprotocols)
+                target = self._wrapped(await resolved(target, slot, self._settings, self._access))
+                if self.orphans is not None and isinstance(target, ExecTarget) and self.orphans.concern(target):
+                    return await slot.wait_for(self.orphans.dial(target))
+                return await dial(self._access, target.upstream_path(), target.subprotocols)
         except TimeoutError as error:
             self._access.failed("timed out")
             self._access.suspect()

@@ -24,6 +24,7 @@ VALUES = {
     "ALLOWED_SUBRESOURCES": ("allowedSubresources", ["exec", "log"], "exec,log"),
     "ALLOWED_PORTS": ("allowedPorts", [80, "8000-8999"], "80,8000-8999"),
     "POD_ALIAS_LABEL": ("podAliasLabel", "app.kubernetes.io/name", "app.kubernetes.io/name"),
+    "REAP_ORPHANS": ("reapOrphans", False, "false"),
     "TMUX_CASCADE": ("tmuxCascade", True, "true"),
     "LOG_LEVEL": ("logLevel", "warn", "warn"),
     "MAX_SESSIONS": ("maxSessions", 2147483647, "2147483647"),

@@ -215,7 +215,8 @@ async def test_a_long_command(shared_daemon):
 async def test_a_client_that_leaves_takes_the_upstream_stream_with_it(
     shared_daemon, shared_cluster, how, offer, shared_lines
 ):
-    before = shared_cluster.observed.open_streams
+    before = 0  # what hung up the last one is gone, too
+    await shared_cluster.observed.wait_for(lambda: shared_cluster.observed.open_streams == before)
     async with opened(shared_daemon, on_terminal("echo up; cat"), subprotocols=offer) as ws:
         await ws.until(STDOUT, b"up")
         assert shared_cluster.observed.open_streams == before + 1

@@ -162,6 +162,7 @@ class Lines:
         for line in list(daemon.log):
             if line["event"] == "session opened":
                 await daemon.event("session ended", session=line["session"])
+        await hung_up(daemon)
         return cls(daemon)
 
     async def event(self, event: str, **facts: Any) -> dict[str, Any]:
@@ -209,11 +210,22 @@ def connections(daemon: Daemon) -> set[str]:
     return found - {f"socket:[{line.split()[6]}]" for line in (directory / "unix").read_text().splitlines()[1:]}
 
 
+async def hung_up(daemon: Daemon) -> None:
+    """Wait until what the sessions that have ended so far left in their containers has been dealt with."""
+    outcomes = ("process hung up", "process was gone", "a process may be left behind")
+    for line in list(daemon.log):
+        if line["event"] == "hanging up a process":
+            await daemon.logged(
+                lambda later, session=line["session"]: later["event"] in outcomes and later["session"] == session
+            )
+
+
 async def at_rest(daemon: Daemon) -> set[str]:
     """Wait until it has no connection any more; what its descriptors then lead to.
 
     Another process's descriptors can only be looked at, there is nothing to await.
     """
+    await hung_up(daemon)
     while connections(daemon):  # noqa: ASYNC110 - as said
         await asyncio.sleep(0.01)
     return descriptors(daemon)

@@ -62,6 +62,7 @@ def test_the_defaults_are_those_of_the_contract():
         max_handshakes=1000,
         session_idle_timeout=0.0,
         session_max_duration=0.0,
+        reap_orphans=True,
         drain_timeout=30.0,
     )
 
@@ -105,6 +106,7 @@ def test_the_defaults_are_those_of_the_contract():
         ({"MAX_SESSIONS": "1"}, {"max_sessions": 1}),
         ({"MAX_SESSIONS_PER_NAMESPACE": "7"}, {"max_sessions_per_namespace": 7}),
         ({"MAX_HANDSHAKES": "1"}, {"max_handshakes": 1}),
+        ({"REAP_ORPHANS": "false"}, {"reap_orphans": False}),
         ({"SESSION_IDLE_TIMEOUT": "15m"}, {"session_idle_timeout": 900.0}),
         ({"SESSION_MAX_DURATION": "8h"}, {"session_max_duration": 28800.0}),
         ({"DRAIN_TIMEOUT": "0s"}, {"drain_timeout": 0.0}),

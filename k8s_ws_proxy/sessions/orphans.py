@@ -1,0 +1,203 @@
+"""What an interactive session leaves running in its container is hung up: ``REAP_ORPHANS``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from k8s_ws_proxy.errors import UpstreamError, UpstreamProtocolError, UpstreamRefused
+from k8s_ws_proxy.kube.dial import Upstream, dial
+from k8s_ws_proxy.observe import metrics, tasks
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.relay.stream import StreamLost
+from k8s_ws_proxy.wire import frames
+from k8s_ws_proxy.wire.frames import FrameViolation
+from k8s_ws_proxy.wire.orphans import Greeting, NotStarted, Process, hang_up, introduced, outcome
+from k8s_ws_proxy.wire.target import ExecTarget, Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from k8s_ws_proxy.kube.access import Access
+
+_READ: Final = 32 * 1024  # bytes: a TLS record must fit
+_RETRIES: Final = (0.0, 1.0, 5.0, 15.0)  # seconds before each try
+_AT_ONCE: Final = 32  # execs of ours under way: many sessions may end together
+_NO_SHELL_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell
+_NO_SHELL_MOST: Final = 1000  # containers
+_ONLY_OUTPUT: Final = Streams(stdin=False, stdout=True, stderr=False, tty=False)
+
+Container = tuple[str, str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A process that will be one if its session ends before it does. ``target`` has the pod's own name."""
+
+    orphans: Orphans
+    target: ExecTarget
+    process: Process
+
+    def hang_up(self, session: str) -> None:
+        """``session`` has ended."""
+        self.orphans.hang_up(self, session)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """What became of a dial: a connection, perhaps with a process to hang up; or why there is none."""
+
+    upstream: Upstream | None = None
+    orphan: Orphan | None = None
+    error: UpstreamError | TimeoutError | None = None
+
+
+class Orphans:
+    """Starts interactive commands so that they can be found again, and hangs them up. ``patience`` in seconds."""
+
+    def __init__(self, access: Access, *, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._access = access
+        self._patience = patience
+        self._clock = clock
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._without_shell: dict[Container, float] = {}
+
+    def concern(self, target: ExecTarget) -> bool:
+        """Whether ``target`` is a terminal that somebody types into, whose container has a shell as far as is known."""
+        if not target.interactive or not target.streams.stdout:
+            return False
+        since = self._without_shell.get(_container(target))
+        return since is None or self._clock() - since > _NO_SHELL_FOR
+
+    def dial(self, target: ExecTarget) -> asyncio.Task[Dialled]:
+        """As kube.dial, until the command is about to start; with nobody to hang up where that can't be.
+
+        It goes on when its caller has left, since the command may be starting by then: whoever awaits it shields it,
+        and disposes of the result in any case.
+        """
+        task = tasks.start(self._dial(target), name="dial a command that can be hung up")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _dial(self, target: ExecTarget) -> Dialled:
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._introduced(target)
+        except (UpstreamError, TimeoutError) as error:
+            return Dialled(error=error)
+
+    async def _introduced(self, target: ExecTarget) -> Dialled:
+        upstream = await dial(self._access, target.with_command(introduced(target.command)).upstream_path())
+        greeting = Greeting()
+        try:
+            await _greeted(upstream, greeting)
+        except NotStarted as error:
+            upstream.stream.close()
+            if not error.shell:
+                self._remember(_container(target))
+            return Dialled(await dial(self._access, target.upstream_path()))
+        except BaseException:
+            upstream.stream.close()
+            raise
+        orphan = Orphan(self, target, greeting.process) if greeting.process else None
+        return Dialled(replace(upstream, early=greeting.rest), orphan)
+
+    def hang_up(self, orphan: Orphan, session: str) -> None:
+        """See to it that ``orphan`` is hung up; there is nothing to wait for."""
+        logger().debug("hanging up a process", session=session, pid=orphan.process.pid)
+        task = tasks.start(self._hang_up(orphan, session), name="hang up a process")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def settle(self, timeout: float) -> None:
+        """Wait until all are hung up, ``timeout`` seconds at most."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=timeout)
+        if self._under_way:
+            logger().warning("processes may be left behind", count=len(self._under_way), detail="no time left")
+
+    def _remember(self, container: Container) -> None:
+        if len(self._without_shell) >= _NO_SHELL_MOST:
+            self._without_shell.pop(next(iter(self._without_shell)))
+        self._without_shell[container] = self._clock()
+
+    async def _hang_up(self, orphan: Orphan, session: str) -> None:
+        problem = ""
+        for delay in _RETRIES:
+            await asyncio.sleep(delay)
+            try:
+                async with self._at_once, asyncio.timeout(self._patience):
+                    found = await self._ask(orphan)
+            except TimeoutError:
+                problem = "no answer in time"
+            except UpstreamError as error:
+                problem = f"{error} {error.detail}".strip()
+            else:
+                self._note(orphan, session, found)
+                return
+        self._note(orphan, session, "failed", problem)
+
+    def _note(self, orphan: Orphan, session: str, found: str, problem: str = "") -> None:
+        metrics.ORPHANS.labels(found).inc()
+        target = orphan.target
+        facts = {"session": session, "namespace": target.namespace, "pod": target.pod, "container": target.container}
+        if found == "failed":
+            logger().warning("a process may be left behind", **facts, pid=orphan.process.pid, detail=problem)
+        elif found == "hung_up":
+            logger().info("process hung up", **facts, pid=orphan.process.pid)
+        else:
+            logger().debug("process was gone", **facts, pid=orphan.process.pid)
+
+    async def _ask(self, orphan: Orphan) -> str:
+        """Hang ``orphan`` up: ``hung_up``, or ``gone`` where that isn't necessary. Raises UpstreamError."""
+        target = replace(orphan.target, command=hang_up(orphan.process), streams=_ONLY_OUTPUT)
+        try:
+            upstream = await dial(self._access, target.upstream_path())
+        except UpstreamRefused as error:
+            if error.status == 404:  # the pod, and everything in it
+                return "gone"
+            raise
+        try:
+            data = upstream.early
+            while (found := outcome(data)) is None:
+                data += await _read(upstream)
+        except (EOFError, StreamLost, NotStarted, FrameViolation) as error:
+            raise UpstreamProtocolError("The process couldn't be hung up.", detail=str(error)) from error
+        else:
+            # A connection that is dropped without a close may take its process along, on some runtimes with v4.
+            with contextlib.suppress(StreamLost):
+                upstream.stream.write(
+                    frames.frame(frames.CLOSE, frames.close_payload(frames.NORMAL), secrets.token_bytes(4))
+                )
+            upstream.stream.end_output()
+            return found
+        finally:
+            upstream.stream.close()
+
+
+async def _greeted(upstream: Upstream, greeting: Greeting) -> None:
+    """Read until the greeting is over, or the connection is; the relay tells of that. Raises NotStarted."""
+    data = upstream.early
+    with contextlib.suppress(EOFError, StreamLost, FrameViolation):
+        while not greeting.take(data):
+            data = await _read(upstream)
+
+
+async def _read(upstream: Upstream) -> bytes:
+    """The next bytes. Raises EOFError or StreamLost."""
+    block = bytearray(_READ)
+    while (count := upstream.stream.read_into(memoryview(block))) is None:
+        await upstream.stream.readable()
+    if not count:
+        raise EOFError("the connection ended")
+    return bytes(block[:count])
+
+
+def _container(target: ExecTarget) -> Container:
+    return target.namespace, target.pod, target.container

@@ -1,0 +1,190 @@
+"""The process that an interactive exec started, found again after its session's end (apiserver-facts, last section).
+
+A container runtime leaves it alive when its client goes. So the command is started by a shell that first says who it
+is, in one line that the caller never sees, and then becomes the command: same process, same arguments, same streams.
+Process id and start time together name a process for as long as the machine is up; with them a second, short exec can
+hang up that one and no other.
+
+All of this runs in the container, with its ``sh``. Where there is none, or it doesn't find the command, the line never
+comes, the shell ends, and the command is started plainly.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.wire import channels, frames
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GRACE: Final = 5  # seconds from the hang-up to the kill
+LONGEST_GREETING: Final = 65_536  # bytes before the line: whoever says more isn't the shell that was started
+
+# - All but the last line runs in a subshell, so that no variable of the container's changes.
+# - What is executable is looked for as execvp(3) does, builtins aside: a command that isn't there must fail as it
+#   would without us.
+# - The first 22 fields of /proc/PID/stat are stable; this shell's own name has no space or parenthesis in it.
+# - Shells export PWD and SHLVL of their own, which the command would not have had.
+_INTRODUCE: Final = r"""
+(
+  found=
+  case $1 in
+  */*) [ -f "$1" ] && [ -x "$1" ] && found=1 ;;
+  *)
+    IFS=:
+    set -f
+    for directory in ${PATH-}; do
+      [ -f "${directory:-.}/$1" ] && [ -x "${directory:-.}/$1" ] && found=1 && break
+    done
+    ;;
+  esac
+  [ "$found" ] || exit 1
+  IFS=' '
+  stat='- - - - - - - - - - - - - - - - - - - - - -'
+  { read -r stat <"/proc/$$/stat"; } 2>/dev/null
+  set -f
+  set -- $stat
+  echo "k8s-ws-proxy: process $$ ${22}"
+) || exit 0
+unset PWD OLDPWD
+case ${SHLVL-} in 0 | 1) unset SHLVL ;; esac
+exec "$@"
+""".strip()
+
+# $1 is the process id, $2 its start time, $3 the grace. A process's name may hold anything, so the fields are counted
+# after its last parenthesis: state is 1, process group 3, session 4, start time 20.
+#
+# It is hung up and, were it stopped, continued, as a terminal that vanishes does it. After the grace its group is
+# killed, if it is still there (`kill -KILL -PID` is the one spelling that dash, bash, mksh and busybox all take). If it
+# is gone and others of its group are not, only those are that were there before the hang-up: by then the number may
+# have begun to mean something else.
+_HANG_UP: Final = r"""
+look() {
+  line=
+  { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+  case $line in *') '*) ;; *) return 1 ;; esac
+  set -f
+  set -- ${line##*') '}
+  set +f
+  group=$3 session=$4 born=${20}
+}
+is_it() { look "$pid" && [ "$born" = "$started" ]; }
+pid=$1 started=$2 grace=$3
+look $$ && now=$born || exit 0
+is_it || { echo gone; exit 0; }
+kill -HUP "$pid" && kill -CONT "$pid"
+echo "hung up"
+exec >/dev/null 2>&1
+command -v sleep || grace=0
+while [ "$grace" -gt 0 ] && kill -0 "-$pid"; do
+  sleep 1
+  grace=$((grace - 1))
+done
+if is_it; then
+  [ "$group" = "$pid" ] && kill -KILL "-$pid" || kill -KILL "$pid"
+elif ! look "$pid"; then
+  for directory in /proc/[0-9]*; do
+    each=${directory#/proc/}
+    look "$each" && [ "$group" = "$pid" ] && [ "$session" = "$pid" ] && [ "$born" -le "$now" ] && kill -KILL "$each"
+  done
+fi
+exit 0
+""".strip()
+
+_LINE: Final = re.compile(rb"k8s-ws-proxy: process ([0-9]{1,10}) ([0-9]{1,20}|-)\r?\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of a container: its id there, and when it started, in ticks since the machine did."""
+
+    pid: str
+    started: str
+
+
+class NotStarted(Exception):
+    """The shell ended before it had become the command. ``shell``: there is one, it didn't find the command."""
+
+    def __init__(self, *, shell: bool) -> None:
+        super().__init__("the shell ended")
+        self.shell = shell
+
+
+def introduced(command: Sequence[str]) -> tuple[str, ...]:
+    """``command``, started by a shell that says first which process it is."""
+    return ("sh", "-c", _INTRODUCE, "sh", *command)
+
+
+def hang_up(process: Process) -> tuple[str, ...]:
+    """A command that ends ``process`` from within its container. It says ``gone`` or ``hung up``, then waits."""
+    return ("sh", "-c", _HANG_UP, "sh", process.pid, process.started, str(GRACE))
+
+
+class Greeting:
+    """What the apiserver sends until the shell has introduced itself. Bytes in, the process out.
+
+    ``rest`` is then what the caller is to get: all that came but the line.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._passed = b""  # whole messages that are the caller's
+        self._line = b""
+        self.process: Process | None = None
+
+    @property
+    def rest(self) -> bytes:
+        """Whole messages, and perhaps the beginning of one."""
+        said = frames.frame(frames.BINARY, bytes((channels.STDOUT,)) + self._line) if self._line else b""
+        return self._passed + said + self._buffer
+
+    def take(self, data: bytes) -> bool:
+        """Whether it is over: ``process`` is known, or never will be. Raises NotStarted, or FrameViolation."""
+        self._buffer += data
+        while (head := frames.parse_header(self._buffer, 0, len(self._buffer), masked=False)) is not None:
+            after = head.size + head.length
+            if after > len(self._buffer):
+                break
+            message, payload = self._buffer[:after], self._buffer[head.size : after]
+            if head.opcode == frames.CLOSE or payload[:1] == bytes((channels.STATUS,)):
+                status = channels.parse_status(payload[1:])
+                raise NotStarted(shell=status is not None and channels.exit_code(status) is not None)
+            self._buffer = self._buffer[after:]
+            if head.opcode == frames.BINARY and head.fin and payload[:1] == bytes((channels.STDOUT,)) and payload[1:]:
+                self._line += payload[1:]
+                if self._introduced():
+                    return True
+            else:
+                self._passed += message
+        return len(self._line) + len(self._passed) + len(self._buffer) > LONGEST_GREETING
+
+    def _introduced(self) -> bool:
+        if (found := _LINE.search(self._line)) is None:
+            return False
+        pid, started = (field.decode() for field in found.groups())
+        self.process = None if started == "-" else Process(pid, started)
+        self._line = self._line[: found.start()] + self._line[found.end() :]
+        return True
+
+
+def outcome(data: bytes) -> str | None:
+    """What hang_up() said in ``data``, all that came so far: ``gone`` or ``hung_up``; None as long as it hasn't.
+
+    Raises NotStarted, or FrameViolation.
+    """
+    said, pos = b"", 0
+    while (head := frames.parse_header(data, pos, len(data), masked=False)) is not None:
+        body, pos = pos + head.size, pos + head.size + head.length
+        if pos > len(data):
+            break
+        channel, payload = data[body : body + 1], data[body + 1 : pos]
+        if head.opcode == frames.CLOSE or channel == bytes((channels.STATUS,)):
+            raise NotStarted(shell=False)
+        if channel == bytes((channels.STDOUT,)) and head.opcode in (frames.BINARY, frames.TEXT):
+            said += payload
+            if b"\n" in said:
+                return "gone" if said.startswith(b"gone") else "hung_up"
+    return None

@@ -1,0 +1,269 @@
+"""REAP_ORPHANS: what an interactive session leaves running is hung up, and nothing else is; nobody sees how."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import rawws
+from support.caller import PIPES, TTY, at_rest, close, on_terminal, opened, proxy_exec, request, run, script
+
+from k8s_ws_proxy.devcluster import DevCluster
+from k8s_ws_proxy.devcluster.faults import Death
+from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, Container, Pod
+from k8s_ws_proxy.wire.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.orphans import GRACE
+
+BARE = Pod("bare", (Container("bare", hidden=frozenset({"sh", "tmux"})),))
+
+
+@pytest.fixture
+async def cluster():
+    """With a container that has no shell."""
+    async with DevCluster(replace(DEFAULT_WORLD, pods=(*DEFAULT_WORLD.pods, BARE))) as running:
+        yield running
+
+
+def alive(pid):
+    """Whether there is such a process; one that has ended and is still to be collected is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def ended(pid):
+    """Wait until it is gone; another's child can only be looked at."""
+    while alive(pid):  # noqa: ASYNC110 - as said
+        await asyncio.sleep(0.01)
+
+
+async def pid_from(ws, word=b"pid "):
+    """The process id that the command prints after ``word``."""
+    seen = b""
+    while (found := re.search(word + rb"([0-9]+)[^0-9]", seen)) is None:
+        frame = await ws.frame()
+        assert frame is not None, seen
+        seen += frame.payload[1:] if frame.payload[:1] == b"\1" else b""
+    return int(found[1])
+
+
+def vanish(ws):
+    ws.writer.transport.abort()
+
+
+def half_close(ws):
+    ws.writer.write_eof()
+
+
+LEAVING = {"with a close frame": close, "without a word": vanish, "with a FIN": half_close}
+SHELL = on_terminal("trap 'exit 0' TERM; echo pid $$; while :; do sleep 1; done")
+
+
+@pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING)
+async def test_whatever_way_the_client_leaves(daemon, cluster, leave):
+    async with opened(daemon, SHELL) as ws:
+        pid = await pid_from(ws)
+        if (left := leave(ws)) is not None:
+            await left
+        line = await daemon.event("process hung up")
+        assert (line["pid"], line["level"], line["pod"]) == (str(pid), "info", "shell")
+        assert line["session"] == (await daemon.event("session opened"))["session"]
+        await ended(pid)
+    await cluster.observed.wait_for(lambda: cluster.observed.running == 0)
+
+
+async def test_without_it_it_stays_as_on_a_real_runtime(start, cluster):
+    daemon = await start(REAP_ORPHANS="false")
+    async with opened(daemon, SHELL) as ws:
+        pid = await pid_from(ws)
+        await close(ws)
+        await daemon.event("session ended")
+        await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 0)
+    await at_rest(daemon)
+    assert alive(pid)
+    os.kill(pid, signal.SIGTERM)
+
+
+async def test_at_the_limit_of_its_time(start):
+    daemon = await start(SESSION_IDLE_TIMEOUT="1s", WS_PING_PERIOD="100ms")
+    async with opened(daemon, SHELL) as ws:
+        pid = await pid_from(ws)
+        await ws.finish()
+        await ended(pid)
+
+
+async def test_when_the_daemon_goes_down(start):
+    daemon = await start(DRAIN_TIMEOUT="0s")
+    async with contextlib.AsyncExitStack() as stack:
+        terminals = [await stack.enter_async_context(opened(daemon, SHELL)) for _ in range(5)]
+        pids = [await pid_from(ws) for ws in terminals]
+        daemon.process.send_signal(signal.SIGTERM)
+        assert await daemon.wait() == 0
+        for pid in pids:
+            await ended(pid)
+    assert [line["event"] for line in daemon.log].count("process hung up") == 5
+
+
+async def test_when_the_apiserver_is_lost_and_comes_back(daemon, cluster):
+    async with opened(daemon, SHELL) as ws:
+        pid = await pid_from(ws)
+        await cluster.stop_listening(drop=True)
+        assert (await ws.finish()).code == 1011
+    await daemon.event("session ended", reason="upstream_lost")
+    assert alive(pid)
+    await cluster.start_listening()
+    await daemon.event("process hung up", pid=str(pid))
+    await ended(pid)
+
+
+async def test_an_apiserver_that_stays_away_is_asked_a_few_times_and_it_is_said(daemon, cluster):
+    async with opened(daemon, SHELL) as ws:
+        pid = await pid_from(ws)
+        await cluster.stop_listening(drop=True)
+        await ws.finish()
+    line = await daemon.event("a process may be left behind")
+    assert (line["level"], line["pid"]) == ("warning", str(pid))
+    assert alive(pid)
+    os.kill(pid, signal.SIGTERM)
+
+
+async def test_one_that_does_not_mind_a_hang_up_is_killed_with_its_group(daemon):
+    """And who has left the group, as a daemon does, is left alone."""
+    children = "setsid sleep 1003 & echo child $!; sleep 1002 & echo other $!"
+    text = f"trap '' HUP TERM; {children}; echo pid $$; wait; sleep 1001"
+    async with opened(daemon, on_terminal(text)) as ws:
+        seen = await ws.until(STDOUT, b"pid ")
+        words = seen.split()
+        stays, goes = int(words[words.index(b"child") + 1]), int(words[words.index(b"other") + 1])
+        await close(ws)
+        line = await daemon.event("process hung up")
+        assert alive(int(line["pid"])), "it has some seconds' grace"
+        await ended(int(line["pid"]))
+        await ended(goes)
+    assert alive(stays)
+    os.kill(stays, signal.SIGKILL)
+    assert GRACE == 5
+
+
+async def test_a_child_in_its_group_that_outlives_it_is_killed_after_the_grace(daemon):
+    async with opened(daemon, on_terminal("(trap '' HUP; exec sleep 1004) & echo child $!; sleep 1005")) as ws:
+        child = await pid_from(ws, b"child ")
+        await close(ws)
+        line = await daemon.event("process hung up")
+        await ended(int(line["pid"]))
+        assert alive(child)
+        await ended(child)
+
+
+async def test_another_session_s_process_is_not_touched(daemon):
+    async with opened(daemon, SHELL) as stays, opened(daemon, SHELL) as goes:
+        staying, going = await pid_from(stays), await pid_from(goes)
+        await close(goes)
+        await ended(going)
+        await daemon.event("process hung up", pid=str(going))
+        assert alive(staying)
+        await close(stays)
+        await ended(staying)
+
+
+async def test_a_shared_tmux_server_stays_and_only_its_client_goes(start):
+    daemon = await start(TMUX_CASCADE="true")
+    target = proxy_exec("sh", "-c", "echo pid $$; exec cat", **TTY)
+    async with opened(daemon, target) as ws:
+        await ws.send(4, b'{"Width":80,"Height":24}')
+        pid = await pid_from(ws)
+        clients = (await run(daemon, script("tmux list-clients -F '#{client_pid}'"))).text(STDOUT).split()
+        assert len(clients) == 1
+        await close(ws)
+        await daemon.event("process hung up", pid=clients[0])
+        await ended(int(clients[0]))
+    assert alive(pid)
+    assert (await run(daemon, script("tmux list-sessions -F '#{session_attached}'"))).text(STDOUT) == "0\n"
+
+
+async def test_a_command_that_ends_by_itself_is_not_looked_for(daemon, dials):
+    async with opened(daemon, on_terminal("read x; exit 3")) as ws:
+        await ws.send(STDIN, b"x\n")
+        assert (await ws.finish()).exit_code == 3
+    await daemon.event("session ended")
+    await at_rest(daemon)
+    assert len(dials()) == 1
+
+
+async def test_a_client_that_leaves_before_its_101_leaves_nothing_behind(daemon, cluster):
+    """At any moment of the dial."""
+    for wait in range(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+        writer.write(request(daemon, SHELL))
+        for _ in range(wait * 20):
+            await asyncio.sleep(0)
+        writer.transport.abort()
+    await cluster.observed.wait_for(lambda: len(cluster.observed.seen) > 20)
+    await at_rest(daemon)
+    await cluster.observed.wait_for(lambda: cluster.observed.running == 0)
+
+
+SAME = {
+    "environment": (("env",), {}),
+    "its own name and arguments": (("sh", "-c", 'echo "$0" "$@"', "name", "a b", "", "*", "é"), {}),
+    "a child's parent": (("sh", "-c", "ps -o stat= -p $$; ps -o ppid= -p $$ >/dev/null"), {}),
+    "exit code": (("sh", "-c", "exit 42"), {}),
+    "a signal": (("sh", "-c", "kill -KILL $$"), {}),
+    "a command that isn't there": (("no-such-command",), {}),
+    "a file that can't be executed": (("/etc/passwd",), {}),
+    "a directory": (("/etc",), {}),
+    "a shell's builtin": (("cd",), {}),
+    "a path": (("/bin/echo", "hello"), {}),
+    "an empty command": (("",), {}),
+    "many bytes": (("head", "-c", "1000000", "/dev/zero"), {}),
+    "nothing at all": (("true",), {}),
+    "no shell in the container": (("cat", "/dev/null"), {"pod": "bare", "container": "bare"}),
+}
+
+
+@pytest.mark.parametrize(("command", "where"), SAME.values(), ids=SAME)
+async def test_the_caller_sees_no_difference(start, command, where):
+    told = []
+    for value in ("true", "false"):
+        daemon = await start(REAP_ORPHANS=value)
+        ended_ = await run(daemon, proxy_exec(*command, **TTY, **where))
+        output = {channel: sorted(data.splitlines()) for channel, data in ended_.output.items()}
+        told.append((output, ended_.code, ended_.reason))
+    assert told[0] == told[1]
+
+
+async def test_where_there_is_no_shell_it_is_not_asked_for_again(daemon, dials):
+    target = proxy_exec("cat", pod="bare", container="bare", **TTY)
+    for count in (2, 3):
+        async with opened(daemon, target) as ws:
+            await ws.send(STDIN, b"typed\n")
+            await ws.until(STDOUT, b"typed\r\ntyped\r\n")
+            await close(ws)
+            await ws.finish()
+        assert len(dials()) == count
+
+
+async def test_on_pipes_the_command_is_sent_as_it_is(daemon, dials):
+    await run(daemon, proxy_exec("true", **PIPES))
+    (target,) = dials()
+    assert "command=true&" in target
+
+
+@pytest.mark.parametrize("how", Death, ids=lambda how: how.name)
+async def test_an_apiserver_that_dies_before_the_command_runs(daemon, cluster, how):
+    """At every byte of what it says first."""
+    for sent in range(40):
+        cluster.faults.die_after(sent, how)
+        data = request(daemon, SHELL)
+        async with rawws.connected(daemon.port, data) as ws:
+            assert ws.answer.status == 101
+            assert (await ws.finish()).code == 1011
+    cluster.faults.clear()
+    assert (await run(daemon, proxy_exec("true", **TTY))).exit_code == 0

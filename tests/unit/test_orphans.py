@@ -1,0 +1,295 @@
+"""The shell that introduces itself and the one that hangs up, run for real by every shell that is here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.framing import PING, PONG, Frame, closing, cut_at, server
+
+from k8s_ws_proxy.wire import orphans
+from k8s_ws_proxy.wire.channels import failure
+from k8s_ws_proxy.wire.frames import FrameViolation
+from k8s_ws_proxy.wire.orphans import LONGEST_GREETING, Greeting, NotStarted, Process, hang_up, introduced, outcome
+
+SHELLS = [
+    *([shell] for shell in ("dash", "bash", "mksh", "zsh") if shutil.which(shell)),
+    *([["busybox", "sh"]] if shutil.which("busybox") else []),
+    ["sh"],
+]
+EACH_SHELL = pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+LINE = server(1, b"k8s-ws-proxy: process 17 4711\r\n")
+IT = Process("17", "4711")
+
+
+def under(shell, argv):
+    """``argv``, which begins with ``sh``, run by this one."""
+    assert argv[0] == "sh"
+    return [*shell, *argv[1:]]
+
+
+def run(shell, command, **env):
+    env = {"PATH": os.environ["PATH"], **env}
+    return subprocess.run(under(shell, introduced(command)), env=env, capture_output=True, timeout=30, check=False)
+
+
+def started(pid):
+    """When a process started, in ticks."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
+
+
+@EACH_SHELL
+def test_it_becomes_the_command_it_introduced(shell):
+    done = run(shell, [sys.executable, "-c", "import os; print(os.getpid(), open('/proc/self/stat').read())"])
+    line, rest = done.stdout.decode().split("\n", 1)
+    pid, stat = rest.split(" ", 1)
+    assert line == f"k8s-ws-proxy: process {pid} {stat.rpartition(') ')[2].split()[19]}"
+    assert done.stderr == b""
+
+
+ARGUMENTS = [
+    "",
+    "two  words ",
+    "it's",
+    '"',
+    "$(touch /tmp/never)",
+    "$HOME",
+    "*",
+    "~",
+    "a\nb\n",
+    "-n",
+    "--",
+    "é",
+    "x" * 9999,
+]
+
+
+@EACH_SHELL
+def test_arguments_arrive_as_they_were_sent(shell):
+    done = run(shell, ["printf", "%s\\0", *ARGUMENTS])
+    assert done.stdout.partition(b"\n")[2] == b"".join(text.encode() + b"\0" for text in ARGUMENTS)
+
+
+@EACH_SHELL
+def test_the_environment_arrives_as_it_was(shell):
+    mine = {"found": "1", "directory": "d", "stat": "s", "A": "two\nlines", "HOME": "/"}
+    done = run(shell, [sys.executable, "-c", "import os; print(sorted(os.environ.items()))"], **mine)
+    seen = dict(eval(done.stdout.partition(b"\n")[2]))
+    for name in ("_", "SHLVL", "LC_CTYPE"):  # bash says these two, Python the third
+        seen.pop(name, None)
+    assert seen == {"PATH": os.environ["PATH"], **mine}
+
+
+@EACH_SHELL
+@pytest.mark.parametrize("status", [0, 1, 42, 127])
+def test_its_exit_status_is_the_command_s(shell, status):
+    assert run(shell, ["sh", "-c", f"exit {status}"]).returncode == status
+
+
+@EACH_SHELL
+@pytest.mark.parametrize("command", ["no-such-command", "/etc/passwd", "/etc", "", "cd", "/nope/nope", "."])
+def test_what_can_not_be_started_is_left_to_the_runtime(shell, command):
+    done = run(shell, [command])
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def test_without_a_path_only_a_path_is_found():
+    assert run(["/bin/sh"], ["/bin/true"], PATH="").stdout
+    assert not run(["/bin/sh"], ["true"], PATH="").stdout
+
+
+def group(number):
+    """The processes of a group that run; those that have ended and are still to be collected don't."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (directory / "stat").read_text().rpartition(") ")[2].split()
+            if fields[2] == str(number) and fields[0] != "Z":
+                found.append(directory.name)
+    return found
+
+
+@pytest.fixture
+def victim():
+    """Starts a process in a session of its own, as a runtime does, and says when it is ready."""
+    running = []
+
+    def start(text):
+        process = subprocess.Popen(["sh", "-c", text], start_new_session=True, stdout=subprocess.PIPE)
+        running.append(process)
+        assert process.stdout.readline() == b"ready\n"
+        return process, Process(str(process.pid), started(process.pid))
+
+    yield start
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def hang_up_by(shell, process, monkeypatch, grace=5):
+    monkeypatch.setattr(orphans, "GRACE", grace)
+    env = {"PATH": os.environ["PATH"]}
+    return subprocess.Popen(under(shell, hang_up(process)), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def said(hanging):
+    out, err = hanging.communicate(timeout=30)
+    assert hanging.returncode == 0
+    return out, err
+
+
+@EACH_SHELL
+def test_a_hang_up(shell, victim, monkeypatch):
+    process, name = victim("echo ready; exec sleep 1000")
+    hanging = hang_up_by(shell, name, monkeypatch)
+    assert process.wait(30) == -signal.SIGHUP
+    assert said(hanging) == (b"hung up\n", b"")
+
+
+@EACH_SHELL
+def test_a_stopped_one_is_continued(shell, victim, monkeypatch):
+    process, name = victim("trap 'exit 9' HUP; echo ready; while :; do sleep 0.1; done")
+    os.kill(process.pid, signal.SIGSTOP)
+    hanging = hang_up_by(shell, name, monkeypatch)
+    assert process.wait(30) == 9
+    said(hanging)
+
+
+@EACH_SHELL
+def test_one_that_does_not_mind_is_killed_after_the_grace(shell, victim, monkeypatch):
+    process, name = victim("trap '' HUP; echo ready; sleep 1000; sleep 1000")
+    hanging = hang_up_by(shell, name, monkeypatch, grace=1)
+    assert process.wait(30) == -signal.SIGKILL
+    said(hanging)
+    assert group(process.pid) == []
+
+
+@EACH_SHELL
+def test_its_group_is_killed_when_it_has_gone(shell, victim, monkeypatch):
+    process, name = victim("(trap '' HUP; echo ready; exec sleep 1000) & wait")
+    hanging = hang_up_by(shell, name, monkeypatch, grace=1)
+    assert process.wait(30) == -signal.SIGHUP
+    assert len(group(process.pid)) == 1
+    said(hanging)
+    assert group(process.pid) == []
+
+
+@EACH_SHELL
+def test_another_process_of_the_same_number_is_not_touched(shell, victim, monkeypatch):
+    process, name = victim("echo ready; exec sleep 1000")
+    hanging = hang_up_by(shell, Process(name.pid, str(int(name.started) - 1)), monkeypatch)
+    assert said(hanging) == (b"gone\n", b"")
+    assert process.poll() is None
+
+
+@EACH_SHELL
+def test_one_that_has_gone_is_gone(shell, monkeypatch):
+    assert said(hang_up_by(shell, Process("4194304", "1"), monkeypatch)) == (b"gone\n", b"")
+
+
+@EACH_SHELL
+def test_a_process_may_have_any_name(shell, victim, monkeypatch, tmp_path):
+    program = tmp_path / "a) S 1 (b) c"
+    shutil.copy(shutil.which("sleep"), program)
+    process, name = victim(f"echo ready; exec '{program}' 1000")
+    while "a) S" not in Path(f"/proc/{process.pid}/stat").read_text():
+        pass
+    hanging = hang_up_by(shell, name, monkeypatch)
+    assert process.wait(30) == -signal.SIGHUP
+    said(hanging)
+
+
+def test_no_part_of_the_command_is_in_the_script():
+    wrapped = introduced(["rm", "-rf", "$(x)"])
+    assert wrapped[:2] == ("sh", "-c")
+    assert wrapped[3:] == ("sh", "rm", "-rf", "$(x)")
+    assert not re.search(r"rm|x\)", wrapped[2].replace("exit", ""))
+
+
+def greet(*parts):
+    greeting = Greeting()
+    return greeting, [greeting.take(part) for part in parts]
+
+
+def test_the_line_is_taken_out_wherever_it_is_cut():
+    stream = server(1, b"") + Frame(PING, b"?").encode() + LINE + server(1, b"$ ") + server(2, b"x")[:3]
+    for offset in range(1, len(stream)):
+        greeting, taken, over = Greeting(), b"", False
+        for part in cut_at(stream, [offset]):
+            if not over:
+                taken += part
+                over = greeting.take(part)
+        assert over
+        assert greeting.process == IT
+        assert greeting.rest == taken.replace(LINE, b"")
+
+
+def test_the_line_may_come_in_pieces_and_with_more():
+    greeting, over = greet(server(1, b"k8s-ws-pro"), server(1, b"xy: process 17 47"), server(1, b"11\n$ "))
+    assert over == [False, False, True]
+    assert (greeting.process, greeting.rest) == (IT, server(1, b"$ "))
+
+
+def test_what_comes_before_it_is_the_caller_s():
+    greeting, _ = greet(server(1, b"warning\r\n"), LINE)
+    assert (greeting.process, greeting.rest) == (IT, server(1, b"warning\r\n"))
+
+
+def test_one_that_does_not_know_when_it_started_can_not_be_found_again():
+    greeting, over = greet(server(1, b"k8s-ws-proxy: process 17 -\r\n"))
+    assert (greeting.process, greeting.rest, over) == (None, b"", [True])
+
+
+def test_a_shell_that_talks_on_is_let_alone():
+    greeting, over = greet(*[server(1, b"x" * 30_000)] * 3)
+    assert over == [False, False, True]
+    assert greeting.process is None
+    assert greeting.rest.count(b"x") == 90_000 > LONGEST_GREETING
+
+
+@pytest.mark.parametrize(
+    ("end", "shell"),
+    [
+        (server(3, failure("no sh", reason="InternalError", code=500)), False),
+        (server(3, b'{"status":"Success"}'), True),
+        (server(3, b"what"), False),
+        (closing(1000), False),
+    ],
+)
+def test_an_end_before_the_line(end, shell):
+    with pytest.raises(NotStarted) as error:
+        greet(server(1, b""), end)
+    assert error.value.shell is shell
+
+
+def test_what_hanging_up_said():
+    assert outcome(b"") is None
+    assert outcome(server(1, b"") + server(1, b"hung")) is None
+    assert outcome(server(1, b"") + server(1, b"hung") + Frame(PONG, b"").encode() + server(1, b" up\n")) == "hung_up"
+    assert outcome(server(1, b"gone\n")) == "gone"
+    for end in (server(3, b"{}"), closing(1000)):
+        with pytest.raises(NotStarted):
+            outcome(end)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=6))
+def test_whatever_comes_only_what_is_documented_is_raised(parts):
+    greeting = Greeting()
+    try:
+        for part in parts:
+            if greeting.take(part):
+                break
+        outcome(b"".join(parts))
+    except (NotStarted, FrameViolation):
+        pass
