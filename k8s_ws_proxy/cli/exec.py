@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         errors="surrogateescape",
     )
     ending = asyncio.run(converse(to, path, query, stdin=arguments.stdin, tty=tty))
-    return _finish(ending)
+    return finish(ending)
 
 
 def say(message: str) -> None:
@@ -83,7 +83,8 @@ def say(message: str) -> None:
         return
 
 
-def _finish(ending: Ending) -> int:
+def finish(ending: Ending) -> int:
+    """The exit status, once what is to be said has been."""
     if ending.signal is not None:
         # Die of it, as whoever sent it expects: a shell's loop goes on after an exit status, but not after a SIGINT.
         signal.signal(ending.signal, signal.SIG_DFL)

@@ -1,0 +1,117 @@
+"""A log from the proxy to standard output: lines in as they come, written as many at a time as there are."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from k8s_ws_proxy.cli.client import printable, upgraded
+from k8s_ws_proxy.cli.descriptors import Output
+from k8s_ws_proxy.cli.life import SignsOfLife
+from k8s_ws_proxy.cli.session import Ending
+from k8s_ws_proxy.cli.signals import cancelled_by_signals
+from k8s_ws_proxy.wire import channels, frames
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.cli.connection import Connection
+
+_ENOUGH: Final = 256 * 1024  # bytes that wait to be written before no more are received
+
+
+async def show(to: Connection, path: str, query: str) -> Ending:
+    """Write the log until it ends. Raises ProxyError if it couldn't be opened."""
+    with cancelled_by_signals() as caught, Output(1) as output:
+        try:
+            async with upgraded(to, path, query, channels.LOG_SUBPROTOCOLS) as ws, asyncio.TaskGroup() as group:
+                return await _Log(ws, output).run(group)
+        except asyncio.CancelledError:
+            if not caught:
+                raise
+            return Ending(signal=caught[0])
+
+
+class _Log:
+    """One open log. Receiving doesn't yield while lines are there, so that many are written at once."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse[Any], output: Output) -> None:
+        self._ws = ws
+        self._output = output
+        self._lines = bytearray()
+        self._changed = asyncio.Event()
+        self._written = asyncio.Event()
+        self._received = False
+        self._failure = ""
+
+    async def run(self, group: asyncio.TaskGroup) -> Ending:
+        """How it ended, when all that came is written."""
+        life = SignsOfLife(self._ws, group)
+        receiving = group.create_task(self._receive(life), name="receive lines")
+        writing = group.create_task(self._write(life), name="write lines")
+        try:
+            return await writing or await receiving
+        finally:
+            receiving.cancel()
+            writing.cancel()
+            life.stop()
+
+    async def _receive(self, life: SignsOfLife) -> Ending:
+        try:
+            while True:
+                message = await self._ws.receive()
+                match message.type:
+                    case aiohttp.WSMsgType.BINARY:
+                        self._lines += message.data
+                        self._changed.set()
+                        while len(self._lines) > _ENOUGH:
+                            self._written.clear()
+                            await self._written.wait()
+                    case aiohttp.WSMsgType.TEXT:
+                        self._failure = _sentence(message.data)
+                    case aiohttp.WSMsgType.PING:
+                        life.answer(message.data)
+                    case aiohttp.WSMsgType.PONG:
+                        pass
+                    case _:
+                        return self._ended(message)
+        finally:
+            self._received = True
+            self._changed.set()
+
+    async def _write(self, life: SignsOfLife) -> Ending | None:
+        """Write what has come, until nothing will any more; an Ending where there is nobody to write for."""
+        while self._lines or not self._received:
+            if not self._lines:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            lines, self._lines = self._lines, bytearray()
+            try:
+                with life.stuck():
+                    await self._output.write(bytes(lines))
+            except BrokenPipeError:
+                return Ending(signal=signal.SIGPIPE)  # quietly, as every program in a pipe
+            except OSError as error:
+                return Ending(message=f"the output can't be written: {error.strerror}")
+            self._written.set()
+        return None
+
+    def _ended(self, message: aiohttp.WSMessage) -> Ending:
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            if message.data == frames.NORMAL:
+                return Ending(status=0)
+            reason = self._failure or printable(str(message.extra or "")) or f"close code {message.data}"
+            return Ending(message=reason if self._failure else f"the log was cut off: {reason}")
+        if message.type is aiohttp.WSMsgType.ERROR:
+            return Ending(message=f"the proxy's answer can't be understood: {printable(str(message.data))}")
+        return Ending(message="the connection to the proxy was lost, and the log was cut off")
+
+
+def _sentence(data: str | bytes) -> str:
+    """What a text message says: channel 3's byte, and the Status of a log that couldn't be opened."""
+    raw = data.encode() if isinstance(data, str) else bytes(data)
+    status = channels.parse_status(raw[1:])
+    text = status.get("message") or status.get("reason") if status else raw[1:].decode(errors="replace")
+    return printable(str(text or "the log couldn't be opened"))

@@ -1,0 +1,30 @@
+"""Our own client commands as processes: what a person or a script runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+PROGRAM = [sys.executable, "-W", "error", "-m", "k8s_ws_proxy"]
+
+
+class Client:
+    """Runs one command, ``exec`` if it isn't said, against a proxy."""
+
+    def __init__(self, url, secret_file, directory, command="exec", **environ):
+        self.command = command
+        self.environ = {"PATH": os.environ["PATH"], "HOME": str(directory), "K8S_WS_PROXY_URL": url, **environ}
+        if secret_file is not None:
+            self.environ["SHARED_SECRET_FILE"] = str(secret_file)
+
+    async def start(self, *words, program=PROGRAM, **streams):
+        """The process, on pipes where no other streams are given."""
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE) | streams
+        return await asyncio.create_subprocess_exec(*program, self.command, *words, env=self.environ, **streams)
+
+    async def run(self, *words, given=b"", **streams):
+        """Exit status, stdout, stderr."""
+        process = await self.start(*words, **streams)
+        stdout, stderr = await process.communicate(given if process.stdin else None)
+        return process.returncode, stdout, stderr.decode() if stderr is not None else ""
