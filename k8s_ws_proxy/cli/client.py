@@ -8,7 +8,7 @@ import json
 import socket
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -47,7 +47,17 @@ async def upgraded(
     Raises ProxyError with a sentence that says what to do.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
-    async with aiohttp.ClientSession(timeout=timeout, middlewares=(_refuse_all_but_101,)) as session:
+    transports: list[asyncio.BaseTransport] = []
+
+    async def keep_transport(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await _refuse_all_but_101(request, handler)
+        if response.connection is not None and response.connection.transport is not None:
+            transports.append(response.connection.transport)
+        return response
+
+    async with aiohttp.ClientSession(timeout=timeout, middlewares=(keep_transport,)) as session:
         with _told(to):
             async with asyncio.timeout(_HANDSHAKE):
                 ws = await session.ws_connect(
@@ -70,6 +80,9 @@ async def upgraded(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE):
                     await ws.close()
+            for transport in transports:
+                # Both have said their close. asyncio's TLS would wait for a close of its own, in a loop that ends now.
+                cast("asyncio.Transport", transport).abort()
 
 
 async def let_in(to: Connection, path: str) -> None:
@@ -207,6 +220,12 @@ def _sentence(to: Connection, error: aiohttp.ClientError) -> str:
             return f"{where} can't be reached: {_os_text(error)}"
         case aiohttp.WSServerHandshakeError():
             return f"{where} answered the upgrade, but not as RFC 6455 asks ({error.message}): is this the proxy?"
+        case _ if to.secret is None:
+            # A server's alert may be lost in the reset that follows it, so it isn't told from other ends.
+            return (
+                f"{where} closed the connection in place of an answer ({printable(str(error))}): it doesn't seem to "
+                "take the certificate in --cert. Has it expired, or is it of another CA than TLS_CLIENT_CA_FILE there?"
+            )
         case _:
             other = "http" if to.url.startswith("https:") else "https"
             return (

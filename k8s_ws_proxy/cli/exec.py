@@ -14,6 +14,8 @@ from k8s_ws_proxy.cli.descriptors import keep_standard_descriptors
 from k8s_ws_proxy.cli.pods import pod_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from k8s_ws_proxy.cli.session import Ending
 
 _HELP = """\
@@ -23,7 +25,8 @@ Run a command in a pod, through the proxy.
   k8s-ws-proxy exec default/web -c side -it -- sh
   tar c . | k8s-ws-proxy exec default/web -i -- tar x -C /tmp
 
-Without a COMMAND the proxy's default shell is started. The request is signed with the shared secret.
+Without a COMMAND the proxy's default shell is started. The request is signed with the shared secret, or
+comes in by a client certificate.
 
 Exit status: the command's own. 1 where the session couldn't be opened or was lost, with the reason on
 stderr; 2 for a wrong use of this program.
@@ -36,34 +39,45 @@ def add_to(commands: Any) -> None:
         "exec",
         help="run a command in a pod, through the proxy",
         description=_HELP,
-        usage="%(prog)s NAMESPACE/POD [-c CONTAINER] [-i] [-t] [--url URL] [--secret-file FILE] [-- COMMAND [ARG...]]",
+        usage="%(prog)s NAMESPACE/POD [-c CONTAINER] [-i] [-t] [--url URL] [--cacert FILE] "
+        "[--secret-file FILE | --cert FILE --key FILE] [-- COMMAND [ARG...]]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.takes_command_line = True
+    add_session_options(parser, whom="the command")
+    parser.set_defaults(run=run)
+
+
+def add_session_options(parser: argparse.ArgumentParser, *, whom: str) -> None:
+    """Add the pod, its container and the streams: what exec and attach have in common."""
     parser.add_argument("target", metavar="NAMESPACE/POD", help="the pod")
     parser.add_argument("-c", "--container", metavar="CONTAINER", help="the container; the pod's default one if absent")
-    parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input to the command")
-    parser.add_argument("-t", "--tty", action="store_true", help="give the command a terminal")
+    parser.add_argument("-i", "--stdin", action="store_true", help=f"pass standard input to {whom}")
+    parser.add_argument("-t", "--tty", action="store_true", help=f"give {whom} a terminal")
     add_connection_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the session; the command's exit status. Raises ProxyError."""
+    return run_session("exec", arguments, arguments.command_line)
+
+
+def run_session(kind: str, arguments: argparse.Namespace, command: Sequence[str] = ()) -> int:
+    """A session of this kind on our standard streams; its exit status. Raises ProxyError."""
     keep_standard_descriptors()  # before anything else takes their numbers
     import asyncio  # noqa: PLC0415 - what follows takes its time, and the other commands don't need it
 
     from k8s_ws_proxy.cli.session import converse  # noqa: PLC0415
 
     to = connection(arguments)
-    path = pod_path("exec", arguments.target, arguments.container)
+    path = pod_path(kind, arguments.target, arguments.container)
     tty = arguments.tty
     if tty and not os.isatty(0):
         tty = False
-        say("standard input isn't a terminal, so the command gets none: going on without -t")
+        say("standard input isn't a terminal, so there is none in the pod: going on without -t")
     query = urlencode(
         [
-            *(("command", argument) for argument in arguments.command_line),
+            *(("command", argument) for argument in command),
             ("stdin", _bool(arguments.stdin)),
             ("stdout", "true"),
             ("stderr", _bool(not tty)),

@@ -13,28 +13,9 @@ import sys
 import time
 
 import pytest
+from support.command import PROGRAM, Client
 
-PROGRAM = [sys.executable, "-W", "error", "-m", "k8s_ws_proxy"]
 MIB = 1 << 20
-
-
-class Client:
-    """Runs ``exec`` against a proxy."""
-
-    def __init__(self, url, secret_file, directory, **environ):
-        self.environ = {"PATH": os.environ["PATH"], "HOME": str(directory), "K8S_WS_PROXY_URL": url, **environ}
-        if secret_file is not None:
-            self.environ["SHARED_SECRET_FILE"] = str(secret_file)
-
-    async def start(self, *words, program=PROGRAM, **streams):
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE) | streams
-        return await asyncio.create_subprocess_exec(*program, "exec", *words, env=self.environ, **streams)
-
-    async def run(self, *words, given=b"", **streams):
-        """Exit status, stdout, stderr."""
-        process = await self.start(*words, **streams)
-        stdout, stderr = await process.communicate(given if process.stdin else None)
-        return process.returncode, stdout, stderr.decode() if stderr is not None else ""
 
 
 @pytest.fixture
@@ -81,7 +62,9 @@ async def test_without_i_the_command_has_no_stdin(client):
 async def test_t_without_a_terminal_is_said_and_goes_on(client):
     status, stdout, stderr = await client.run("default/web", "-it", "--", "sh", "-c", "test -t 0 || echo none")
     assert (status, stdout) == (0, b"none\n")
-    assert stderr == ("k8s-ws-proxy: standard input isn't a terminal, so the command gets none: going on without -t\n")
+    assert stderr == (
+        "k8s-ws-proxy: standard input isn't a terminal, so there is none in the pod: going on without -t\n"
+    )
 
 
 async def test_stdin_to_its_end_and_back_from_a_pipe(client):
