@@ -184,6 +184,21 @@ async def test_pods_by_a_selector_alone(two):
     assert (await two.rotate("--selector", "app=another")).status == 3
 
 
+async def test_a_list_that_grows_old_before_it_is_read_is_begun_anew(two):
+    one = two.add_stand_in("node-c")
+    for number in range(505):
+        two.add_node(f"node-{number}", one)
+    observed = two.cluster.observed
+    command = await two.start_command("status", "-o", "json", "--rate", "2000")
+    await observed.wait_for(lambda: observed.count("list pods") == 1 and observed.under_way == 0)
+    two.touch_secret()  # what is there now is another moment, and the one that is read is forgotten
+    two.cluster.state.store.compact()
+    ran = await two.end(command)
+    assert ran.status == 0
+    assert json.loads(ran.stdout)["pods"] == 508
+    assert observed.count("list pods") == 4, "a page, one that has expired, and two"
+
+
 async def test_an_immutable_secret(at):
     at.make_secret(immutable=True)
     at.add_stand_in("node-a")
