@@ -44,6 +44,7 @@ class Intent:
     ``id``: the rotation that it takes part in, once it does; until then ``force`` begins another one although one is
     under way, ``immediate`` replaces a leaked key, ``unused`` False retires old keys although they may be in use.
     ``overlap`` is in seconds, None for what the rotation under way says; ``waived`` are nodes that aren't waited for.
+    ``since`` is when it began to watch the pods, in Unix seconds; None for now.
     """
 
     verb: Verb
@@ -54,6 +55,7 @@ class Intent:
     unused: bool = True
     waived: frozenset[str] = frozenset()
     id: str | None = None
+    since: float | None = None
 
 
 class For(Enum):
@@ -113,9 +115,14 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing is left to do; ``nothing`` if there was nothing from the start."""
+    """Nothing is left to do.
+
+    ``nothing`` if there was nothing from the start, ``followed`` if somebody brought the rotation to its end and has
+    begun the next one since.
+    """
 
     nothing: bool = False
+    followed: bool = False
 
 
 Step = Wait | Stage | Promote | Remember | Remove | Replace | Finish | Done
@@ -130,6 +137,8 @@ def decide(state: State, fleet: Fleet, intent: Intent, *, now: float) -> Step:
         raise RotationRefused("no pod of the proxy runs there, so nobody can say that a key has arrived")
     record = state.record
     if intent.id is not None:
+        if record is not None and record.follows == intent.id:
+            return Done(followed=True)
         if record is None or record.id != intent.id:
             raise RotationRefused(
                 "somebody else has begun another rotation meanwhile, by force or as a leaked key's: this one is over"
@@ -198,8 +207,8 @@ def _overlap(record: Record, fleet: Fleet, intent: Intent, now: float) -> Step:
     promoted = record.promoted or record.staged
     uses = [use for old in record.old if (use := max(old.last_used or 0.0, seen.get(old.fingerprint, 0.0)))]
     # A pod that started since then doesn't know what was used before it, on its node. But where pods come and go all
-    # the time, that must not last for ever.
-    latest = promoted + _RESTARTS_COUNT_FOR * overlap
+    # the time that must not last for ever: what a run sees for itself, it needn't infer.
+    latest = max(promoted, now if intent.since is None else intent.since) + _RESTARTS_COUNT_FOR * overlap
     starts = [min(report.started, latest) for report in fleet.reports.values() if report.started > promoted]
     due = max([promoted, *uses, *starts]) + overlap
     counted = fleet.counted(intent.waived)

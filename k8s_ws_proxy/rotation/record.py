@@ -45,7 +45,8 @@ class Record:
     """One rotation. Times are Unix seconds by the apiserver's clock, which is the same one for every operator.
 
     ``until`` is how far the run that began it wanted to go: what ended there isn't an interrupted one. ``entry`` is
-    where the new key waits while it is staged. ``overlap`` is in seconds.
+    where the new key waits while it is staged. ``overlap`` is in seconds. ``follows`` is the rotation that was done
+    when this one began: who waits for that one's end knows it by this.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Record:
     retired: float | None = None
     finished: float | None = None
     immediate: bool = False
+    follows: str = ""
     old: tuple[Old, ...] = ()
 
 
@@ -78,6 +80,7 @@ def dump(record: Record) -> str:
             "retired": _or_none(record.retired),
             "finished": _or_none(record.finished),
             "immediate": record.immediate,
+            "follows": record.follows,
             "old": [
                 {"entry": old.entry, "fingerprint": old.fingerprint, "lastUsed": _or_none(old.last_used)}
                 for old in record.old
@@ -107,6 +110,7 @@ def parse(text: str) -> Record:
             retired=_unix_or_none(found["retired"]),
             finished=_unix_or_none(found["finished"]),
             immediate=bool(found["immediate"]),
+            follows=_text(found["follows"]),
             old=tuple(
                 Old(_text(old["entry"]), _text(old["fingerprint"]), _unix_or_none(old["lastUsed"]))
                 for old in found["old"]

@@ -143,7 +143,7 @@ class Run:
         record = state.record
         if self._own and record is not None and record.id == self._own:
             # Also where the answer to the patch was lost.
-            self._intent = replace(self._intent, id=self._own, force=False, immediate=False)
+            self._takes_part_in(self._own)
         return state
 
     async def _decide(self, state: State, daemons: Daemons) -> Step:
@@ -165,7 +165,7 @@ class Run:
         record = state.record
         assert record is not None
         if record.phase is not Phase.DONE:
-            self._intent = replace(self._intent, id=record.id)
+            self._takes_part_in(record.id)
             self._progress.step(
                 "resumed",
                 f"going on with the rotation begun {rfc3339(record.staged)}, which is {_PHASES[record.phase]}: "
@@ -173,6 +173,11 @@ class Run:
                 rotation=record.id,
                 phase=record.phase.value,
             )
+
+    def _takes_part_in(self, rotation: str) -> None:
+        if self._intent.id is None:
+            since = self._api.now()
+            self._intent = replace(self._intent, id=rotation, since=since, force=False, immediate=False)
 
     async def _do(self, step: Step, state: State, daemons: Daemons) -> None:
         now = self._api.now()
@@ -202,7 +207,7 @@ class Run:
             self._progress.step("conflict", "somebody else changed the Secret in between: looking again")
             return
         if isinstance(step, Stage | Replace):
-            self._intent = replace(self._intent, id=self._own, force=False, immediate=False)
+            self._takes_part_in(self._own)
         self._did(step, patch)
 
     def _overlap(self, state: State, daemons: Daemons) -> float:
@@ -287,6 +292,9 @@ class Run:
         facts: dict[str, object] = {"requests": self._api.requests, "waived": waived}
         if done.nothing or record is None:
             self._progress.step("done", "there is no old key to retire", **facts)
+            return
+        if done.followed:
+            self._progress.step("done", "done, by somebody else, who has begun another rotation since", **facts)
             return
         sentence = {
             Phase.STAGED: "done as asked: every pod accepts the new key. 'keys rotate' makes it the current one",

@@ -110,6 +110,7 @@ def stage(state: State, secret: bytes, *, id_: str, until: Until, overlap: float
         entry=name,
         overlap=overlap,
         staged=now,
+        follows=_done_before(state),
         old=old,
     )
     return _patch(state, {**data, name: _encoded(secret)}, record)
@@ -155,6 +156,7 @@ def replace_at_once(state: State, secret: bytes, *, id_: str, now: float) -> Pat
         promoted=now,
         retired=now,
         immediate=True,
+        follows=_done_before(state),
         old=tuple(old),
     )
     return _patch(state, {**data, state.current.name: _encoded(secret)}, record)
@@ -184,6 +186,10 @@ def _patch(state: State, data: Mapping[str, str | None], record: Record) -> Patc
 def _record(state: State) -> Record:
     assert state.record is not None, "decide() has looked"
     return state.record
+
+
+def _done_before(state: State) -> str:
+    return state.record.id if state.record is not None and state.record.phase is Phase.DONE else ""
 
 
 def _still_there(state: State) -> tuple[Old, ...]:

@@ -143,7 +143,10 @@ def test_a_pod_that_started_in_the_overlap_knows_nothing_of_before():
 
 def test_restarts_do_not_put_it_off_for_ever():
     secret, some = in_overlap(now=NOW + 3000, started=NOW + 2900)
-    assert step(secret, some, now=NOW + 3001) == Remove()
+    watched = dataclasses.replace(ROTATE, since=NOW)
+    assert step(secret, some, watched, now=NOW + 3001) == Remove()
+    just_come = dataclasses.replace(ROTATE, since=NOW + 2990)
+    assert step(secret, some, just_come, now=NOW + 3001).due == NOW + 3500
 
 
 def test_every_pod_must_say_so_and_each_old_key_counts():
@@ -250,6 +253,9 @@ def test_a_current_key_that_somebody_changed_ends_it(phase):
 def test_a_run_ends_with_its_own_rotation_and_begins_no_other():
     own = Intent(Verb.ROTATE, id=secret_at(Phase.DONE).state().record.id)
     assert step(secret_at(Phase.DONE), fleet("a"), own) == Done()
+    secret = secret_at(Phase.DONE)
+    secret.carry_out(Stage(), ROTATE, now=NOW)
+    assert step(secret, fleet("a"), own) == Done(followed=True)
     with pytest.raises(RotationRefused, match="another rotation"):
         step(secret_at(Phase.STAGED), fleet("a"), dataclasses.replace(own, id="mine"))
 
