@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from support import writers
+from support import kubectl, writers
 
 from k8s_ws_proxy.devcluster import DevCluster
 
-KUBECTL = Path(sys.executable).with_name("kubectl")
 STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
 
 
@@ -25,11 +20,7 @@ async def cluster():
 
 
 async def start(kubeconfig, home, *arguments):
-    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "KUBECONFIG": str(kubeconfig)}
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        KUBECTL, *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
-    )
+    return await kubectl.start(kubeconfig, home, *arguments, stdin=-1, stdout=-1, stderr=-1)
 
 
 @pytest.fixture
