@@ -86,7 +86,7 @@ def what(request: Request) -> str:
 def _answer(request: Request, user: User, state: State, faults: Faults) -> Answer:
     location = resources.locate(request.path)
     if location is None:
-        return discovery.document(request.path)
+        return discovery.document(request.path, request.header("accept"))
     verb = _verb(request, location)
     if (refused := faults.take_request(verb, location.resource.qualified)) is not None:
         return refused

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import Any
 
 from k8s_ws_proxy.devcluster import http, status
+from k8s_ws_proxy.devcluster.http import Response
 from k8s_ws_proxy.devcluster.resources import RESOURCES
-
-if TYPE_CHECKING:
-    from k8s_ws_proxy.devcluster.http import Response
 
 VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.2+k8s-ws-proxy-dev", "platform": "linux/amd64"}
 
 
-def document(path: str) -> Response:
-    """The answer to a path that leads to no resource: one of these documents, or 404."""
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+"""The media type of all resources of a path's groups in one document (KEP-3352)."""
+
+
+def document(path: str, accept: str) -> Response:
+    """The answer to a path that leads to no resource: one of these documents, or 404.
+
+    `accept` is the request's header: on `/api` and `/apis` it decides between the versions or groups by name and all
+    their resources at once.
+    """
     path = path.strip("/")
+    if path in {"api", "apis"} and _first_known(accept) == AGGREGATED:
+        return Response(200, json.dumps(_aggregated(core=path == "api")).encode(), AGGREGATED, (("Vary", "Accept"),))
     if path in {"healthz", "readyz", "livez"}:
         return http.of_text(200, "ok")
     found = _documents().get(path)
@@ -34,6 +43,39 @@ def _documents() -> dict[str, dict[str, Any]]:
         **{f"apis/{group}": {"kind": "APIGroup", "apiVersion": "v1", **_group(group, v)} for group, v in groups},
         **{f"apis/{group}/{version}": _resources(group, version) for group, version in groups},
     }
+
+
+def _first_known(accept: str) -> str:
+    """The first media type that is known here; plain JSON if there is none."""
+    for offer in accept.split(","):
+        parts = [part.strip() for part in offer.split(";")]
+        if set(parts) >= set(AGGREGATED.split(";")):
+            return AGGREGATED
+        if parts[0] in {"application/json", "application/*", "*/*"} and not any("=" in part for part in parts[1:]):
+            break
+    return "application/json"
+
+
+def _aggregated(*, core: bool) -> dict[str, Any]:
+    groups = sorted({(each.group, each.version) for each in RESOURCES if (each.group == "") is core})
+    items = [
+        {
+            "metadata": {**({"name": group} if group else {}), "creationTimestamp": None},
+            "versions": [{"version": version, "resources": _rows(group, version), "freshness": "Current"}],
+        }
+        for group, version in groups
+    ]
+    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
+
+
+def _rows(group: str, version: str) -> list[dict[str, Any]]:
+    ours = [each for each in RESOURCES if (each.group, each.version) == (group, version)]
+    rows = []
+    for each in ours:
+        if "/" not in each.name:
+            below = [one for one in ours if one.name.startswith(f"{each.name}/")]
+            rows.append(each.discovered() | ({"subresources": [one.discovered() for one in below]} if below else {}))
+    return rows
 
 
 def _group(name: str, version: str) -> dict[str, Any]:

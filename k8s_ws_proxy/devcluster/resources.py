@@ -46,6 +46,21 @@ class Resource:
             entry["categories"] = list(self.categories)
         return entry
 
+    def discovered(self) -> dict[str, Any]:
+        """What aggregated discovery says of it (an APIResourceDiscovery, or an APISubresourceDiscovery)."""
+        _, _, subresource = self.name.partition("/")
+        found: dict[str, Any] = {"subresource": subresource} if subresource else {"resource": self.name}
+        found["responseKind"] = {"group": self.group, "version": self.version, "kind": self.kind}
+        if not subresource:
+            found["scope"] = "Namespaced" if self.namespaced else "Cluster"
+            found["singularResource"] = self.kind.lower()
+        found["verbs"] = list(self.verbs)
+        if self.short_names:
+            found["shortNames"] = list(self.short_names)
+        if self.categories:
+            found["categories"] = list(self.categories)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Location:

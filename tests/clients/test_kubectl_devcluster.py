@@ -93,6 +93,13 @@ async def test_the_other_container_by_name(kubectl):
     assert stdout.endswith(b"/side\n")
 
 
+async def test_discovery_is_two_requests(kubectl, cluster):
+    code, stdout, _ = await kubectl("api-resources", "--no-headers", "-o", "name")
+    assert code == 0
+    assert {"pods", "namespaces", "secrets", "daemonsets.apps"} <= set(stdout.decode().split())
+    assert [seen.target.partition("?")[0] for seen in cluster.observed.seen] == ["/api", "/apis"]
+
+
 async def test_get_pods_and_a_selector(kubectl):
     code, stdout, _ = await kubectl("get", "pods", "-l", "app=web", "-o", "name")
     assert (code, stdout) == (0, b"pod/web\n")

@@ -52,6 +52,41 @@ async def test_discovery(clients, target, kind):
     assert (code, json.loads(body)["kind"]) == (200, kind)
 
 
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+
+async def discover(clients, target, accept):
+    client = await clients.connect()
+    await client.request(target, [*clients.headers(), ("Accept", accept)])
+    return json.loads(await client.body())
+
+
+@pytest.mark.parametrize("accept", [f"{AGGREGATED},application/json", f"application/yaml, {AGGREGATED}"])
+async def test_aggregated_discovery_says_what_the_plain_one_says(clients, accept):
+    for target in ("/api", "/apis"):
+        found = await discover(clients, target, accept)
+        assert (found["kind"], found["apiVersion"]) == ("APIGroupDiscoveryList", "apidiscovery.k8s.io/v2")
+        for item in found["items"]:
+            (version,) = item["versions"]
+            group = item["metadata"].get("name")
+            path = f"/apis/{group}/{version['version']}" if group else "/api/v1"
+            names = set()
+            for row in version["resources"]:
+                names |= {
+                    row["resource"],
+                    *(f"{row['resource']}/{one['subresource']}" for one in row.get("subresources", ())),
+                }
+            plain = json.loads((await get(clients, path))[1])
+            assert names == {row["name"] for row in plain["resources"]}
+
+
+@pytest.mark.parametrize(
+    "accept", ["", "*/*", f"application/json,{AGGREGATED}", AGGREGATED.replace("v=v2", "v=v2beta1")]
+)
+async def test_who_prefers_the_plain_one_or_knows_no_other_gets_it(clients, accept):
+    assert (await discover(clients, "/api", accept))["kind"] == "APIVersions"
+
+
 async def test_pods_by_label(clients):
     code, body = await get(clients, "/api/v1/namespaces/default/pods?labelSelector=app%3Dweb", user="proxy")
     assert code == 200
