@@ -98,6 +98,12 @@ def test_an_ipv6_cluster(account):
     assert (endpoint.host, endpoint.authority) == ("fd00::1", "[fd00::1]:443")
 
 
+@pytest.mark.parametrize("port", [{}, {"KUBERNETES_SERVICE_PORT": ""}], ids=["none", "empty"])
+def test_a_cluster_without_a_port(account, port):
+    with pytest.raises(ClusterConfigError, match="KUBERNETES_SERVICE_PORT isn't"):
+        load({"KUBERNETES_SERVICE_HOST": "10.96.0.1", **port}, service_account=account)
+
+
 def test_the_token_is_never_shown(account):
     assert "the-token" not in repr(load(IN_CLUSTER, service_account=account))
 
