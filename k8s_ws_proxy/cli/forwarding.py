@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import aiohttp
 
@@ -45,12 +45,13 @@ async def serve(
             await let_in(connect(), path)
             bound = [(forward, stack.enter_context(sock)) for forward in forwards for sock in _bind(forward, addresses)]
             async with asyncio.TaskGroup() as group:
-                for forward, sock in bound:
-                    server = await _listen(group, sock, partial(_Forwarded, connect, path, forward.remote))
-                    stack.callback(server.close)
-                for forward, sock in bound:
-                    print(f"Forwarding from {_shown(*sock.getsockname()[:2])} -> {forward.remote}", flush=True)
-                await asyncio.get_running_loop().create_future()
+                with contextlib.ExitStack() as listening:  # until the connections are about to be ended, too
+                    for forward, sock in bound:
+                        server = await _listen(group, sock, partial(_Forwarded, connect, path, forward.remote))
+                        listening.callback(server.close)
+                    for forward, sock in bound:
+                        _say(f"Forwarding from {_shown(*sock.getsockname()[:2])} -> {forward.remote}", sys.stdout)
+                    await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
             if not caught:
                 raise
@@ -111,8 +112,6 @@ class _Forwarded:
 
     async def run(self) -> None:
         """Carry it to its end; what goes wrong is told on stderr."""
-        sock = self._writer.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         problem = ""
         try:
             async with upgraded(self._connect(), self._path, f"ports={self._port}", (channels.V4,)) as ws:
@@ -121,7 +120,7 @@ class _Forwarded:
             problem = str(error)
         finally:
             if problem:
-                _say(f"connection to port {self._port}: {problem}")
+                _say(f"k8s-ws-proxy: connection to port {self._port}: {problem}", sys.stderr)
                 self._writer.transport.abort()
             with contextlib.suppress(OSError):
                 self._writer.close()
@@ -211,6 +210,7 @@ def _shown(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _say(message: str) -> None:
+def _say(line: str, file: TextIO) -> None:
+    """To whoever may not listen any more."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"k8s-ws-proxy: {message}", file=sys.stderr, flush=True)
+        print(line, file=file, flush=True)

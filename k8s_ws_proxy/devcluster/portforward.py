@@ -41,6 +41,11 @@ class Inlet:
         """The next bytes."""
         return await self._queue.get()
 
+    def reset(self) -> None:
+        """The client wants nothing to be sent any more, not even what waits."""
+        self.close()
+        self._queue.put_nowait(b"")
+
     def close(self) -> None:
         """The connection is over: keep nobody waiting."""
         self._closed = True

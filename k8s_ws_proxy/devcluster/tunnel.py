@@ -71,7 +71,7 @@ class Tunnel:
             case Reset(stream):
                 pair = self._streams.pop(stream, None)
                 if pair is not None and stream == pair.data:
-                    await pair.inlet.put(b"")
+                    pair.inlet.reset()
             case Ping(number):
                 if number % 2:
                     await self._socket.send(0, spdy.ping(number))
