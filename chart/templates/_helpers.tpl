@@ -106,6 +106,9 @@ true
 {{- $mistakes = append $mistakes (printf "%s must be at least 100ms" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $values.bindAllowedNamespacesOnly (not $values.allowedNamespaces) -}}
+{{- $mistakes = append $mistakes "bindAllowedNamespacesOnly needs allowedNamespaces: empty means all of them" -}}
+{{- end -}}
 {{- $ports := list $values.port $values.adminPort -}}
 {{- if $values.tls.enabled -}}
 {{- $ports = append $ports $values.tls.port -}}

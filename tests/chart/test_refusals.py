@@ -31,6 +31,7 @@ def refusal(over, **how):
         ({"hmacSecret": {"key": ""}}, "hmacSecret.key is empty: name the Secret's entry"),
         (merged(TLS, {"tls": {"clientSubject": ""}}), "tls.clientSubject is empty: name the subject"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name is empty: with serviceAccount.create=false"),
+        ({"bindAllowedNamespacesOnly": True}, "bindAllowedNamespacesOnly needs allowedNamespaces"),
         ({"port": 9090}, "port, adminPort and tls.port must differ"),
         (merged(TLS, {"tls": {"port": 8080}}), "port, adminPort and tls.port must differ"),
         ({"wsPingPeriod": "99ms"}, "wsPingPeriod must be at least 100ms"),

@@ -38,6 +38,18 @@ def test_what_is_switched_off_is_not_granted_either(switched_off):
     assert set(less.environ["ALLOWED_SUBRESOURCES"].split(",")) == set(allowed)
 
 
+def test_the_rights_are_the_cluster_s_unless_they_are_bound_to_the_allowed_namespaces():
+    plain = render({"allowedNamespaces": ["a", "b"]})
+    bound = render({"allowedNamespaces": ["a", "b"], "bindAllowedNamespacesOnly": True})
+    (wide,) = plain.every("ClusterRoleBinding")
+    assert bound.every("ClusterRoleBinding") == []
+    narrow = [each for each in bound.every("RoleBinding") if each["metadata"]["name"] == "k8s-ws-proxy"]
+    assert [each["metadata"]["namespace"] for each in narrow] == ["a", "b"]
+    for each in narrow:
+        assert (each["roleRef"], each["subjects"]) == (wide["roleRef"], wide["subjects"])
+    assert bound.one("ClusterRole") == plain.one("ClusterRole")
+
+
 def test_nobody_is_granted_nodes_or_a_wildcard():
     rendered = render(EVERYTHING)
     roles = rendered.every("ClusterRole") + rendered.every("Role")
