@@ -80,7 +80,7 @@ chart-readme: venv ## Make the chart's README from its values
 
 .PHONY: system
 system:
-	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm)
+	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm ip:iproute2 nft:nftables)
 
 .PHONY: test
 test: venv system node helm lint ## Lint, types, and every test but the long ones
@@ -99,6 +99,10 @@ demo: venv ## A command through the proxy to an embedded cluster, then a shell
 .PHONY: soak
 soak: venv system ## The long tests
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+
+.PHONY: wires
+wires: venv system ## Cut the wires: the tests with network namespaces, which fail here if there can be none
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m netns $(PYTEST_ARGS) tests/functional/test_wires.py
 
 # uv asks an index for the hashes of all files of a version, so one lock serves every Python and processor.
 .PHONY: lock

@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import pytest_asyncio
 from blockbuster import blockbuster_ctx
+from support import netns
 from support.daemon import running_daemon
 
 from k8s_ws_proxy.devcluster import DevCluster
@@ -33,6 +34,24 @@ for number, default in (
 ):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, default)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs network namespaces where there can be none; asked for by name, that is an error."""
+    wanting = [item for item in items if item.get_closest_marker("netns")]
+    if not wanting or not (why := netns.why_not()):
+        return
+    if config.option.markexpr == "netns":
+        raise pytest.UsageError(f"the tests of cut wires can't run: {why}")
+    config.hook.pytest_deselected(items=wanting)
+    items[:] = [item for item in items if item not in wanting]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out, and why."""
+    if why := netns.why_not():
+        terminalreporter.section("NOT TESTED HERE: cut wires (docs/reliability.md)", yellow=True)
+        terminalreporter.write_line(why)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -54,11 +54,11 @@ class Authority:
         """The CA's own certificate."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def server(self) -> KeyPair:
-        """For the listener: every name and address that loopback has, and the in-cluster names."""
+    def server(self, address: str) -> KeyPair:
+        """For the listener: its address, every name and address that loopback has, and the in-cluster names."""
         names = [
             *(x509.DNSName(host) for host in _HOSTS),
-            *(x509.IPAddress(ipaddress.ip_address(address)) for address in _ADDRESSES),
+            *(x509.IPAddress(ipaddress.ip_address(each)) for each in dict.fromkeys((*_ADDRESSES, address))),
         ]
         return self._issue("localhost", x509.SubjectAlternativeName(names), ExtendedKeyUsageOID.SERVER_AUTH)
 

@@ -36,14 +36,22 @@ class _Up:
 
 
 class DevCluster:
-    """An apiserver and a node in one, on 127.0.0.1, as long as the `async with` lasts.
+    """An apiserver and a node in one, as long as the `async with` lasts.
 
-    `port` 0 takes any free port. Credentials are written to `directory`, or to a directory that is gone
-    afterwards.
+    Whoever reaches it may run programs here, so `address` is best left as it is. `port` 0 takes any free port.
+    Credentials are written to `directory`, or to a directory that is gone afterwards.
     """
 
-    def __init__(self, world: World = DEFAULT_WORLD, port: int = 0, directory: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        world: World = DEFAULT_WORLD,
+        port: int = 0,
+        directory: Path | str | None = None,
+        *,
+        address: str = "127.0.0.1",
+    ) -> None:
         self._world = world
+        self._address = address
         self._port = port
         self._directory = None if directory is None else Path(directory)
         self._up: _Up | None = None
@@ -63,12 +71,12 @@ class DevCluster:
         scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="kdev-"))
         directory = self._directory or scratch / "credentials"
         credentials = await asyncio.to_thread(Credentials, self._world, directory)
-        context = await asyncio.to_thread(credentials.server_context)
+        context = await asyncio.to_thread(credentials.server_context, self._address)
         node = Node(self._world, scratch, self.observed)
         server = Server(self.state, credentials, node, self.faults, self.observed, context)
         self._up = _Up(scratch, credentials, node, server)
         try:
-            await server.listen(self._port)
+            await server.listen(self._address, self._port)
         except BaseException:
             await self._stop()
             raise
@@ -84,8 +92,8 @@ class DevCluster:
 
     @property
     def url(self) -> str:
-        """`https://127.0.0.1:PORT`; it stays the same across `stop_listening` and `start_listening`."""
-        return f"https://127.0.0.1:{self.port}"
+        """`https://ADDRESS:PORT`; it stays the same across `stop_listening` and `start_listening`."""
+        return f"https://{self._address}:{self.port}"
 
     @property
     def port(self) -> int:
@@ -157,7 +165,7 @@ class DevCluster:
 
         Raises OSError if it is taken.
         """
-        await self._running.server.listen(self.port)
+        await self._running.server.listen(self._address, self.port)
 
     @property
     def _running(self) -> _Up:

@@ -31,9 +31,9 @@ class Credentials:
             self._service_account(user.alias).mkdir(parents=True, exist_ok=True)
         _write(self.ca_file, self._authority.pem)
 
-    def server_context(self) -> ssl.SSLContext:
-        """TLS for the listener; a client certificate is welcome and must be the CA's."""
-        pair = self._authority.server()
+    def server_context(self, address: str = "127.0.0.1") -> ssl.SSLContext:
+        """TLS for the listener at `address`; a client certificate is welcome and must be the CA's."""
+        pair = self._authority.server(address)
         certificate = _write(self._directory / "server.crt", pair.certificate)
         key = _write(self._directory / "server.key", pair.key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -55,13 +55,13 @@ class Server:
         self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
 
-    async def listen(self, port: int) -> None:
-        """Listen on 127.0.0.1; `port` 0 takes any free one.
+    async def listen(self, address: str, port: int) -> None:
+        """Listen there; `port` 0 takes any free one.
 
         Raises OSError if it can't.
         """
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._connection, "127.0.0.1", port, backlog=1024)
+        self._listener = await loop.create_server(self._connection, address, port, backlog=1024)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop_listening(self, *, drop: bool = False) -> None:

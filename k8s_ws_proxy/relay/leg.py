@@ -21,7 +21,7 @@ class Leg:
     never more than one block and a few control frames.
     """
 
-    __slots__ = ("_outbox", "_pace", "broken", "received", "sent", "stream", "unread", "waiting")
+    __slots__ = ("_outbox", "_pace", "broken", "received", "sent", "stream", "under_way", "unread", "waiting")
 
     def __init__(self, stream: Stream, pace: Pace) -> None:
         self.stream = stream
@@ -31,7 +31,12 @@ class Leg:
         self.received = 0  # bytes, framing included
         self.sent = 0
         self.unread = False  # since the last tick it was not being read for a while, or isn't yet
+        self.under_way = False  # at the last tick the kernel had bytes that weren't acknowledged
         self.broken = False  # a write failed: nothing more will go out, but there may be bytes to read
+
+    def unanswered(self, period: float) -> bool:
+        """For the whole of the last period bytes were under way, and none was acknowledged."""
+        return self.under_way and self.stream.unanswered(period)
 
     def read(self, carry: bytes) -> int | None:
         """Read into the block, ``carry`` before it: the offset after the last byte, None if there is nothing yet.

@@ -77,6 +77,9 @@ class Session:
         self.relay = relay(partial(secrets.token_bytes, 4))
         if limits is not None:
             self.relay.limit(Lifetime(limits, loop.time()), notices)
+        for stream in (client, upstream):
+            if stream is not None:
+                stream.repeat_within(ping_period / 2)
         self.timer: asyncio.TimerHandle | None = loop.call_later(ping_period, self._tick)
 
     @property
@@ -226,20 +229,23 @@ class Session:
         self.timer = self._loop.call_later(self._period, self._tick)
         client, upstream = self._client, self._upstream
         if self.relay.phase is Phase.CLOSING or upstream is None:
-            if client.stream.unanswered(self._period) or self.relay.look_at_age(self._loop.time()):
+            gone = client.unanswered(self._period)
+            client.under_way = client.stream.unsent()
+            if gone or self.relay.look_at_age(self._loop.time()):
                 self._finish()
             return
         self.relay.tick(self._health(client), self._health(upstream))
         if self.relay.phase is Phase.RELAYING:
             self.relay.look_at_age(self._loop.time())
         self._settle()
+        client.under_way, upstream.under_way = client.stream.unsent(), upstream.stream.unsent()
 
     def _health(self, leg: Leg) -> Health:
         unread, leg.unread = leg.unread, False
         return Health(
             unread=unread,
             unsent=leg.waiting > 0 or leg.stream.unsent(),
-            unanswered=leg.stream.unanswered(self._period),
+            unanswered=leg.unanswered(self._period),
         )
 
     def _close_down(self) -> None:
@@ -273,7 +279,7 @@ class Session:
         """Closing with unread bytes in our kernel would reset the connection, and cut off what is still under way."""
         if self.timer is None:
             return
-        if self._client.stream.unsent() and not self._client.stream.unanswered(self._period):
+        if self._client.stream.unsent() and not self._client.unanswered(self._period):
             self._loop.call_later(_LINGER, self._linger)
         else:
             self._finish()

@@ -28,6 +28,9 @@ _TLS_RECORD: Final = 16384  # bytes: RFC 8446 §5.1
 # (tcp_invalid_ratelimit): more than a second has been seen to pass so while the peer was well.
 _PROBES_MAY_TAKE: Final = 3.0
 _KEEPALIVE_PROBES: Final = 3
+# linux/tcp.h, since Linux 6.15: at most so many milliseconds between two repetitions, or between two window probes.
+_TCP_RTO_MAX_MS: Final = 44
+_SHORTEST_RTO_MAX: Final = 1000  # what the kernel takes
 
 
 class StreamLost(Exception):
@@ -193,6 +196,8 @@ class Stream:
 
     def unsent(self) -> bool:
         """The kernel holds bytes that the peer's kernel has not acknowledged (tcp(7), SIOCOUTQ)."""
+        if self._closed:
+            return False
         queued = array.array("i", [0])
         try:
             fcntl.ioctl(self._fd, termios.TIOCOUTQ, queued)
@@ -201,11 +206,21 @@ class Stream:
         return queued[0] > 0
 
     def unanswered(self, seconds: float) -> bool:
-        """Segments or window probes have gone unacknowledged, and nothing was, for ``seconds``."""
+        """What is under way was repeated or probed for, and nothing has been acknowledged for ``seconds``.
+
+        That says something of bytes only that were under way for as long.
+        """
         _state, retransmits, probes, last_ack = self._tcp_info()
         if retransmits:
             return last_ack >= seconds * 1000
-        return probes > 0 and last_ack >= max(seconds, _PROBES_MAY_TAKE) * 1000
+        # One probe may just have gone out, long after the last: it takes another to know that it wasn't answered.
+        return probes > 1 and last_ack >= max(seconds, _PROBES_MAY_TAKE) * 1000
+
+    def repeat_within(self, seconds: float) -> None:
+        """Have the kernel repeat and probe at least so often, if it knows how; else it may let two minutes pass."""
+        with contextlib.suppress(OSError):
+            milliseconds = max(_SHORTEST_RTO_MAX, int(seconds * 1000))
+            self._sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, milliseconds)
 
     def _tcp_info(self) -> tuple[int, int, int, int]:
         """State, unanswered retransmissions, unanswered probes, ms since the last acknowledgement."""

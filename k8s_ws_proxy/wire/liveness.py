@@ -26,7 +26,7 @@ class Health:
 
     ``unsent``: output for the peer waits in the proxy or in the kernel. ``unread``: back-pressure has kept the proxy
     from reading what the peer says, now or at some time since the last tick. ``unanswered``: the kernel has had bytes
-    or window probes under way for a whole period and the other side's kernel acknowledged nothing.
+    or window probes under way for a whole period, repeated them, and the other side's kernel acknowledged nothing.
     """
 
     unsent: bool = False
@@ -63,8 +63,9 @@ class Liveness:
             # A ping would stand behind that output, and its pong's delay would say nothing.
             self._pinged = False
             return Verdict.WAIT
-        if self._pinged:
-            # A pong may lie in what hasn't been read.
-            return Verdict.WAIT if self._sent > BUSY or health.unread else Verdict.DEAD
+        if self._pinged and self._sent <= BUSY and not health.unread:
+            return Verdict.DEAD
+        # One that may be too busy, or whose pong may lie in what hasn't been read, is pinged all the same: so its
+        # kernel always has something to acknowledge, and a wire that was cut is seen by that.
         self._pinged = True
         return Verdict.PING

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from k8s_ws_proxy.wire import channels, frames
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import AsyncIterator, Mapping, Sequence
 
@@ -173,10 +174,16 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
 
 @contextlib.asynccontextmanager
 async def connected(
-    port: int, data: bytes, *, tls: ssl.SSLContext | None = None, limit: int = 1 << 20
+    port: int,
+    data: bytes,
+    *,
+    tls: ssl.SSLContext | None = None,
+    limit: int = 1 << 20,
+    sock: socket.socket | None = None,
 ) -> AsyncIterator[RawWebSocket]:
-    """Connect to loopback, send ``data`` (a request), read the answer."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=limit)
+    """Connect to loopback, or take ``sock``, which is connected; send ``data`` (a request), read the answer."""
+    where = {"host": "127.0.0.1", "port": port} if sock is None else {"sock": sock}
+    reader, writer = await asyncio.open_connection(**where, ssl=tls, limit=limit)
     try:
         writer.write(data)
         yield RawWebSocket(reader, writer, await read_answer(reader))
