@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.discovery import Wanted
 
 
+_AT_ONCE: Final = 16  # pods, of which the largest an apiserver keeps has 1.5 MB
+
+
 class Reads:
     """Answers what is on the list of ``wire/discovery.py``.
 
@@ -47,6 +50,7 @@ class Reads:
         self._authorizer = authorizer
         self._policy = policy
         self._access = access
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def answer(self, request: web.BaseRequest, wanted: Wanted) -> web.Response:
         """The answer to ``request``. Raises Refusal.
@@ -96,13 +100,14 @@ class Reads:
 
     async def _pod(self, wanted: Wanted, deadline: float) -> dict[str, object]:
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline), self._turns:
                 pod = await self._resolved(wanted)
                 status, content_type, body = await get(
                     self._access, f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}"
                 )
         except TimeoutError as error:
             self._access.failed("timed out")
+            self._access.suspect()
             raise UpstreamTimeout(
                 f"The apiserver didn't answer within {self._settings.handshake_timeout:g} s."
             ) from error

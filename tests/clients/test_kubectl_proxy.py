@@ -59,12 +59,9 @@ class SecondDoor:
         return program.returncode, stdout, stderr.decode()
 
 
-LOG = writers.Bulk.of(10_000_000)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_cluster():
-    async with DevCluster(writers.world(LOG.pod("bulk"))) as running:
+    async with DevCluster(writers.world()) as running:
         yield running
 
 
@@ -205,37 +202,14 @@ async def test_attach_to_a_terminal(on_a_terminal):
     await terminal.until(b"echo: hello\r\n")
 
 
-async def test_a_whole_log_by_hash(door):
-    lines = await Lines.begin(door.daemon)
-    code, stdout, stderr = await door.run("logs", "-f", "bulk")
-    assert (code, writers.sha256(stdout), stderr) == (0, LOG.sha256, "")
-    assert (await lines.event("session opened"))["subject"] == "operator"
-
-
-async def test_a_container_s_last_lines(door):
-    await door.run("logs", "-f", "pair", "-c", "four")
-    assert await door.run("logs", "pair", "-c", "four", "--tail=2") == (0, b"three\nfour\n", "")
-
-
-async def test_a_follower_sees_lines_come_and_ends_with_the_container(door, tmp_path):
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), -1)
-    program = await start(await door.kubeconfig(), tmp_path, "logs", "-f", "waits", **pipes)
-    assert await program.stdout.readline() == b"one\n"
-    assert await program.stdout.readline() == b"two\n"
-    assert (await door.run("exec", "waits", "--", "touch", "end"))[0] == 0
-    assert await program.communicate() == (b"three\n", b"")
-    assert program.returncode == 0
-
-
 async def test_logs_want_no_websocket(door):
-    code, stdout, _ = await door.run("logs", "four", environ={"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"})
-    assert (code, stdout) == (0, (await door.run("logs", "four"))[1])
+    environ = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"}
+    assert await door.run("logs", "-f", "four", environ=environ) == (0, b"one\ntwo\nthree\nfour\n", "")
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("logs", "nope"), 'error: error from server (NotFound): pods "nope" not found in namespace "default"\n'),
         (("exec", "nope", "--", "true"), 'Error from server (NotFound): pods "nope" not found\n'),
         (
             ("exec", "shell", "-c", "nope", "--", "true"),

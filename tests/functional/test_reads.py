@@ -96,7 +96,11 @@ async def test_a_pod_is_shown_as_far_as_kubectl_looks(daemon, operator):
         "kind": "Pod",
         "apiVersion": "v1",
         "metadata": {"name": "web", "namespace": "default"},
-        "spec": {"containers": [{"name": "web", "stdin": True, "tty": False}]},
+        "spec": {
+            "containers": [
+                {"name": "web", "stdin": True, "tty": False, "ports": [{"containerPort": 8080, "protocol": "TCP"}]}
+            ]
+        },
         "status": {"phase": "Running"},
     }
     line = await daemon.event("pod read")
