@@ -288,6 +288,14 @@ async def test_a_namespace_and_a_subresource_that_are_not_allowed(doors):
     assert stderr.endswith("exec is switched off at this proxy (ALLOWED_SUBRESOURCES).\n")
 
 
+async def test_a_port_forward_where_ports_are_limited(doors):
+    door = await doors(ALLOWED_PORTS="8080")
+    code, _, stderr = await door.run("port-forward", "web", ":8080")
+    assert code == 1
+    assert stderr.startswith("error: error upgrading connection: ")
+    assert "ALLOWED_PORTS" in stderr
+
+
 async def test_too_many_sessions(doors, tmp_path):
     door = await doors(MAX_SESSIONS="1")
     async with on_terminals(tmp_path) as open_one:
