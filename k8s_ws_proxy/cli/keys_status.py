@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.rotation.record import Phase, rfc3339
-from k8s_ws_proxy.rotation.run import count, duration
 from k8s_ws_proxy.rotation.status import Status, look
+from k8s_ws_proxy.rotation.wording import count, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MERGE_PATCH: Final = "application/merge-patch+json"
 _TIMEOUT: Final = 30.0  # seconds for one request
 _TURNS: Final = 4  # times a request is sent that is answered 429
+_JUMP: Final = 5.0  # seconds: no rounding, and no slow answer
 _LONGEST_PAUSE: Final = 60.0  # seconds that a Retry-After is heeded for
 
 
@@ -156,12 +157,15 @@ class Api:
         self._client.configuration.api_key = configuration.api_key
 
     def _set_clock(self, date: str, now: float) -> None:
-        """The header has whole seconds and took some time to come: it is never late, so the greatest is the best."""
+        """By the first answer. Later ones only show whether this machine has slept: they have whole seconds, and times
+        that are compared should be by one reading.
+        """
         try:
             ahead = parsedate_to_datetime(date).timestamp() - now
         except ValueError:
-            ahead = time.time() - now if self._ahead is None else self._ahead
-        self._ahead = ahead if self._ahead is None else max(self._ahead, ahead)
+            ahead = time.time() - now
+        if self._ahead is None or abs(ahead - self._ahead) > _JUMP:
+            self._ahead = ahead
 
     async def close(self) -> None:
         """Close the connections."""

@@ -101,7 +101,9 @@ async def _ask(api: Api, port: int, fleet: Fleet, pod: Pod) -> None:
     if answer.status == 404 and not is_status(answer):
         fleet.didnt_answer(pod, "it has no /keys: an older version?", answer.sent)
     elif answer.status != 200:
-        fleet.didnt_answer(pod, f"{answer.status}: {told(answer)}", answer.sent)
+        # Of "error trying to reach service: dial tcp 10.0.0.7:9090: connect: connection refused" the end says it.
+        why = told(answer).rpartition("connect: ")[2].removeprefix("error trying to reach service: ")
+        fleet.didnt_answer(pod, f"{answer.status}: {why}", answer.sent)
     else:
         try:
             fleet.answered(pod, parse_report(answer.body, asked=answer.sent, answered=answer.received))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
@@ -26,8 +25,9 @@ from k8s_ws_proxy.rotation.plan import (
     decide,
 )
 from k8s_ws_proxy.rotation.pods import ask, find_daemons, list_pods
-from k8s_ws_proxy.rotation.record import Phase, Until, rfc3339
+from k8s_ws_proxy.rotation.record import Phase, rfc3339
 from k8s_ws_proxy.rotation.secret import SecretStore
+from k8s_ws_proxy.rotation.wording import PHASES, count, unheard, waits, would
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.rotation.api import Api
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.rotation.state import Patch, State
 
 _LEAST_OVERLAP: Final = 120.0  # seconds: a caller's own mount of the Secret may be that late
-_KUBELET: Final = 150.0  # seconds in which a kubelet that is well has written a changed Secret
 _BACKOFF: Final = (1.0, 2.0, 5.0, 10.0)  # seconds between tries while the apiserver can't
 
 
@@ -82,10 +81,9 @@ class Run:
             async with asyncio.timeout(timeout):
                 await self._to_the_end()
         except TimeoutError as error:
-            waiting = f" It waits for this: {self._waiting}." if self._waiting else ""
+            waiting = f": {self._waiting}" if self._waiting else ""
             raise RotationUnfinished(
-                f"not done within {timeout:g} s.{waiting} Nothing is lost, and every key is accepted that was before: "
-                "run the same command again, and it goes on from here"
+                f"not done within {timeout:g} s{waiting}. Nothing is lost: run the same command again, and it goes on"
             ) from error
 
     async def dry(self) -> None:
@@ -93,9 +91,19 @@ class Run:
         daemons = await self._begin()
         state = await self._look(daemons)
         step = await self._decide(state, daemons)
-        sentence = _would(step, state, self._fleet, self._overlap(state, daemons), self._intent)
+        unasked = [pod for pod in self._fleet.counted(self._intent.waived) if pod.uid not in self._fleet.tried]
+        await ask(self._api, daemons.admin_port, self._fleet, unasked, lambda: None)
+        overlap = self._overlap(state, daemons)
+        sentence = would(step, state, self._fleet, self._intent, overlap=overlap, now=self._api.now())
         self._progress.step("dry_run", f"nothing is changed. {sentence}", step=type(step).__name__.lower())
         self._say_what_else(state)
+        silent = {pod.node: self._fleet.silent[pod.uid] for pod in unasked if pod.uid in self._fleet.silent}
+        if silent:
+            self._progress.step(
+                "silent",
+                f"no answer from {unheard(silent)}: it would wait for them until you mend or --waive them",
+                silent=silent,
+            )
 
     async def _to_the_end(self) -> None:
         daemons = await self._begin()
@@ -168,7 +176,7 @@ class Run:
             self._takes_part_in(record.id)
             self._progress.step(
                 "resumed",
-                f"going on with the rotation begun {rfc3339(record.staged)}, which is {_PHASES[record.phase]}: "
+                f"going on with the rotation begun {rfc3339(record.staged)}, which is {PHASES[record.phase]}: "
                 "no other key is made",
                 rotation=record.id,
                 phase=record.phase.value,
@@ -274,7 +282,7 @@ class Run:
         now = self._api.now()
         if self._why is not wait.why:
             self._why, self._since = wait.why, now
-        self._waiting = _waits(wait, self._fleet, now - self._since, now)
+        self._waiting = waits(wait, self._fleet, lasted=now - self._since, now=now)
         self._progress.waiting(
             self._waiting,
             waiting_for=wait.why.value,
@@ -305,95 +313,3 @@ class Run:
         if waived:
             sentence += f". Not known of the nodes that were waived: {', '.join(waived)}"
         self._progress.step("done", sentence, phase=record.phase.value, fingerprint=record.new, **facts)
-
-
-_PHASES: Final = {
-    Phase.STAGED: "waiting for every pod to have the new key",
-    Phase.OVERLAP: "in its overlap",
-    Phase.RETIRING: "waiting for every pod to drop the old key",
-    Phase.DONE: "done",
-}
-
-
-def count(number: int, what: str) -> str:
-    """``1 pod``, ``2 pods``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def duration(seconds: float) -> str:
-    """``1h02m``, ``10m00s``, ``7s``: for a person."""
-    whole = max(0, round(seconds))
-    hours, minutes = divmod(whole // 60, 60)
-    if hours:
-        return f"{hours}h{minutes:02d}m"
-    return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
-
-
-def clock(seconds: float) -> str:
-    """The time of day, here."""
-    return time.strftime("%H:%M:%S", time.localtime(seconds))
-
-
-def _waits(wait: Wait, fleet: Fleet, lasted: float, now: float) -> str:
-    all_pods = len(fleet.pods)
-    silent = [pod for pod in wait.missing if pod.uid in fleet.silent]
-    match wait.why:
-        case For.EVERY_POD_HAS_IT:
-            sentence = f"{len(wait.missing)} of {count(all_pods, 'pod')} not known to have the new key yet"
-            if len(silent) < len(wait.missing):
-                sentence += ": a kubelet may take two minutes" if lasted <= _KUBELET else _LONG
-        case For.NO_POD_HAS_THE_OLD:
-            sentence = f"{len(wait.missing)} of {count(all_pods, 'pod')} not known to have dropped the old key yet"
-            if len(silent) < len(wait.missing):
-                sentence += ": a kubelet may take two minutes" if lasted <= _KUBELET else _LONG
-        case For.OLD_UNUSED:
-            used = "" if wait.last_used is None else f", last used {duration(now - wait.last_used)} ago"
-            if wait.missing:
-                sentence = f"{len(wait.missing)} of {count(all_pods, 'pod')} to be asked whether the old key is unused"
-            else:
-                assert wait.due is not None
-                sentence = f"the old key{used}, may go at {clock(wait.due)}, in {duration(wait.due - now)}, if unused"
-        case _ as never:
-            assert_never(never)
-    if silent:
-        named = "; ".join(f"{pod.node} ({fleet.silent[pod.uid]})" for pod in silent[:10])
-        more = f"; and {len(silent) - 10} more" if len(silent) > 10 else ""
-        sentence += f". No answer from {count(len(silent), 'node')}, mend or --waive: {named}{more}"
-    elif 0 < len(wait.missing) <= 10:
-        sentence += f" ({', '.join(pod.node for pod in wait.missing)})"
-    return sentence
-
-
-_LONG: Final = (
-    ", and that is longer than a kubelet takes. Is the Secret mounted as a whole, without subPath, and its directory "
-    "named in SHARED_SECRET_DIR?"
-)
-
-
-def _would(step: Step, state: State, fleet: Fleet, overlap: float, intent: Intent) -> str:
-    pods = count(len(fleet.counted(intent.waived)), "pod")
-    after = {
-        Until.STAGED: "",
-        Until.PROMOTED: " Then it becomes the current one, and the old one stays accepted.",
-        Until.RETIRED: f" Then it becomes the current one; the old one goes once it is unused for {duration(overlap)}.",
-    }[intent.until]
-    match step:
-        case Stage():
-            return f"A new key would be added beside {state.current.fingerprint}, and {pods} waited for.{after}"
-        case Replace():
-            return f"{state.current.fingerprint} and all of a rotation's keys would be replaced at once."
-        case Promote():
-            return f"The new key is on {pods}.{after}"
-        case Remember() | Remove():
-            return "The old keys would be taken out of the Secret." if isinstance(step, Remove) else "It is in use."
-        case Finish():
-            return "No pod accepts the old keys any more: that would be written down."
-        case Done():
-            return "There is nothing to do."
-        case Wait():
-            return f"It would wait: {_waits(step, fleet, 0.0, step.due or 0.0)}."
-        case _ as never:
-            assert_never(never)
-
-
-__all__ = ["Progress", "Run", "What", "clock", "count", "duration"]

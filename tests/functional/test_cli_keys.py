@@ -111,10 +111,7 @@ async def test_status_for_a_person(two):
         f"secret  {PRINT}  current  2 of 3  not seen",
         "",
         "No rotation has been made here.",
-        (
-            "no answer from node-c (pod proxy-node-c): 503: error trying to reach service: dial tcp 10.64.0.3:9090: "
-            "connect: connection refused"
-        ),
+        "no answer from node-c (pod proxy-node-c): 503: connection refused",
     ]
 
 
@@ -133,7 +130,7 @@ async def test_status_for_a_machine_in_the_middle_of_a_rotation(two):
     assert [key["lacking"] for key in keys.values()] == [[], []]
     assert told["not_in_secret"] == {key_fingerprint(b"s" * 44): ["node-late"]}
     text = (await two.keys_command("status")).stdout
-    assert re.search(rf"^previous +{PRINT} +previous +3 of 3 +1m0\ds ago$", text, re.MULTILINE)
+    assert re.search(rf"^previous +{PRINT} +previous +3 of 3 +\d+m\d\ds ago$", text, re.MULTILINE)
     assert "A rotation is in its overlap: the new key is the current one since" in text
     assert "isn't in the Secret, and still accepted on: node-late" in text
 
@@ -287,7 +284,7 @@ async def test_on_a_terminal_what_is_waited_for_is_one_line_that_changes(two):
     command = await two.start_command("rotate", "--overlap", "1s", stdout=theirs)
     os.close(theirs)
     reading = two.reading(ours)
-    await reading.until("1 of 3 pods not known to have the new key yet")
+    await reading.until("1 of 3 pods not known to accept the new key")
     late.frozen = None
     ran = await two.end(command)
     text = await reading.rest()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -233,6 +234,13 @@ class Site:
             }
         }
         self.cluster.state.store.replace(DAEMONSETS, {**found, "spec": {**found["spec"], "template": template}})
+
+    def removed_at(self, key: str) -> float:
+        """When the key left the Secret, in Unix seconds."""
+        history = self.cluster.state.store._history[SECRETS.qualified, (NAMESPACE, SECRET_NAME)]
+        encoded = base64.b64encode(key.encode()).decode()
+        held = [(when.timestamp(), encoded in (secret or {}).get("data", {}).values()) for when, secret in history]
+        return next(when for (_, before), (when, now) in itertools.pairwise(held) if before and not now)
 
     def add_node(self, name: str, port: Any = None, *, port_number: int = 9090, **more: Any) -> None:
         """A pod of the DaemonSet on this node; nothing answers there unless ``port`` says who does."""
