@@ -14,6 +14,7 @@ from k8s_ws_proxy.errors import (
     Refusal,
     UpstreamError,
     UpstreamProtocolError,
+    UpstreamRefused,
     UpstreamTimeout,
 )
 from k8s_ws_proxy.kube.dial import get
@@ -111,6 +112,12 @@ class Reads:
             raise UpstreamTimeout(
                 f"The apiserver didn't answer within {self._settings.handshake_timeout:g} s."
             ) from error
+        if status == 401:
+            # kubectl would tell the person to log in, who has nothing to do with this.
+            raise UpstreamRefused(
+                "The apiserver doesn't accept the proxy's own token: whoever runs the proxy has to look at it.",
+                status=502,
+            )
         if status != 200:
             raise refusal(status, content_type, body)
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509 import ExtendedKeyUsageOID
 from support.command import Client
 from support.pki import Pki
 
@@ -214,6 +215,19 @@ async def test_an_expiry_is_warned_of(writer, pki, days, told):
     assert status == 0
     assert ("warning" in stderr) == bool(told)
     assert told in stderr
+
+
+@pytest.mark.parametrize(
+    ("usage", "status", "told"),
+    [
+        (ExtendedKeyUsageOID.CLIENT_AUTH, 0, "the proxy lets it in"),
+        (ExtendedKeyUsageOID.SERVER_AUTH, 1, "can't be a client's: unsuitable certificate purpose"),
+    ],
+    ids=["a client's", "a server's"],
+)
+async def test_what_a_certificate_may_be_used_for(writer, pki, usage, status, told):
+    found = await writer.run(*URL, *pair(pki.callers.leaf("operator", usages=(usage,))))
+    assert (found[0], told in found[2]) == (status, True)
 
 
 async def test_a_key_that_does_not_fit_is_not_written_down(writer, operator, pki, tmp_path):

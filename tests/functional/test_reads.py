@@ -177,6 +177,23 @@ async def test_the_service_account_may_not_read_pods(start, pki, operator, clust
     assert 'cannot get resource "pods"' in json.loads(answer.body)["message"]
 
 
+async def test_the_apiserver_does_not_take_the_proxy_s_token(daemon, operator, cluster):
+    cluster.replace_token(cluster.token("proxy"), None)
+    answer = await ask(daemon, operator, POD)
+    text, reason = refusal_of(answer, POD)
+    assert (answer.status, reason) == (502, "upstream_refused")
+    assert text.startswith("The apiserver doesn't accept the proxy's own token")
+
+
+async def test_the_head_alone(daemon, operator):
+    async with rawws.connected(daemon.ports["https"], plain("/api"), tls=operator) as connection:
+        await connection.send_raw(plain("/api", method="HEAD"))
+        head = await connection.reader.readuntil(b"\r\n\r\n")
+        assert f"content-length: {connection.answer.headers['content-length']}" in head.decode().lower()
+        await connection.send_raw(plain("/apis"))
+        assert (await rawws.read_answer(connection.reader)).status == 200
+
+
 async def test_the_connection_stays_open_for_the_next_question(daemon, operator):
     async with rawws.connected(daemon.ports["https"], plain("/api"), tls=operator) as connection:
         for path in ("/apis", POD, "/api/v1"):

@@ -38,15 +38,23 @@ class Authority:
         self.file = directory / f"{name}.crt"
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def leaf(self, common_name: str, *, dns: tuple[str, ...] = (), file: str = "", days: int = 1) -> Leaf:
-        """A leaf for 127.0.0.1 and ``dns``; with ``days`` below zero it has expired."""
+    def leaf(
+        self,
+        common_name: str,
+        *,
+        dns: tuple[str, ...] = (),
+        file: str = "",
+        days: int = 1,
+        usages: tuple[x509.ObjectIdentifier, ...] = (),
+    ) -> Leaf:
+        """A leaf for 127.0.0.1 and ``dns``; with ``days`` below zero it has expired, without ``usages`` it has all."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.DNSName, dns)]
-        certificate = (
-            _builder(_name(common_name), self._name, key.public_key(), days=days)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        builder = _builder(_name(common_name), self._name, key.public_key(), days=days)
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         leaf = Leaf(self._directory / f"{file or common_name}.pem", self._directory / f"{file or common_name}.key")
         leaf.key.write_bytes(
             key.private_bytes(
