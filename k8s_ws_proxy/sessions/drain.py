@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.registry import Registry
 
 _LAST_WORDS: Final = 2.0  # seconds for the clients to take the status and the close
-_HANG_UP: Final = 2.0  # seconds for hanging up what they have left in their containers
+_HANG_UP: Final = 5.0  # seconds for hanging up what they have left in their containers
 _REASON: Final = "the proxy on this node is shutting down"
 
 
