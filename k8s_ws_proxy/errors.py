@@ -60,6 +60,7 @@ class Reason(Enum):
     TOO_MANY_SESSIONS = "too_many_sessions"
     TOO_MANY_IN_NAMESPACE = "too_many_sessions_in_namespace"
     TOO_MANY_HANDSHAKES = "too_many_handshakes"
+    NO_DESCRIPTORS = "no_descriptors"
     SHUTTING_DOWN = "shutting_down"
     UPSTREAM_REFUSED = "upstream_refused"
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
@@ -111,6 +112,8 @@ def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it
             return Rule(429, "warning", retry_after=5)
         case Reason.TOO_MANY_HANDSHAKES:
             return Rule(429, "warning", retry_after=1)
+        case Reason.NO_DESCRIPTORS:
+            return Rule(503, "error", retry_after=5)
         case Reason.SHUTTING_DOWN:
             return Rule(503, "info", retry_after=5)
         case Reason.UPSTREAM_REFUSED | Reason.UPSTREAM_UNREACHABLE | Reason.UPSTREAM_PROTOCOL:

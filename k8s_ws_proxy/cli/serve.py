@@ -46,9 +46,11 @@ def run(_arguments: argparse.Namespace) -> int:
 def serve(environ: Mapping[str, str]) -> int:
     """Serve with the settings in ``environ``. Raises SettingsError."""
     from k8s_ws_proxy.observe import log  # noqa: PLC0415 - the other commands don't need it
+    from k8s_ws_proxy.sessions.descriptors import raise_limit  # noqa: PLC0415
 
     settings, source, reading = prepare(environ)
     log.configure(settings.log_level)
+    raise_limit()
     try:
         asyncio.run(_serve(settings, source, reading, environ))
     except OSError as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import secrets
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from k8s_ws_proxy.errors import ClusterConfigError, UpstreamError, UpstreamRefused, UpstreamUnreachable
+from k8s_ws_proxy.errors import ClusterConfigError, Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamUnreachable
 from k8s_ws_proxy.kube.connect import connect, keep_session
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.wire.body import Download, DownloadExchange
@@ -142,7 +143,10 @@ def _endpoint(access: Access) -> Endpoint:
 
 @contextlib.asynccontextmanager
 async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream]:
-    """A stream to the apiserver, closed if the block fails; network errors become UpstreamUnreachable."""
+    """A stream to the apiserver, closed if the block fails; network errors become UpstreamUnreachable.
+
+    Raises Refusal(``no_descriptors``) where it is our own lack.
+    """
     stream = None
     try:
         stream = await connect(endpoint)
@@ -151,6 +155,9 @@ async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream
         # ssl's errors are OSErrors. The peer isn't told addresses; the log is.
         if stream is not None:
             stream.close()
+        if error.__class__ is OSError and error.errno in (errno.EMFILE, errno.ENFILE):
+            text = "This proxy has no file descriptors left: try again in a while."
+            raise Refusal(Reason.NO_DESCRIPTORS, text, detail=str(error)) from error
         access.failed(str(error))
         if isinstance(error, ssl.SSLCertVerificationError):
             text = "The apiserver's certificate doesn't verify."

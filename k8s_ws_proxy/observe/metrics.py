@@ -12,6 +12,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -80,6 +81,7 @@ KEYS_RELOAD_TIME: Final = Gauge(
 KEY_REQUESTS: Final = Counter(
     "k8s_ws_proxy_key_requests", "Requests let in, by the id of the key that signed.", ["key_id"], registry=REGISTRY
 )
+TASKS: Final = Gauge("k8s_ws_proxy_tasks", "asyncio tasks that exist.", registry=REGISTRY)
 TLS_RELOAD_OK: Final = Gauge(
     "k8s_ws_proxy_tls_reload_ok",
     "0 if the last reading of the TLS listener's files failed, else 1.",
@@ -102,6 +104,9 @@ for _ending in Ending:
     SESSIONS_ENDED.labels(_ending.value)
 for _direction in ("in", "out"):
     BYTES.labels(_direction)
+
+
+ProcessCollector(registry=REGISTRY)  # process_resident_memory_bytes, process_open_fds and their like
 
 
 def exposition() -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics, tasks
+from k8s_ws_proxy.sessions import descriptors
 from k8s_ws_proxy.sessions.books import Books
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ class Registry:
     def admit(self, principal: Principal, target: Target, peer: str) -> Slot:
         """A slot for one session.
 
-        Raises Refusal: ``shutting_down``, ``too_many_sessions``, ``too_many_sessions_in_namespace`` or
-        ``too_many_handshakes``.
+        Raises Refusal: ``shutting_down``, ``too_many_sessions``, ``too_many_sessions_in_namespace``,
+        ``too_many_handshakes`` or ``no_descriptors``.
         """
         if self.draining:
             raise Refusal(Reason.SHUTTING_DOWN, "This proxy is shutting down: try again, another one will answer.")
@@ -125,6 +126,11 @@ class Registry:
         if self._handshakes and len(self._dialling) >= self._handshakes:
             raise Refusal(
                 Reason.TOO_MANY_HANDSHAKES, "This proxy is opening as many sessions as it can: try again in a moment."
+            )
+        if not descriptors.left():
+            raise Refusal(
+                Reason.NO_DESCRIPTORS,
+                "This proxy has no file descriptors left: try again in a while.",
             )
         slot = Slot(self, target.namespace, Books(secrets.token_hex(8), principal, target, peer, self._clock))
         self._slots.add(slot)

@@ -175,6 +175,7 @@ async def running(
         pace=pace,
     )
     reads = Reads(settings, authorizer=authorizer, policy=policy, access=access)
+    metrics.TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
     daemon = Daemon(settings, keyring, registry, sessions, reads, Health(keyring, access, registry))
     async with contextlib.AsyncExitStack() as stack:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.observe import tasks
+from k8s_ws_proxy.errors import Reason, rule
+from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.stream import Stream
-from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.web.transport import StreamTransport, bare_answer
 
 if TYPE_CHECKING:
     import ssl
@@ -24,6 +26,7 @@ _BACKLOG: Final = 1024
 _ACCEPT_AT_ONCE: Final = 32  # connections in one turn of the loop
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE: Final = 0.25  # seconds
+_READ: Final = 64 * 1024  # bytes
 
 
 def bind(address: Address) -> socket.socket:
@@ -55,6 +58,7 @@ class Listener:
         self._head_timeout = head_timeout
         self._tls = tls
         self._connections: set[StreamTransport] = set()
+        self._spare = os.open(os.devnull, os.O_RDONLY)  # given up for a moment when there is no other descriptor left
         loop.add_reader(sock.fileno(), self._accept)
 
     @property
@@ -67,6 +71,7 @@ class Listener:
         """Stop listening, and close every connection that isn't a session."""
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
+        os.close(self._spare)
         for connection in list(self._connections):
             connection.abort()
 
@@ -79,7 +84,7 @@ class Listener:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
-                logger().error("no connection can be accepted", error=str(error))
+                self._turn_away(str(error))
                 self._loop.remove_reader(self._sock.fileno())
                 self._loop.call_later(_EXHAUSTED_PAUSE, self._resume)
                 return
@@ -87,6 +92,28 @@ class Listener:
                 self._serve(Stream(sock, self._loop))
             else:
                 tasks.start(self._shake_hands(sock, self._tls()), name="TLS handshake")
+
+    def _turn_away(self, error: str) -> None:
+        """There is no descriptor for another connection: those that wait are told so, one after the other."""
+        reason = Reason.NO_DESCRIPTORS
+        answer = bare_answer(reason, "This proxy has no file descriptors left: try again in a while.")
+        count = 0
+        os.close(self._spare)
+        with contextlib.suppress(OSError):
+            while count < _BACKLOG:
+                sock, _peer = self._sock.accept()
+                count += 1
+                with sock, contextlib.suppress(OSError):
+                    sock.setblocking(False)
+                    if self._tls is None:
+                        sock.send(answer)
+                        sock.shutdown(socket.SHUT_WR)
+                        sock.recv(_READ)  # closing over unread bytes would reset the connection, and the answer with it
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+        if count:
+            metrics.REFUSALS.labels(reason.value).inc(count)
+            status = rule(reason).status
+            logger().error("connections refused", reason=reason.value, status=status, connections=count, error=error)
 
     def _resume(self) -> None:
         if self._sock.fileno() >= 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from k8s_ws_proxy.errors import Reason, rule
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.cutter import Block
 
 _LINGER: Final = 1.0  # seconds for a refused caller to read its answer before the socket closes
+
+
+def bare_answer(reason: Reason, text: str) -> bytes:
+    """A refusal for a connection that has no request that could be answered."""
+    decided = rule(reason)
+    body = json.dumps({"error": text, "reason": reason.value}).encode()
+    head = [
+        f"HTTP/1.1 {decided.status} {HTTPStatus(decided.status).phrase}",
+        f"Date: {email.utils.formatdate(usegmt=True)}",
+        *([] if decided.retry_after is None else [f"Retry-After: {decided.retry_after}"]),
+        "Content-Type: application/json; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return ("\r\n".join(head) + "\r\n\r\n").encode() + body
 
 
 class StreamTransport(asyncio.Transport):
@@ -106,17 +122,7 @@ class StreamTransport(asyncio.Transport):
         peer = self.get_extra_info("peername")
         logger().info("request refused", reason=reason.value, status=rule(reason).status, peer=peer[0] if peer else "?")
         metrics.REFUSALS.labels(reason.value).inc()
-        body = json.dumps(
-            {"error": "The request was not complete in time: send its head at once.", "reason": reason.value}
-        ).encode()
-        head = (
-            f"HTTP/1.1 {rule(reason).status} Request Timeout\r\n"
-            f"Date: {email.utils.formatdate(usegmt=True)}\r\n"
-            "Content-Type: application/json; charset=utf-8\r\n"
-            f"Content-Length: {len(body)}\r\n"
-            "Connection: close\r\n\r\n"
-        )
-        self.write(head.encode() + body)
+        self.write(bare_answer(reason, "The request was not complete in time: send its head at once."))
         self.close()
 
     def _writable(self) -> None:
