@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.rotation.plan import Intent
 
 FAILED: Final = 1
+USAGE: Final = 2
 REFUSED: Final = 3
 UNFINISHED: Final = 4
 
@@ -36,7 +37,7 @@ _STATUSES: Final = f"""\
 exit status:
   0  done
   {FAILED}  failed: the message says why and what to do
-  2  wrong usage
+  {USAGE}  wrong usage
   {REFUSED}  refused: a rotation is in a state where this can't be meant
   {UNFINISHED}  not done in time (--timeout); run again, it goes on
   130, 143  stopped by a signal; run again, it goes on
@@ -182,6 +183,9 @@ def _rotate(arguments: argparse.Namespace) -> int:
     from k8s_ws_proxy.rotation.record import Until  # noqa: PLC0415
 
     until = Until(arguments.until)
+    if arguments.immediate and until is not Until.RETIRED:
+        print("k8s-ws-proxy: --immediate leaves no step to stop at: leave out --until", file=sys.stderr)
+        return USAGE
     return _run(arguments, Intent(Verb.ROTATE, until=until, force=arguments.force, immediate=arguments.immediate))
 
 

@@ -77,6 +77,7 @@ class Api:
         self._where = where
         self.namespace = namespace
         self.requests = 0
+        self._refreshing = asyncio.Lock()
         self._slots = asyncio.Semaphore(where.concurrency)
         self._next = 0.0  # the loop's time at which the next request may be sent
         self._ahead: float | None = None  # the apiserver's clock less the loop's
@@ -101,11 +102,12 @@ class Api:
         Raises ClusterApiUnavailable, and ClusterConfigError where the credentials can't be had any more.
         """
         refreshed = False
+        tokens = dict(self._client.configuration.api_key)
         for turn in range(_TURNS):
             answer, retry_after = await self._once(method, path, query or {}, body, content_type, timeout)
             if answer.status == 401 and not refreshed:
                 refreshed = True
-                await self._refresh()
+                await self._refresh(tokens)
             elif answer.status != 429 or turn == _TURNS - 1:
                 return answer
             else:  # for all requests: it is the apiserver that has too much to do
@@ -151,10 +153,12 @@ class Api:
             await asyncio.sleep(rest)
         self._next = loop.time() + 1 / self._where.rate
 
-    async def _refresh(self) -> None:
-        """Credentials expire while a rotation waits."""
-        configuration, _ = await _load(self._where)
-        self._client.configuration.api_key = configuration.api_key
+    async def _refresh(self, tokens: Mapping[str, str]) -> None:
+        """Credentials expire while a rotation waits. They are read once for all requests that find it out together."""
+        async with self._refreshing:
+            if self._client.configuration.api_key == tokens:
+                configuration, _ = await _load(self._where)
+                self._client.configuration.api_key = configuration.api_key
 
     def _set_clock(self, date: str, now: float) -> None:
         """By the first answer. Later ones only show whether this machine has slept: they have whole seconds, and times

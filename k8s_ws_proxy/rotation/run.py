@@ -246,6 +246,13 @@ class Run:
                 f"these entries of the Secret are no part of a rotation, and stay accepted: {', '.join(others)}",
                 entries=others,
             )
+        if state.owners:
+            owners = ", ".join(state.owners)
+            self._progress.step(
+                "owned",
+                f"the Secret belongs to {owners}: if that writes it anew, the new key is lost, and this stops",
+                owners=list(state.owners),
+            )
         absent = self._intent.waived - {pod.node for pod in self._fleet.pods}
         if absent:
             self._progress.step(

@@ -34,12 +34,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The Secret at ``version``. ``current`` is the entry that callers read."""
+    """The Secret at ``version``. ``current`` is the entry that callers read, ``owners`` are what it belongs to."""
 
     version: str
     current: Entry
     entries: tuple[Entry, ...]
     record: Record | None
+    owners: tuple[str, ...] = ()
 
     def entry(self, name: str) -> Entry | None:
         """The entry of that name, if there is one."""
@@ -79,6 +80,7 @@ def read(secret: Mapping[str, Any], current: str) -> State:
         current=next(entry for entry in entries if entry.name == current),
         entries=entries,
         record=None if text is None else parse(text),
+        owners=tuple(f"{one['kind']} {one['name']}" for one in metadata.get("ownerReferences") or ()),
     )
 
 

@@ -260,6 +260,20 @@ async def test_wrong_usage(at, words):
     assert "usage: k8s-ws-proxy" in ran.stderr
 
 
+async def test_what_has_leaked_is_replaced_as_a_whole(two):
+    ran = await two.keys_command("rotate", "--immediate", "--until", "promoted")
+    assert (ran.status, two.keys) == (2, {"secret": OLD})
+    assert "leave out --until" in ran.stderr
+
+
+async def test_a_secret_that_something_else_may_write_is_named(at):
+    owner = {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "hmac", "uid": "1"}
+    at.make_secret(metadata={"name": SECRET_NAME, "namespace": NAMESPACE, "ownerReferences": [owner]})
+    at.add_stand_in("node-a")
+    ran = await at.rotate()
+    assert (ran.status, ran.event("owned")["owners"]) == (0, ["ExternalSecret hmac"])
+
+
 @pytest.mark.parametrize("command", ["bootstrap", "status", "rotate", "retire"])
 async def test_help_tells_the_exit_statuses(at, command):
     ran = await at.keys_command(command, "--help")

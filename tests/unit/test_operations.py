@@ -54,6 +54,14 @@ def test_a_command_is_one(line):
     assert build_parser().parse_args(shlex.split(line.removesuffix(" &"))[1:]).run
 
 
+def test_the_events_of_a_machine_s_output_are_told():
+    sources = [ROOT / "k8s_ws_proxy" / path for path in ("rotation/run.py", "cli/keys.py", "cli/keys_output.py")]
+    code = "".join(path.read_text("utf-8") for path in sources)
+    made = set(re.findall(r'(?:\bstep|\btell)\(\s*"(\w+)"|"event": "(\w+)"', code))
+    told = re.search(r"the events are\s+(.*?)\.", TEXT, re.DOTALL)
+    assert {one or other for one, other in made} == set(re.findall(r"`(\w+)`", told[1]))
+
+
 def test_the_metrics_asked_for_are_there():
     served = set(re.findall(r"^# TYPE (\S+) ", metrics.exposition().decode(), re.MULTILINE))
     asked = {name.removesuffix("_bucket") for name in re.findall(r"k8s_ws_proxy_[a-z_]+", TEXT)}
