@@ -97,7 +97,7 @@ demo: venv ## A command through the proxy to an embedded cluster, then a shell
 	@$(BIN)/k8s-ws-proxy dev --demo --port 0
 
 .PHONY: soak
-soak: venv system ## The long tests
+soak: venv system helm ## The long tests
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 .PHONY: wires
@@ -127,8 +127,8 @@ image: ## Build the container image with podman, buildah or docker; IMAGE=, PYTH
 
 .PHONY: image-test
 image-test: venv ## Build the image on a base made from Debian's packages, and run it as a cluster would
-	@$(call install-missing,buildah:buildah debootstrap:debootstrap bwrap:bubblewrap)
-	$(BIN)/python -m pytest -m image $(PYTEST_ARGS)
+	@$(call install-missing,buildah:buildah debootstrap:debootstrap)
+	$(BIN)/python -m pytest -m image tests/image $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: venv $(BENCH_STAMP) ## Measure, against what stands beside us

@@ -8,6 +8,8 @@ suite=bookworm
 for tool in buildah debootstrap; do
 	command -v "$tool" >/dev/null || { echo "base.sh needs $tool: apt-get install $tool" >&2; exit 1; }
 done
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+[ -e "$keyring" ] || { echo "base.sh checks signatures by $keyring: apt-get install debian-archive-keyring" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || { echo "base.sh needs root: debootstrap makes device files and changes root" >&2; exit 1; }
 
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | sed -n "s/ $suite\$//p" | head -n 1)
@@ -16,7 +18,7 @@ mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | sed -n "s/ $su
 container=$(buildah from scratch)
 trap 'buildah rm "$container" >/dev/null' EXIT
 root=$(buildah mount "$container")
-debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates "$suite" "$root" ${mirror:+"$mirror"}
+debootstrap --force-check-gpg --variant=minbase --include=python3,python3-venv,ca-certificates "$suite" "$root" ${mirror:+"$mirror"}
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 buildah umount "$container" >/dev/null
 buildah config --cmd python3 --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"

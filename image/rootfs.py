@@ -109,11 +109,6 @@ def standard_library() -> list[Path]:
     return found
 
 
-def interpreter() -> Path:
-    """The base's ``python3``, as a virtual environment's link names it."""
-    return Path(sys.executable)
-
-
 def is_elf(path: Path) -> bool:
     """Whether the loader would read it."""
     with path.open("rb") as file:
@@ -175,14 +170,13 @@ def main(application: Path, target: Path) -> None:
     for name, text in ACCOUNTS.items():
         (target / name).write_text(text, encoding="utf-8")
 
-    library = standard_library()
-    for path in (interpreter(), *library, application):
+    for path in (Path(sys.executable), *standard_library(), application):
         root.place(path)
     libraries = linked([path for path in root.placed if is_elf(path)])
     for path in (*libraries, *by_name(libraries)):
         root.place(path)
     for name in FILES:
-        if os.path.lexists(name):
+        if Path(name).exists():
             root.place(Path(name))
     record_packages(root)
 

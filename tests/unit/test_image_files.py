@@ -152,6 +152,19 @@ def test_the_version_that_the_build_reads_is_the_package_s():
     assert told.stdout.strip() == k8s_ws_proxy.__version__
 
 
+def test_without_an_engine_the_build_says_what_to_install():
+    done = subprocess.run(
+        ["sh", "image/build.sh", "name"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "IMAGE_ENGINE": "no-such-engine"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("No image can be built here with: no-such-engine. Install one, for example: apt-get")
+
+
 # Runs in a process of its own: what our source names of the Kubernetes client must be there when the rest is not.
 WITHOUT_THE_REST = """\
 import importlib.abc, sys

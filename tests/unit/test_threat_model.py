@@ -67,3 +67,9 @@ def test_what_is_accepted_is_named_where_it_matters():
     named = set(re.findall(r"\[(A\d+)\]\(#accepted\)", PAGE))
     assert named <= ACCEPTED
     assert len(named) >= 5
+
+
+@pytest.mark.parametrize("document", ["SECURITY.md", "CONTRIBUTING.md"])
+def test_others_count_what_is_accepted_as_it_is(document):
+    (last,) = set(re.findall(r"A1 to (A\d+)", (ROOT / document).read_text("utf-8")))
+    assert {f"A{number}" for number in range(1, int(last[1:]) + 1)} == ACCEPTED
