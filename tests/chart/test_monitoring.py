@@ -79,19 +79,6 @@ def test_a_reason_that_an_expression_names_is_one():
         assert set(pattern.split("|")) <= reasons[metric]
 
 
-def test_every_metric_but_the_clock_s_is_on_the_dashboard():
-    shown = {
-        name
-        for panel in panels()
-        for target in panel["targets"]
-        for name in re.findall(r"k8s_ws_proxy_\w+", target["expr"])
-    }
-    unseen = {re.sub(r"_(bucket|count|sum)$", "", name) for name in told()} - {
-        re.sub(r"_(bucket|count|sum)$", "", name) for name in shown
-    }
-    assert unseen == {"k8s_ws_proxy_keys_reload_success_timestamp_seconds"}
-
-
 def test_an_alert_says_how_bad_it_is_and_what_to_do():
     for rule in alerts().values():
         assert rule["labels"]["severity"] in ("critical", "warning")
