@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k8s_ws_proxy.relay.stream import Stream
+
+
+# RFC 3986 §3.2.2, loosely: nothing that could be taken for a user, a path or a second host.
+_HOST: Final = re.compile(r"(\[[0-9A-Za-z:.%~_-]+\]|[!$&'()*+,;=%~._0-9A-Za-z-]*)(:[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,11 @@ def parse_offer(request: web.BaseRequest, spoken: Sequence[str]) -> Offer:
         or headers.getall("Sec-WebSocket-Version", []) != ["13"]
     ):
         raise Refusal(Reason.UPGRADE_REQUIRED, "This path speaks WebSocket only (version 13): ask for an upgrade.")
-    if request.version != (1, 1) or request.can_read_body:
+    # A coding that aiohttp doesn't know is no body to it (RFC 9112 §6.1 lets us refuse).
+    if request.version != (1, 1) or request.can_read_body or "Transfer-Encoding" in headers:
         raise Refusal(Reason.BAD_HANDSHAKE, "A WebSocket upgrade is an HTTP/1.1 GET without a body.")
+    if not _HOST.fullmatch(headers.get("Host", "")):
+        raise Refusal(Reason.BAD_HANDSHAKE, "The Host header must be a host's name or address, and perhaps a port.")
     keys = headers.getall("Sec-WebSocket-Key", [])
     if len(keys) != 1 or not _is_key(keys[0]):
         raise Refusal(Reason.BAD_HANDSHAKE, "Sec-WebSocket-Key must be 16 bytes in base64, once.")

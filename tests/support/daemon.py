@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ class Daemon:
         self.log: list[dict[str, Any]] = []
         self.raw_log: list[str] = []
         self.ports: dict[str, int] = {}
+        self.confidential: set[str] = {secret.decode().strip()}  # what its log must never hold
         self._changed = asyncio.Condition()
         self._ended = False
         self.reader: asyncio.Task[None] | None = None
@@ -45,7 +47,9 @@ class Daemon:
 
     def headers(self, path: str, *, now: float | None = None) -> dict[str, str]:
         """Signature headers for ``path`` (decoded, without query)."""
-        return signed_headers(self.secret, path, int(time.time() if now is None else now))
+        signed = signed_headers(self.secret, path, int(time.time() if now is None else now))
+        self.confidential.add(signed["X-Catalyst-HMAC"])
+        return signed
 
     async def logged(self, wanted: Callable[[dict[str, Any]], bool], *, count: int = 1) -> dict[str, Any]:
         """The ``count``-th line that is ``wanted``; waits for it. The test's time-out bounds the wait."""
@@ -105,6 +109,24 @@ def children(pid: int) -> list[int]:
 SERVE = (sys.executable, "-W", "error", "-m", "k8s_ws_proxy", "serve")
 
 
+def told(raw_log: list[str], confidential: set[str]) -> list[str]:
+    """The lines that hold one of the texts that they must not; hex is looked for in either case.
+
+    What is shorter than 16 characters isn't looked for: it may stand there by chance.
+    """
+    needles = {text.casefold() for text in confidential if len(text) >= 16}
+    return [line for line in raw_log if any(needle in line.casefold() for needle in needles)]
+
+
+def tokens_in(kubeconfig: Path) -> set[str]:
+    """The tokens that stand in a kubeconfig, as long as it is there and can be read."""
+    try:
+        text = kubeconfig.read_text()
+    except (OSError, UnicodeDecodeError):
+        return set()
+    return {found for found in re.findall(r"token: *[\"']?([^\s\"']+)", text) if len(found) >= 16}
+
+
 @contextlib.asynccontextmanager
 async def running_daemon(
     kubeconfig: Path,
@@ -156,3 +178,5 @@ async def running_daemon(
         await process.wait()
         await daemon.reader
         sys.stderr.writelines(daemon.raw_log)  # pytest shows it with a failure
+        daemon.confidential |= tokens_in(kubeconfig)
+        assert told(daemon.raw_log, daemon.confidential) == [], "a secret, a token or a signature is in the log"
