@@ -9,6 +9,7 @@
     ├── ClusterConfigError          neither in-cluster files nor a kubeconfig can be used
     ├── ClusterApiError             the apiserver doesn't do what a command asked of it
     │   └── ClusterApiUnavailable   ... now: it may be worth trying again
+    │       └── ClusterApiTimeout   ... in time
     ├── RotationError               the Secret's keys can't be rotated as it is
     │   ├── RotationRefused         not now, or not in this way
     │   └── RotationUnfinished      time is up: running it again goes on
@@ -164,7 +165,11 @@ class ClusterApiError(ProxyError):
 
 
 class ClusterApiUnavailable(ClusterApiError):
-    """It can't be reached, takes too long, or says that it can't now."""
+    """It can't be reached, or says that it can't now."""
+
+
+class ClusterApiTimeout(ClusterApiUnavailable):
+    """No answer in time: its own, or that of what stands behind it."""
 
 
 class RotationError(ProxyError):

@@ -23,7 +23,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
 from k8s_ws_proxy import __version__
-from k8s_ws_proxy.errors import ClusterApiError, ClusterApiUnavailable, ClusterConfigError
+from k8s_ws_proxy.errors import ClusterApiError, ClusterApiTimeout, ClusterApiUnavailable, ClusterConfigError
 from k8s_ws_proxy.kube.config import SERVICE_ACCOUNT
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Api:
                     response = await self._client.call_api(*serialized)
                     content = await response.read()
             except TimeoutError as error:
-                raise ClusterApiUnavailable(f"the apiserver didn't answer within {timeout:g} s") from error
+                raise ClusterApiTimeout(f"the apiserver didn't answer within {timeout:g} s") from error
             except aiohttp.ClientError as error:
                 raise ClusterApiUnavailable(f"the apiserver can't be reached: {_sentence(error)}") from error
             ended = loop.time()

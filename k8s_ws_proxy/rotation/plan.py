@@ -61,6 +61,7 @@ class Intent:
 class For(Enum):
     """What is waited for."""
 
+    A_POD = "a_pod"
     EVERY_POD_HAS_IT = "every_pod_has_it"
     OLD_UNUSED = "old_unused"
     NO_POD_HAS_THE_OLD = "no_pod_has_the_old"
@@ -134,7 +135,11 @@ def decide(state: State, fleet: Fleet, intent: Intent, *, now: float) -> Step:
     Raises RotationRefused where there is none that the operator can have meant.
     """
     if not fleet.pods:
-        raise RotationRefused("no pod of the proxy runs there, so nobody can say that a key has arrived")
+        if intent.id is None and not fleet.starting:
+            raise RotationRefused("no pod of the proxy runs there, so nobody can say that a key has arrived")
+        return Wait(For.A_POD, (), (), _QUICKEST)
+    if not fleet.counted(intent.waived):
+        raise RotationRefused("every node is waived, so nobody can say that a key has arrived")
     record = state.record
     if intent.id is not None:
         if record is not None and record.follows == intent.id:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from k8s_ws_proxy.errors import ClusterApiUnavailable, ProxyError, RotationError
+from k8s_ws_proxy.errors import ClusterApiTimeout, ClusterApiUnavailable, ProxyError, RotationError
 from k8s_ws_proxy.rotation.api import is_status, path_of, told
 from k8s_ws_proxy.rotation.fleet import Fleet, NotAReportError, parse_pods, parse_report
 from k8s_ws_proxy.rotation.secret import refused
@@ -65,9 +65,9 @@ async def find_daemons(api: Api, name: str, selector: str | None, admin_port: in
 async def list_pods(api: Api, daemons: Daemons) -> tuple[list[Pod], int]:
     """Those that run, and how many are still starting. Raises ClusterApiError."""
     for _ in range(_RESTARTS):
-        items = await _pages(api, daemons.selector)
-        if items is not None:
-            return parse_pods(items, owner=daemons.owner)
+        found = await _pages(api, daemons)
+        if found is not None:
+            return found
     raise ClusterApiUnavailable("the list of pods grew old before it was read to its end, several times")
 
 
@@ -93,8 +93,8 @@ async def _ask(api: Api, port: int, fleet: Fleet, pod: Pod) -> None:
     path = path_of("api", "v1", "namespaces", api.namespace, "pods", f"{pod.name}:{port}", "proxy", "keys")
     try:
         answer = await api.request("GET", path, timeout=_ANSWER)
-    except ClusterApiUnavailable as error:
-        fleet.didnt_answer(pod, str(error), api.now())
+    except ClusterApiTimeout:  # an apiserver that is gone itself ends the round, and isn't every pod's fault
+        fleet.didnt_answer(pod, f"not within {_ANSWER:g} s", api.now())
         return
     if answer.status == 403 and is_status(answer):
         raise refused(answer, "get", f"/keys of the pod {pod.name}", "pods/proxy", told(answer))
@@ -111,11 +111,12 @@ async def _ask(api: Api, port: int, fleet: Fleet, pod: Pod) -> None:
             fleet.didnt_answer(pod, f"what answers on port {port} isn't k8s-ws-proxy", answer.sent)
 
 
-async def _pages(api: Api, selector: str) -> list[dict[str, Any]] | None:
-    """All pages; None if the continuation expired on the way."""
+async def _pages(api: Api, daemons: Daemons) -> tuple[list[Pod], int] | None:
+    """All pages, of which only what is wanted is kept; None if the continuation expired on the way."""
     path = path_of("api", "v1", "namespaces", api.namespace, "pods")
-    query = {"labelSelector": selector, "limit": str(_PAGE)}
-    items: list[dict[str, Any]] = []
+    query = {"labelSelector": daemons.selector, "limit": str(_PAGE)}
+    pods: list[Pod] = []
+    starting = 0
     while True:
         answer = await api.request("GET", path, query=query)
         if answer.status == 410 and "continue" in query:
@@ -123,10 +124,12 @@ async def _pages(api: Api, selector: str) -> list[dict[str, Any]] | None:
         if answer.status != 200:
             raise refused(answer, "list", f"pods in {api.namespace}", "pods", told(answer))
         page = answer.json()
-        items += page.get("items") or []
+        more, more_starting = parse_pods(page.get("items") or (), owner=daemons.owner)
+        pods += more
+        starting += more_starting
         further = (page.get("metadata") or {}).get("continue")
         if not further:
-            return items
+            return pods, starting
         query = {**query, "continue": further}
 
 

@@ -296,7 +296,11 @@ class Run:
             rotation=state.record.id if state.record else None,
             pods=len(self._fleet.pods),
             missing=len(wait.missing),
-            silent={pod.node: self._fleet.silent[pod.uid] for pod in wait.missing if pod.uid in self._fleet.silent},
+            silent={
+                pod.node: self._fleet.silent[pod.uid]
+                for pod in wait.missing or wait.ask
+                if pod.uid in self._fleet.silent
+            },
             due=None if wait.due is None else rfc3339(wait.due),
             last_used=None if wait.last_used is None else rfc3339(wait.last_used),
         )

@@ -51,10 +51,12 @@ def clock(seconds: float) -> str:
 
 def waits(wait: Wait, fleet: Fleet, *, lasted: float, now: float) -> str:
     """What is waited for: how much, who doesn't answer, and what may be wrong if it ``lasted`` too long."""
-    silent = [pod for pod in wait.missing if pod.uid in fleet.silent]
+    silent = [pod for pod in wait.missing or wait.ask if pod.uid in fleet.silent]
     missing = f"{len(wait.missing)} of {count(len(fleet.pods), 'pod')}"
     hint = ""
     match wait.why:
+        case For.A_POD:
+            sentence = f"no pod of the proxy runs; {fleet.starting} are starting"
         case For.EVERY_POD_HAS_IT:
             sentence, hint = f"{missing} not known to accept the new key", _late(lasted)
         case For.NO_POD_HAS_THE_OLD:
@@ -72,7 +74,7 @@ def waits(wait: Wait, fleet: Fleet, *, lasted: float, now: float) -> str:
         sentence += f"; no answer from {unheard({pod.node: fleet.silent[pod.uid] for pod in silent})}: mend, or --waive"
     elif 0 < len(wait.missing) <= _NAMED:
         sentence += f" ({', '.join(pod.node for pod in wait.missing)})"
-    return sentence if len(silent) == len(wait.missing) else sentence + hint
+    return sentence + hint if len(silent) < len(wait.missing) else sentence
 
 
 def unheard(silent: Mapping[str, str]) -> str:

@@ -260,6 +260,19 @@ async def test_what_a_pod_answers_instead_is_told(two, answer, words):
     assert "\\u001b" not in ran.stdout
 
 
+async def test_a_node_that_hangs_holds_up_no_other(two):
+    async def backend(_request):
+        await asyncio.Event().wait()
+
+    two.add_node("node-hung", backend)
+    command = await two.start_rotate()
+    waiting = await command.event("waiting")
+    command.process.terminate()
+    await two.end(command)
+    assert waiting["silent"] == {"node-hung": "not within 10 s"}
+    assert waiting["missing"] == 1
+
+
 async def test_a_pod_that_starts_is_counted_and_not_waited_for(two):
     two.add_node("", phase=Phase.PENDING)
     ran = await two.rotate()

@@ -50,6 +50,19 @@ def test_without_a_pod_nothing_is_begun(intent):
         step(Secret(secret=KEYS[0]), fleet(), intent)
 
 
+def test_a_rotation_under_way_waits_for_pods_that_are_being_replaced():
+    none = fleet()
+    wait = step(secret_at(Phase.OVERLAP), none, dataclasses.replace(ROTATE, id="rotation-2"))
+    assert wait.why is For.A_POD
+    none.starting = 1
+    assert step(Secret(secret=KEYS[0]), none).why is For.A_POD
+
+
+def test_not_every_node_can_be_waived():
+    with pytest.raises(RotationRefused, match="every node is waived"):
+        step(Secret(secret=KEYS[0]), fleet("a", "b"), dataclasses.replace(ROTATE, waived=frozenset("ab")))
+
+
 def test_every_pod_must_have_the_new_key_before_it_becomes_the_current_one():
     secret, some = secret_at(Phase.STAGED), fleet("a", "b", "c")
     says(some, "a", 0, 1, at=NOW)

@@ -56,6 +56,20 @@ def test_of_very_many_some_are_named():
     assert waiting(For.EVERY_POD_HAS_IT, nodes, missing=30).startswith("30 of 30 pods not known to accept the new key;")
 
 
+def test_who_does_not_answer_is_named_also_while_there_is_only_time_to_pass():
+    some = fleet("a")
+    some.didnt_answer(some.pods[0], "not within 10 s", NOW)
+    told = waits(Wait(For.OLD_UNUSED, some.pods, (), 1.0, due=NOW + 9), some, lasted=0.0, now=NOW)
+    assert told.endswith("in 9s, if nobody uses it; no answer from a (not within 10 s): mend, or --waive")
+
+
+def test_no_pod_at_all():
+    some = fleet()
+    some.starting = 2
+    told = waits(Wait(For.A_POD, (), (), 1.0), some, lasted=0.0, now=NOW)
+    assert told == "no pod of the proxy runs; 2 are starting"
+
+
 def test_when_the_old_key_may_go():
     due = NOW + 421
     assert (
