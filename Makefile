@@ -126,7 +126,7 @@ image: ## Build the container image with podman, buildah or docker; IMAGE=, PYTH
 	@image/build.sh $(IMAGE) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) $(IMAGE_ARGS)
 
 .PHONY: image-test
-image-test: venv ## Build the image on a base made from Debian's packages, and run it as a cluster would
+image-test: venv helm ## Build the image on a base made from Debian's packages, and run it as a cluster would
 	@$(call install-missing,buildah:buildah debootstrap:debootstrap)
 	$(BIN)/python -m pytest -m image tests/image $(PYTEST_ARGS)
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.caller import PIPES, ask, get, proxy_exec, run
+from support.chart import render
 from support.container import ROOT, build, built, image_id, remove
 from support.daemon import SECRET, children, running_daemon
 
@@ -29,7 +30,6 @@ NAME = "localhost/k8s-ws-proxy:test"
 LIMIT = 200_000_000
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 UNCHECKED_HASH = 0b01  # PEP 552
-SECRETS = "/etc/k8s-ws-proxy/hmac"
 
 
 @pytest.fixture(scope="module")
@@ -45,29 +45,52 @@ async def cluster():
         yield running
 
 
+@pytest.fixture(scope="module")
+def chart():
+    """What the chart renders by default: how the image is really run."""
+    return render()
+
+
+def kubelet_lays(directory):
+    """As the kubelet lays a volume: the pod's user may read it, and nobody else."""
+    for each in (directory, *directory.iterdir()):
+        os.chown(each, 65534, 65534)
+    return directory
+
+
 @pytest.fixture
-def mounts(cluster, tmp_path):
-    """The Secret and the service account as kubelet lays them: the pod's user may read them, and nobody else."""
+def secrets(chart):
+    """Where the DaemonSet mounts the Secret."""
+    (mount,) = chart.proxy["volumeMounts"]
+    return mount["mountPath"]
+
+
+@pytest.fixture
+def mounts(cluster, secrets, tmp_path):
     tmp_path.joinpath("hmac").mkdir()
     tmp_path.joinpath("hmac/secret").write_bytes(SECRET)
     account = cluster.service_account_dir("proxy")
-    for path in (tmp_path / "hmac", account):
-        for each in (path, *path.iterdir()):
-            os.chown(each, 65534, 65534)
-    return {SECRETS: tmp_path / "hmac", ACCOUNT: account}
+    return {secrets: kubelet_lays(tmp_path / "hmac"), ACCOUNT: kubelet_lays(account)}
 
 
 @pytest.fixture
-def in_cluster(cluster):
-    """What a pod's environment holds, and what running_daemon would set in its place."""
-    address = urlsplit(cluster.url)
-    return {
-        "KUBECONFIG": "",
-        "HOME": "",
-        "KUBERNETES_SERVICE_HOST": address.hostname,
-        "KUBERNETES_SERVICE_PORT": str(address.port),
-        "SHARED_SECRET_FILE": f"{SECRETS}/secret",
-    }
+def address(cluster):
+    """What every pod's environment holds."""
+    url = urlsplit(cluster.url)
+    return {"KUBERNETES_SERVICE_HOST": url.hostname, "KUBERNETES_SERVICE_PORT": str(url.port)}
+
+
+@pytest.fixture
+def start(image, chart, mounts, address, tmp_path):
+    """Starts the DaemonSet's container."""
+
+    def start_():
+        mine = {"KUBECONFIG": "", "HOME": "", "SHARED_SECRET_FILE": ""}  # not what running_daemon sets for other tests
+        free = {name: "127.0.0.1:0" for name in chart.environ if name.endswith("_ADDR")}
+        command = image.command(*chart.proxy["args"], mounts=mounts)
+        return running_daemon(Path(), tmp_path, program=command, **{**mine, **address, **chart.environ, **free})
+
+    return start_
 
 
 def told(image, *arguments, **options):
@@ -214,9 +237,8 @@ def assert_confined(pid):
     assert os.statvfs(f"/proc/{pid}/root").f_flag & os.ST_RDONLY
 
 
-async def test_it_serves_a_signed_session_and_ends_on_sigterm(image, cluster, mounts, in_cluster, tmp_path):
-    command = image.command(mounts=mounts)
-    async with running_daemon(Path(), tmp_path, program=command, **in_cluster) as daemon:
+async def test_it_serves_a_signed_session_and_ends_on_sigterm(start):
+    async with start() as daemon:
         (serving,) = children(daemon.process.pid)
         assert_confined(serving)
         assert (await get(daemon, "/healthz")).status == 200
@@ -231,10 +253,10 @@ async def test_it_serves_a_signed_session_and_ends_on_sigterm(image, cluster, mo
     assert SECRET.decode() not in "".join(daemon.raw_log)
 
 
-async def test_its_own_command_line_is_a_client(image, cluster, mounts, in_cluster, tmp_path):
-    async with running_daemon(Path(), tmp_path, program=image.command(mounts=mounts), **in_cluster) as daemon:
+async def test_its_own_command_line_is_a_client(image, start, mounts, secrets):
+    async with start() as daemon:
         line = image.command(
-            *("exec", "default/shell", "-c", "shell", "--url", daemon.url, "--secret-file", f"{SECRETS}/secret"),
+            *("exec", "default/shell", "-c", "shell", "--url", daemon.url, "--secret-file", f"{secrets}/secret"),
             *("--", "sh", "-c", "echo hello; exit 5"),
             mounts=mounts,
         )
@@ -246,17 +268,16 @@ async def test_its_own_command_line_is_a_client(image, cluster, mounts, in_clust
     assert client.returncode == 5
 
 
-async def test_it_is_what_the_chart_s_hook_runs(image, cluster, in_cluster, tmp_path):
-    """`keys bootstrap` by the service account, with what was left of the Kubernetes client: it makes the Secret."""
-    account = cluster.service_account_dir("admin")
-    for each in (account, *account.iterdir()):
-        os.chown(each, 65534, 65534)
+async def test_it_does_what_the_chart_s_hook_asks(image, chart, cluster, address, tmp_path):
+    """By the service account, and with what was left of the Kubernetes client: it makes the Secret."""
+    (hook,) = chart.pods["Job k8s-ws-proxy-hmac-bootstrap"]["containers"]
+    arguments = hook["args"]
+    namespace = arguments[arguments.index("--namespace") + 1]
+    assert namespace == "catalyst-system"
+    arguments = ["default" if word == namespace else word for word in arguments]  # a namespace that is there
     job = await asyncio.create_subprocess_exec(
-        *image.command(
-            *("keys", "bootstrap", "--namespace", "default", "--secret", "k8s-ws-proxy-hmac", "--key", "secret"),
-            mounts={ACCOUNT: account},
-        ),
-        env={name: value for name, value in in_cluster.items() if value},
+        *image.command(*arguments, mounts={ACCOUNT: kubelet_lays(cluster.service_account_dir("admin"))}),
+        env=address,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -29,6 +29,11 @@ RUN = """\
 root=$1 user=$2; shift 2
 mount --bind "$root" "$root"
 mount -t proc -o ro,nosuid,nodev,noexec proc "$root/proc"
+mount -t tmpfs -o nosuid,noexec,mode=755,size=64k dev "$root/dev"
+for device in null zero full random urandom; do
+  : > "$root/dev/$device"
+  mount --bind "/dev/$device" "$root/dev/$device"
+done
 while [ -n "$1" ]; do mount --bind "$2" "$root$1"; mount -o remount,bind,ro "$root$1"; shift 2; done; shift
 mount -o remount,bind,ro "$root"
 exec "$@"
