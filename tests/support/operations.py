@@ -1,0 +1,33 @@
+"""docs/operations.md, as tests read it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/operations.md").read_text("utf-8")
+
+
+def rows(first_column: str) -> Iterator[list[str]]:
+    """The rows of the table whose first column is headed so."""
+    lines = TEXT.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first_column} |"))
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def commands() -> list[str]:
+    """Every command line of ours that the document shows, in blocks and in tables."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
+    found = [part.strip() for line in lines for part in line[2:].split("|")]
+    found += [f"k8s-ws-proxy {line.split(' -- ')[1]}" for line in lines if " -- keys " in line]
+    found += re.findall(r"`(k8s-ws-proxy [^`]*)`", TEXT)
+    return sorted({line.removesuffix(" &") for line in found if line.startswith("k8s-ws-proxy ")})
