@@ -91,6 +91,7 @@ lint: venv ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy image/*.py
 
 .PHONY: demo
 demo: venv ## A command through the proxy to an embedded cluster, then a shell
@@ -108,7 +109,7 @@ wires: venv system ## Cut the wires: the tests with network namespaces, which fa
 .PHONY: lock
 lock: ## Write the locks anew from pyproject.toml; LOCK_ARGS=--upgrade takes newer versions
 	$(make-venv)
-	$(BIN)/python -m pip install --quiet --constraint .venv/constraints.txt uv
+	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
 		--custom-compile-command 'make lock' $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
 	$(BIN)/python -c 'import tomllib; \
