@@ -50,6 +50,8 @@ class Source:
         was in the pipe at this moment, or all that a pty can hold. A read that would block means that
         everything has come: for a pty the kernel flushes its buffers before it says so.
         """
+        if self._fd < 0:
+            return
         if os.isatty(self._fd):
             self._left = _PTY_DEPTH
         else:

@@ -35,8 +35,8 @@ class Leg:
         self.broken = False  # a write failed: nothing more will go out, but there may be bytes to read
 
     def unanswered(self, period: float) -> bool:
-        """For the whole of the last period bytes were under way, and none was acknowledged."""
-        return self.under_way and self.stream.unanswered(period)
+        """For the whole of the last period bytes or probes were under way, and nothing was acknowledged."""
+        return self.stream.unanswered(period, under_way=self.under_way)
 
     def read(self, carry: bytes) -> int | None:
         """Read into the block, ``carry`` before it: the offset after the last byte, None if there is nothing yet.

@@ -205,14 +205,14 @@ class Stream:
             return False
         return queued[0] > 0
 
-    def unanswered(self, seconds: float) -> bool:
-        """What is under way was repeated or probed for, and nothing has been acknowledged for ``seconds``.
+    def unanswered(self, seconds: float, *, under_way: bool) -> bool:
+        """What the kernel repeated, or probed for, wasn't answered, and nothing was acknowledged for ``seconds``.
 
-        That says something of bytes only that were under way for as long.
+        ``under_way``: there were bytes to be acknowledged all that time. Of others this says nothing.
         """
         _state, retransmits, probes, last_ack = self._tcp_info()
         if retransmits:
-            return last_ack >= seconds * 1000
+            return under_way and last_ack >= seconds * 1000
         # One probe may just have gone out, long after the last: it takes another to know that it wasn't answered.
         return probes > 1 and last_ack >= max(seconds, _PROBES_MAY_TAKE) * 1000
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from support import rawws
 from support.answers import API
-from support.caller import Lines, at_rest, end_stdin, on_terminal, proxy_exec, refusal_of, request, script
+from support.caller import Lines, at_rest, end_stdin, on_terminal, proxy_exec, refusal_of, request, script, signed_path
 from support.daemon import running_daemon
+from support.logs import api_log, proxy_log
 from support.netns import Cable, End, Namespace
 
 from k8s_ws_proxy.devcluster import DevCluster
@@ -128,9 +129,9 @@ LEGS = {"client": "client_silent", "upstream": "upstream_silent"}
 def noticed(network, daemon, sessions_open, opened):
     """What must follow of a cut: the end with its reason in time, both legs closed, the slot free for another."""
 
-    async def noticed_(leg, cut_at, *, within=2.0):
+    async def noticed_(leg, cut_at, *, within=2.0, reason=None):
         line = await daemon.event("session ended")
-        assert (line["level"], line["reason"]) == ("warning", LEGS[leg])
+        assert (line["level"], line["reason"]) == ("warning", reason or LEGS[leg])
         # By the daemon's clock. Its looks come a period apart: one that comes late is late by less than another.
         took = datetime.fromisoformat(line["timestamp"]) - cut_at
         assert took < timedelta(seconds=(within + 1) * PERIOD), line
@@ -168,15 +169,47 @@ async def told_a_failure(ws):
 
 @pytest.mark.parametrize("how", CUTS)
 @pytest.mark.parametrize("leg", LEGS)
-async def test_an_idle_terminal(cluster, opened, cut, noticed, leg, how):
+async def test_an_idle_terminal(network, cluster, opened, cut, noticed, leg, how):
     async with opened(on_terminal("echo ready; cat")) as ws:
         await ws.until(STDOUT, b"ready")
+        await quiet(network)
         cut_at = cut(leg, how)
         if leg == "upstream":
             await told_a_failure(ws)
         else:
             await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 0)
         await noticed(leg, cut_at)
+
+
+@pytest.mark.parametrize(
+    "how", ["the cable is pulled at the other end", "nothing comes any more", "nothing goes any more"]
+)
+@pytest.mark.parametrize(
+    ("leg", "target", "reason"),
+    [
+        ("client", proxy_log("web"), "client_silent"),
+        ("client", api_log("web", follow="true"), "client_silent"),
+        ("upstream", proxy_log("web"), "upstream_lost"),
+        ("upstream", api_log("web", follow="true"), "upstream_lost"),
+    ],
+    ids=["client, /proxy", "client, /api", "upstream, /proxy", "upstream, /api"],
+)
+async def test_a_log_that_says_nothing(network, cluster, daemon, cut, noticed, leg, target, reason, how):
+    """HTTP has no pings: the kernel asks, and gives up after twice the period, in whole seconds."""
+    head = request(daemon, target)
+    if target.startswith("/api"):
+        lines = [f"GET {target} HTTP/1.1", "Host: x", *map(": ".join, daemon.headers(signed_path(target)).items())]
+        head = "\r\n".join([*lines, "", ""]).encode()
+    async with connected(network.client, (CLIENTS[1], daemon.port), head) as ws:
+        assert ws.answer.status == (101 if target.startswith("/proxy") else 200)
+        await daemon.event("session opened")
+        await quiet(network)
+        cut_at = cut(leg, how)
+        if leg == "upstream":
+            await (ws.finish() if ws.answer.status == 101 else ws.reader.read())
+        else:
+            await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 0)
+        await noticed(leg, cut_at, within=3, reason=reason)
 
 
 async def flooded(ws):
@@ -210,6 +243,19 @@ def sockets(daemon):
         if row[3] == ESTABLISHED:
             held[address] = tuple(int(queue, 16) for queue in row[4].split(":"))
     return held
+
+
+async def quiet(network):
+    """Wait until nothing is under way on either cable: what isn't acknowledged is repeated, which counts as life."""
+    spaces = (network.client, network.daemon, network.apiserver)
+    while any(queue != "00000000" for space in spaces for queue in unsent(space)):  # noqa: ASYNC110 - as below
+        await asyncio.sleep(0.05)
+
+
+def unsent(namespace):
+    """The send queues of all connections in it, as the kernel writes them."""
+    rows = [line.split() for line in Path(f"/proc/{namespace.pid}/net/tcp").read_text().splitlines()[1:]]
+    return [row[4].partition(":")[0] for row in rows if row[3] == ESTABLISHED]
 
 
 async def stuck(daemon):

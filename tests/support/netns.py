@@ -104,10 +104,12 @@ class Cable:
             end.namespace.run("nft", "-f", "-", text=rules)
 
     def mend(self) -> None:
-        """Lose nothing any more."""
+        """Lose nothing any more, and let neither end remember that the other wasn't there."""
         for end in self.ends:
             end.namespace.run("nft", "flush", "ruleset")
             end.namespace.run("ip", "link", "set", "dev", end.device, "up")
+        for end in self.ends:
+            end.namespace.run("ip", "neighbour", "flush", "dev", end.device)
 
 
 @functools.cache
