@@ -23,9 +23,9 @@ class Table:
         values = [value for value in self.each(row, target, name) if value is not None]
         return median(values) if values else None
 
-    def ratio(self, row: str, target: str, other: str, name: str) -> float | None:
-        """Of neighbours in time: what slows the machine for a while slows both."""
-        pairs = zip(self.each(row, target, name), self.each(row, other, name), strict=False)
+    def ratio(self, row: str, target: str, other: str, name: str, *, other_row: str | None = None) -> float | None:
+        """Of neighbours in time, unless they are of different rows: what slows the machine for a while slows both."""
+        pairs = zip(self.each(row, target, name), self.each(other_row or row, other, name), strict=False)
         ratios = [one / two for one, two in pairs if one is not None and two]
         return median(ratios) if ratios else None
 

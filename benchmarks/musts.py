@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.medians import Table
+from benchmarks.rows.logs import SHAPES
 
 _SPEED = "mb_per_second"
 _PEERS = {"haproxy": "HAProxy", "nginx": "nginx", "kubectl": "kubectl proxy", "direct": "no proxy"}
@@ -57,6 +58,18 @@ def _throughput(table: Table) -> Iterator[Must]:
     yield against("stdin, 32 KiB masked frames", "stdin-32768", "haproxy", 1.0)
 
 
+def _logs(table: Table) -> Iterator[Must]:
+    """A line a message is what nobody else does: it is held against the body that `kubectl proxy` hands on."""
+    for line, chunk in SHAPES:
+        body, lines = (f"{name}-{line}-{chunk}" for name in ("log", "log-lines"))
+        text = f"lines of {line} B in chunks of {chunk} B"
+        unit = f"x {_PEERS['kubectl']}"
+        ratio = table.ratio(body, "ours", "kubectl", _SPEED)
+        yield Must(f"log, {text}", limit=1.0, at_most=False, unit=unit, measured=ratio)
+        ratio = table.ratio(lines, "ours", "kubectl", _SPEED, other_row=body)
+        yield Must(f"log by WebSocket, {text}", limit=1.0, at_most=False, unit=unit, measured=ratio)
+
+
 def _fifty(table: Table) -> Iterator[Must]:
     total = table.median("fifty", "ours", "sum_over_one")
     least = table.median("fifty", "ours", "least_over_mean")
@@ -107,5 +120,5 @@ def _cost_and_growth(table: Table) -> Iterator[Must]:
 
 def all_of(table: Table) -> list[Must]:
     """In the order of the demand."""
-    parts = (_throughput, _fifty, _memory, _opening, _keystroke, _cost_and_growth)
+    parts = (_throughput, _logs, _fifty, _memory, _opening, _keystroke, _cost_and_growth)
     return [must for part in parts for must in part(table)]

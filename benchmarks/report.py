@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import musts
 from benchmarks.medians import Table
+from benchmarks.rows.logs import SHAPES
 from benchmarks.rows.throughput import SIZES
 from benchmarks.targets import ALL
 
@@ -82,6 +83,13 @@ class _Page:
         outward = [(f"{size:,} B", f"stdout-{size}", figure) for size in SIZES]
         return self._by_target(*outward, ("stdin, 32,768 B", "stdin-32768", figure))
 
+    def logs(self) -> str:
+        columns = []
+        for line, chunk in SHAPES:
+            for name, word in (("log", "body"), ("log-lines", "WebSocket")):
+                columns.append((f"{line} B in {chunk:,} B, {word}", f"{name}-{line}-{chunk}", "mb_per_second"))
+        return self._by_target(*columns)
+
     def fifty(self) -> str:
         return self._by_target(
             ("one alone, MB/s", "fifty", "one_mb_per_second"),
@@ -122,7 +130,7 @@ class _Page:
 
     def text(self) -> str:
         plain = {name: f"{value:,}" for name, value in self._plan.items() if isinstance(value, int | float)}
-        tables = ("musts", "losses", "notes", "throughput", "cost", "fifty", "memory", "growth", "opening")
+        tables = ("musts", "losses", "notes", "throughput", "cost", "logs", "fifty", "memory", "growth", "opening")
         drawn = {name: getattr(self, name)() for name in ("warning", *tables, "keystroke", "versions")}
         text = Template(_PAGE.read_text()).substitute(plain | drawn)
         while "\n\n\n" in text:

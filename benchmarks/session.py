@@ -10,12 +10,13 @@ from benchmarks.certs import HOST
 from benchmarks.targets.base import Endpoint
 
 PATH = "/api/v1/namespaces/bench/pods/bench-0/exec"
+LOG_PATH = "/api/v1/namespaces/bench/pods/bench-0/log"
 # Nothing here takes longer, however noisy the machine; past it the run fails loudly.
 DEADLINE_SECONDS = 30.0
 
 
 class RefusedError(ConnectionError):
-    """The upgrade was not answered with 101."""
+    """The answer was not what was asked for."""
 
 
 @dataclass
@@ -59,29 +60,44 @@ class Session:
 KEYSTROKE = frames.client_frame(frames.STDIN + b"x")
 
 
-def _request(endpoint: Endpoint, command: tuple[str | int, ...]) -> bytes:
-    words = [("command", str(word)) for word in command]
-    streams = [(name, "true") for name in ("stdin", "stdout", "tty")]
-    query = urlencode([*words, ("container", "shell"), *streams])
-    headers = {
+def _upgrade(endpoint: Endpoint, path: str) -> dict[str, str]:
+    return {
         "Host": f"{HOST}:{endpoint.port}",
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
         "Sec-WebSocket-Protocol": "v5.channel.k8s.io",
-    } | endpoint.headers(PATH)
-    lines = [f"GET {PATH}?{query} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    } | endpoint.headers(path)
 
 
 def open_session(endpoint: Endpoint, *command: str | int) -> Session:
     """A session in which the source does `command`, from when the 101 has been read."""
+    words = [("command", str(word)) for word in command]
+    streams = [(name, "true") for name in ("stdin", "stdout", "tty")]
+    query = urlencode([*words, ("container", "shell"), *streams])
+    return _asked(endpoint, f"{PATH}?{query}", _upgrade(endpoint, PATH), 101)
+
+
+def open_log(endpoint: Endpoint, container: str) -> Session:
+    """The log of this container by plain HTTP, from when the answer's head has been read."""
+    headers = {"Host": f"{HOST}:{endpoint.port}"} | endpoint.headers(LOG_PATH)
+    return _asked(endpoint, f"{LOG_PATH}?follow=true&container={container}", headers, 200)
+
+
+def open_lines(endpoint: Endpoint, container: str) -> Session:
+    """The same by WebSocket, a line a message."""
+    path = f"/proxy/logs/bench/bench-0/{container}"
+    return _asked(endpoint, path, _upgrade(endpoint, path), 101)
+
+
+def _asked(endpoint: Endpoint, target: str, headers: dict[str, str], status: int) -> Session:
     sock: socket.socket | ssl.SSLSocket = socket.create_connection((HOST, endpoint.port), DEADLINE_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if endpoint.tls is not None:
         sock = endpoint.tls.wrap_socket(sock, server_hostname="localhost")
-    sock.sendall(_request(endpoint, command))
+    lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
     head, end, data = b"", b"", bytearray()
     while not end:
         received = sock.recv(65536)
@@ -89,6 +105,6 @@ def open_session(endpoint: Endpoint, *command: str | int) -> Session:
             raise RefusedError(f"closed in the head: {bytes(data)!r}")
         data += received
         head, end, rest = bytes(data).partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 101 "):
+    if not head.startswith(b"HTTP/1.1 %d " % status):
         raise RefusedError(bytes(data[:500]).decode(errors="replace"))
     return Session(sock, bytearray(rest))

@@ -1,10 +1,12 @@
 """What is measured, in the order in which it is."""
 
-from benchmarks.rows import base, fifty, growth, keystroke, opening, throughput
+from benchmarks.rows import base, fifty, growth, keystroke, logs, opening, throughput
 
 _IN_ORDER: tuple[base.Row, ...] = (
     *(throughput.Stdout(size) for size in throughput.SIZES),
     throughput.Stdin(),
+    *(logs.LogBody(*shape) for shape in logs.SHAPES),
+    *(logs.LogLines(*shape) for shape in logs.SHAPES),
     fifty.Fifty(),
     growth.Growth(),
     growth.Held("held-untouched", touched=False, client_tls=False),

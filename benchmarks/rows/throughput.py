@@ -18,7 +18,7 @@ def cpu_clock(endpoint: Endpoint) -> Callable[[], float]:
     return lambda: usage.cpu_seconds(pids)
 
 
-def _measured(window: bulk.Window) -> Measured:
+def measured(window: bulk.Window) -> Measured:
     return {"mb_per_second": window.mb_per_second, "cpu_seconds_per_gb": window.cpu_seconds_per_gb}
 
 
@@ -39,7 +39,7 @@ class Stdout:
         with lay() as endpoint:
             session = open_session(endpoint, "flood", self.size, 0)
             with session.sock:
-                return _measured(bulk.read(session, plan.warm_up, plan.seconds, cpu_clock(endpoint)))
+                return measured(bulk.read(session, plan.warm_up, plan.seconds, cpu_clock(endpoint)))
 
 
 @dataclass(frozen=True)
@@ -56,4 +56,4 @@ class Stdin:
             session = open_session(endpoint, "sink", _REPORT_BYTES)
             frame = frames.stdin_frame(32768)
             with session.sock:
-                return _measured(bulk.write(session, frame, plan.warm_up, plan.seconds, cpu_clock(endpoint)))
+                return measured(bulk.write(session, frame, plan.warm_up, plan.seconds, cpu_clock(endpoint)))

@@ -23,6 +23,7 @@ class Ours:
         env = os.environ | {
             "KUBECONFIG": str(bed.kubeconfig()),
             "MAX_SESSIONS": "20000",
+            "REAP_ORPHANS": "false",  # the source takes the command for its own instructions
             "SHARED_SECRET_FILE": str(bed.write("secret", SECRET)),
             "WS_PROXY_LISTEN_ADDR": f"{HOST}:{plain_port}",
             "WS_PROXY_ADMIN_ADDR": "off",

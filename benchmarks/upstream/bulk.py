@@ -11,6 +11,7 @@ _FAREWELL = frames.server_frame(frames.STATUS + frames.SUCCESS) + frames.server_
     frames.NORMAL_CLOSURE,
     frames.CLOSE,
 )
+_LOG_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def flood(sock: ssl.SSLSocket, size: int, total: int) -> None:
@@ -28,6 +29,15 @@ def flood(sock: ssl.SSLSocket, size: int, total: int) -> None:
     _write(sock, memoryview(_FAREWELL))
     while sock.recv(65536):
         pass
+
+
+def log(sock: ssl.SSLSocket, line: int, chunk: int) -> None:
+    """Lines of `line` bytes without end, in chunks of about `chunk` bytes, as an apiserver sends a log."""
+    content = (b"." * (line - 1) + b"\n") * max(1, chunk // line)
+    block = memoryview(frames.repeated(b"%x\r\n%b\r\n" % (len(content), content)))
+    _write(sock, memoryview(_LOG_HEAD))
+    while True:
+        _write(sock, block)
 
 
 def sink(sock: ssl.SSLSocket, step: int) -> None:

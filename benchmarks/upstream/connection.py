@@ -78,6 +78,12 @@ class Connection:
         request, *lines = bytes(head).split(b"\r\n")
         fields = (line.partition(b":") for line in lines)
         headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+        target = urlsplit(request.split(b" ")[1].decode())
+        if target.path.endswith("/log"):
+            _, *numbers = parse_qs(target.query)["container"][0].split("-")
+            self._detach()
+            bulk.start(self._sock, bulk.log, *map(int, numbers))
+            return
         if headers.get(b"upgrade", b"").lower() != b"websocket":
             self._sock.send(_OK)
             return
@@ -85,7 +91,7 @@ class Connection:
         offered = headers.get(b"sec-websocket-protocol", b"")
         version = b"v5" if b"v5.channel.k8s.io" in offered else b"v4"
         self._sock.send(_SWITCHED % (accept, version) + _FIRST)
-        self._execute(parse_qs(urlsplit(request.split(b" ")[1].decode()).query).get("command", ["idle"]))
+        self._execute(parse_qs(target.query).get("command", ["idle"]))
 
     def _execute(self, command: list[str]) -> None:
         name, *words = command

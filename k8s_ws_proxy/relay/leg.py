@@ -38,14 +38,17 @@ class Leg:
         """For the whole of the last period bytes or probes were under way, and nothing was acknowledged."""
         return self.stream.unanswered(period, under_way=self.under_way)
 
-    def read(self, carry: bytes) -> int | None:
+    def read(self, carry: bytes, most: int | None = None) -> int | None:
         """Read into the block, ``carry`` before it: the offset after the last byte, None if there is nothing yet.
+
+        At most ``most`` bytes, which must be a TLS record's 16 KiB or more.
 
         Raises StreamLost; an end is told as EOFError.
         """
         block = self._pace.block
         start = HEADROOM + len(carry)
-        count = self.stream.read_into(block.view[start : start + self._pace.allowance()])
+        allowance = self._pace.allowance() if most is None else min(most, self._pace.allowance())
+        count = self.stream.read_into(block.view[start : start + allowance])
         if count is None:
             return None
         if count == 0:

@@ -154,7 +154,7 @@ class Session:
     def _upstream_readable(self) -> None:
         assert self._upstream is not None
         try:
-            end = self._upstream.read(self.relay.upstream_carry())
+            end = self._upstream.read(self.relay.upstream_carry(), self.relay.most)
         except EOFError:
             self.relay.upstream_end()
         except StreamLost:

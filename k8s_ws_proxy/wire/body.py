@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _MAX_LINE: Final = 4 * 1024  # bytes of a chunk's size with its extensions, or of a trailer
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _CRLF: Final = b"\r\n"
+_CR, _LF = _CRLF
+_SMALL: Final = 2048  # bytes of a chunk, if less, after which others like it are looked for
+_WORTH_A_RUN: Final = 4096  # bytes
+_RUN: Final = 64 * 1024  # bytes that are looked at together
 _KEPT: Final = 4096  # sizes that are understood once
 _LONGEST_KEPT: Final = 8  # bytes of such a size's text
 
@@ -45,14 +49,20 @@ class Body:
     ``complete`` is true once all of it has come; what comes after that is none of it, and is dropped.
     """
 
-    __slots__ = ("_carry", "_chunked", "_left", "_part", "complete")
+    __slots__ = ("_carry", "_chunked", "_in_runs", "_left", "_part", "complete")
 
     def __init__(self, *, length: int | None = None, chunked: bool = False) -> None:
         self._chunked = chunked
         self._left = length  # bytes of the body, or of the chunk under way; None is no bound
         self._part = Part.SIZE
         self._carry = b""  # of a line that isn't complete
+        self._in_runs = True  # many chunks are walked over at once, as long as that finds any
         self.complete = length == 0 and not chunked
+
+    @property
+    def chunked(self) -> bool:
+        """It is in chunks."""
+        return self._chunked
 
     @property
     def ends_with_connection(self) -> bool:
@@ -64,42 +74,65 @@ class Body:
         if self.complete:
             return b""
         if self._chunked:
-            return b"".join(self._chunks(data, 0))
+            pieces: list[bytes] = []
+            self._walk(data, 0, len(data), pieces)
+            return b"".join(pieces)
         if self._left is not None:
             data = data[: self._left]
             self._left -= len(data)
             self.complete = not self._left
         return data
 
-    def _chunks(self, buf: bytes, pos: int) -> list[bytes]:
-        pieces: list[bytes] = []
-        end = len(buf)
+    def skip(self, buf: bytearray, start: int, end: int) -> int:
+        """The offset after what of ``buf[start:end]`` is the body, its coding included. Raises BodyViolation."""
+        if self._chunked:
+            return self._walk(buf, start, end, None)
+        return start + len(self.take(bytes(buf[start:end])))
+
+    def _walk(self, buf: bytes | bytearray, pos: int, end: int, pieces: list[bytes] | None) -> int:
+        """Walk over chunks, and add their content to ``pieces`` if it is wanted."""
         while pos < end and not self.complete:
             match self._part:
                 case Part.SIZE if not self._carry:
-                    after = _whole_chunks(buf, pos, pieces)
-                    pos = after if after > pos else self._line(buf, pos)
+                    after = self._whole_chunks(buf, pos, end, pieces)
+                    pos = after if after > pos else self._line(buf, pos, end)
                 case Part.DATA:
                     assert self._left is not None
                     stop = min(end, pos + self._left)
-                    pieces.append(buf[pos:stop])
+                    if pieces is not None:
+                        pieces.append(bytes(buf[pos:stop]))
                     self._left -= stop - pos
                     pos = stop
                     if not self._left:
                         self._part = Part.DATA_END
                 case _:
-                    pos = self._line(buf, pos)
-        return pieces
+                    pos = self._line(buf, pos, end)
+        return pos
 
-    def _line(self, buf: bytes, pos: int) -> int:
+    def _whole_chunks(self, buf: bytes | bytearray, pos: int, end: int, pieces: list[bytes] | None) -> int:
+        """Walk over the chunks at ``pos`` that are there as a whole; the offset after them."""
+        while (eol := buf.find(_CRLF, pos, end)) >= 0:
+            stop = eol + 2 + (size := _SIZES[bytes(buf[pos:eol])])
+            if size < 0 or stop + 2 > end or buf[stop] != _CR or buf[stop + 1] != _LF:
+                break
+            if pieces is not None:
+                pieces.append(bytes(buf[eol + 2 : stop]))
+            pos = stop + 2
+            if size < _SMALL and self._in_runs and end - pos > _WORTH_A_RUN:
+                run = _run(bytes(buf[pos : min(end, pos + _RUN)]), pieces)
+                self._in_runs = run > _WORTH_A_RUN // 2  # else the lines have CRLFs, or sizes are mixed
+                pos += run
+        return pos
+
+    def _line(self, buf: bytes | bytearray, pos: int, end: int) -> int:
         """A chunk's size or end, or a trailer, perhaps cut, perhaps wrong; the offset after what was taken of it."""
-        after = buf.find(b"\n", pos) + 1
-        line = self._carry + buf[pos : after or len(buf)]
+        after = buf.find(b"\n", pos, end) + 1
+        line = self._carry + bytes(buf[pos : after or end])
         if len(line) > _MAX_LINE:
             raise BodyViolation("a chunk's size or a trailer is too long")
         if not after:
             self._carry = line
-            return len(buf)
+            return end
         self._carry = b""
         match self._part:
             case Part.SIZE if found := _CHUNK.fullmatch(line):
@@ -120,7 +153,7 @@ class _Sizes(dict[bytes, int]):
     def __missing__(self, text: bytes) -> int:
         found = _CHUNK.fullmatch(text + _CRLF)
         size = (found and int(found[1], 16)) or -1
-        if len(self) < _KEPT and len(text) <= _LONGEST_KEPT:
+        if size > 0 and len(self) < _KEPT and len(text) <= _LONGEST_KEPT:
             self[text] = size
         return size
 
@@ -128,16 +161,18 @@ class _Sizes(dict[bytes, int]):
 _SIZES: Final = _Sizes()
 
 
-def _whole_chunks(buf: bytes, pos: int, pieces: list[bytes]) -> int:
-    """Add the content of the chunks at ``pos`` that are there as a whole; the offset after them."""
-    end = len(buf) - 2
-    while (eol := buf.find(_CRLF, pos)) >= 0:
-        stop = eol + 2 + (size := _SIZES[buf[pos:eol]])
-        if size < 0 or stop > end or buf[stop : stop + 2] != _CRLF:
-            break
-        pieces.append(buf[eol + 2 : stop])
-        pos = stop + 2
-    return pos
+def _run(data: bytes, pieces: list[bytes] | None) -> int:
+    """Walk over a run of chunks without a CRLF in them, such as lines are, in a handful of calls; the bytes of it."""
+    parts = data.split(_CRLF)
+    whole = (len(parts) - 1) // 2 * 2  # what stands before the last CRLF, in pairs
+    sizes, contents = parts[0:whole:2], parts[1:whole:2]
+    said, there = list(map(_SIZES.__getitem__, sizes)), list(map(len, contents))
+    if said != there:
+        count = next(number for number, (one, other) in enumerate(zip(said, there, strict=True)) if one != other)
+        del sizes[count:], contents[count:], there[count:]
+    if pieces is not None:
+        pieces += contents
+    return sum(map(len, sizes)) + sum(there) + 4 * len(there)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,9 @@ class LogRelay(Relay):
 
     __slots__ = ("_body", "_hold", "_holding", "_lines")
 
+    most: int | None = 64 * 1024
+    """It is copied here, and larger pieces of memory are mapped anew each time, which costs more than the copying."""
+
     def __init__(self, mask_key: Callable[[], bytes], body: Body, hold: Callable[[int], bool]) -> None:
         super().__init__(mask_key, Framing.TUNNEL)
         self._body = body
@@ -58,13 +61,11 @@ class LogRelay(Relay):
         if self.phase is Phase.CLOSING:
             return
         try:
-            content = self._body.take(bytes(block.view[start:end]))
+            self._pass_on(block, start, end)
         except BodyViolation as violation:
             self._broken(Ending.UPSTREAM_BROKE_PROTOCOL, f"The apiserver broke HTTP's chunked coding: {violation}.")
             return
-        if content:
-            self._active = True
-            self._pass_on(content)
+        self._active = True
         if self._body.complete:
             self._log_ended()
 
@@ -87,8 +88,8 @@ class LogRelay(Relay):
         if self.phase is Phase.RELAYING:
             self._close(Ending.DRAINED, frames.GOING_AWAY, reason)
 
-    def _pass_on(self, content: bytes) -> None:
-        lines = self._lines.take(content)
+    def _pass_on(self, block: Block, start: int, end: int) -> None:
+        lines = self._lines.take(self._body.take(bytes(block.view[start:end])))
         if self._account():
             lines += self._lines.part()
             self._account()
@@ -132,19 +133,27 @@ class LogRelay(Relay):
 
 
 class PlainLogRelay(LogRelay):
-    """Sends a plain HTTP client the body as it is, chunked anew: one chunk for each block."""
+    """Sends a plain HTTP client the body as it is. One in chunks passes as it came, and isn't copied."""
 
     __slots__ = ()
+
+    most = None
 
     def client_data(self, block: Block, start: int, end: int) -> None:  # noqa: ARG002 - as the others have it
         """It was told that this is the connection's last answer: what it still says isn't looked at."""
         self._client.heard()
 
-    def _pass_on(self, content: bytes) -> None:
-        self.to_client.append(b"%x\r\n%b\r\n" % (len(content), content))
+    def _pass_on(self, block: Block, start: int, end: int) -> None:
+        after = self._body.skip(block.buf, start, end)
+        content = block.view[start:after]
+        if self._body.chunked:
+            self.to_client.append(content)
+        elif content:
+            self.to_client += [b"%x\r\n" % len(content), content, b"\r\n"]
 
     def _log_ended(self) -> None:
-        self.to_client.append(_LAST_CHUNK)
+        if not self._body.chunked:
+            self.to_client.append(_LAST_CHUNK)
         self._enter_closing(Ending.LOG_ENDED, None)
 
     def _tick_client(self, health: Health) -> bool:

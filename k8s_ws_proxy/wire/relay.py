@@ -86,6 +86,9 @@ class Relay:
         "typed",
     )
 
+    most: int | None = None
+    """Bytes that may be read from upstream at once; None is whatever the shell reads."""
+
     def __init__(self, mask_key: Callable[[], bytes], framing: Framing = Framing.TERMINAL) -> None:
         self._mask_key = mask_key
         self._from_client = Cutter(masked=True, framing=framing)

@@ -48,6 +48,36 @@ def test_chunks_however_they_are_cut(chunks, places, upper):
     assert body.complete
 
 
+LINES = st.lists(
+    st.sampled_from([b"x\n", b"a line\n", b"a longer line of a log\n", b"windows\r\n", b"\r\n", b"5\r\n12345\r\n"])
+)
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"000\r\nTrailer: x\r\n\r\n"])
+@given(st.lists(st.sampled_from([b"x\n", b"line\n", b"a longer line\n"]), min_size=1), LINES, st.integers(1, 70_000))
+def test_runs_of_small_chunks_with_others_among_them(end, often, seldom, size):
+    """Long enough that chunks are walked over many at a time."""
+    chunks = (often * 3000)[:3000] + seldom + (often * 3000)[:6000] + [b"y" * 5000] + often * 2
+    raw = chunked(*chunks, end=end)
+    parts = [raw[at : at + size] for at in range(0, len(raw), size)] if size > 500 else [raw]
+    body = Body(chunked=True)
+    assert content(body, parts) == b"".join(chunks)
+    assert body.complete
+    body, passed = Body(chunked=True), 0
+    for part in parts:
+        passed += body.skip(bytearray(b"before" + part + b"after"), 6, 6 + len(part)) - 6
+    assert (passed, body.complete) == (len(raw), True)
+
+
+def test_what_is_passed_over_is_no_more_than_the_body():
+    body = Body(chunked=True)
+    raw = bytearray(chunked(b"one\n") + b"HTTP/1.1 200 OK\r\n")
+    assert body.skip(raw, 0, len(raw)) == len(chunked(b"one\n"))
+    assert body.complete
+    body = Body(length=3)
+    assert body.skip(bytearray(b"..abcdef"), 2, 8) == 5
+
+
 def test_chunks_byte_by_byte():
     raw = b"4;a=b\r\none\n\r\n00a \t;\r\n0123456789\r\n000\r\nTrailer: x\r\nMore: y\r\n\r\n"
     body = Body(chunked=True)

@@ -239,13 +239,21 @@ def test_nothing_is_relayed_after_the_end():
 
 
 class TestPlain:
-    def test_the_body_is_chunked_anew_a_chunk_a_block(self):
+    def test_a_body_in_chunks_passes_as_it_came(self):
         session = plain()
-        session.upstream(chunk(b"one\n") + chunk(b"two\nthr"))
-        assert body_to(session) == chunk(b"one\ntwo\nthr")
-        session.upstream(chunk(b"ee") + END)
-        assert body_to(session) == chunk(b"ee") + END
+        session.upstream(chunk(b"one\n") + chunk(b"two\nthr")[:-4])
+        assert body_to(session) == chunk(b"one\n") + chunk(b"two\nthr")[:-4]
+        session.upstream(chunk(b"two\nthr")[-4:] + END + b"and what is none of it")
+        assert body_to(session) == chunk(b"two\nthr")[-4:] + END
         assert (session.relay.ending, session.relay.close_code) == (Ending.LOG_ENDED, None)
+
+    def test_another_body_gets_chunks(self):
+        session = plain(length=9)
+        session.upstream(b"one\n", b"two\n")
+        assert body_to(session) == chunk(b"one\n") + chunk(b"two\n")
+        session.upstream(b"!more")
+        assert body_to(session) == chunk(b"!") + END
+        assert session.relay.ending is Ending.LOG_ENDED
 
     @pytest.mark.parametrize(
         ("event", "ending"),
