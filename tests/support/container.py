@@ -106,6 +106,7 @@ def built(name: str) -> Image:
     Slow, if the base isn't there from an earlier run: `make clean` takes it away.
     """
     assert os.geteuid() == 0, "run this as root: it mounts the image and changes into it"
+    buildah("rm", "--all")  # what a run that was broken off has left mounted
     if not buildah("images", "--noheading", "--filter", f"reference={BASE}"):
         subprocess.run([ROOT / "image/base.sh", BASE], env=storage(), check=True)
     shutil.rmtree(WHEELS, ignore_errors=True)
