@@ -102,8 +102,8 @@ soak: venv system helm ## The long tests
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 .PHONY: wires
-wires: venv system ## Cut the wires: the tests with network namespaces, which fail here if there can be none
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m netns $(PYTEST_ARGS) tests/functional/test_wires.py
+wires: venv system ## Cut the wires: the tests that need namespaces, which fail here if there can be none
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m netns $(PYTEST_ARGS) tests/functional
 
 # uv asks an index for the hashes of all files of a version, so one lock serves every Python and processor.
 .PHONY: lock

@@ -36,13 +36,17 @@ for number, default in (
         signal.signal(number, default)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Namespaces that are asked for by name and can't be had are an error."""
+    if config.option.markexpr == "netns" and (why := netns.why_not()):
+        raise pytest.UsageError(f"these tests can't run here: {why}")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs network namespaces where there can be none; asked for by name, that is an error."""
+    """Leave out what needs namespaces where there can be none."""
     wanting = [item for item in items if item.get_closest_marker("netns")]
-    if not wanting or not (why := netns.why_not()):
+    if not wanting or not netns.why_not():
         return
-    if config.option.markexpr == "netns":
-        raise pytest.UsageError(f"the tests of cut wires can't run: {why}")
     config.hook.pytest_deselected(items=wanting)
     items[:] = [item for item in items if item not in wanting]
 
@@ -50,7 +54,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out, and why."""
     if why := netns.why_not():
-        terminalreporter.section("NOT TESTED HERE: cut wires (docs/reliability.md)", yellow=True)
+        terminalreporter.section(
+            "NOT TESTED HERE: what needs namespaces, cut wires above all (docs/reliability.md)", yellow=True
+        )
         terminalreporter.write_line(why)
 
 

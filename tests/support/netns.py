@@ -31,9 +31,8 @@ class Namespace:
         self._holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"\n":
-            self._holder.wait()
-            assert self._holder.stderr is not None
-            raise OSError(self._holder.stderr.read().decode().strip())
+            _, error = self._holder.communicate()
+            raise OSError(error.decode().strip())
         self.run("ip", "link", "set", "dev", "lo", "up")
         return self
 
