@@ -78,9 +78,11 @@ def answer(request: Request, user: User, state: State, faults: Faults) -> Answer
 
 
 def what(request: Request) -> str:
-    """Verb and resource, as RBAC calls them: `get pods/exec`; empty for what is no resource."""
+    """Verb and resource, as RBAC calls them: `get pods/exec`; empty for what is no resource, or no verb."""
     location = resources.locate(request.path)
-    return "" if location is None else f"{_verb(request, location)} {location.resource.qualified}"
+    if location is None or request.method not in _VERBS:
+        return ""
+    return f"{_verb(request, location)} {location.resource.qualified}"
 
 
 def _answer(request: Request, user: User, state: State, faults: Faults) -> Answer:

@@ -11,6 +11,7 @@ import yaml
 from k8s_ws_proxy.devcluster import http, patches, protobuf, secret, selectors, status
 from k8s_ws_proxy.devcluster.metadata import Unreadable
 from k8s_ws_proxy.devcluster.objects import as_served
+from k8s_ws_proxy.devcluster.resources import NAMESPACES
 from k8s_ws_proxy.devcluster.status import Failed
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def _create(location: Location, request: Request, store: Store) -> Response:
     if "generateName" in metadata and "name" not in metadata:
         metadata["name"] = metadata["generateName"] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
     _namespace(metadata, location)
+    store.get(NAMESPACES, "", location.namespace)  # which admission looks for before the object is looked at
     _check(wanted, None)
     if _dry_run(request):
         return http.of_object(wanted, 201)

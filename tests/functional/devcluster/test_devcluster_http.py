@@ -97,6 +97,20 @@ async def test_pods_by_label(clients):
     assert code == 400
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "PURGE", "CONNECT"])
+async def test_a_method_that_means_nothing(clients, method):
+    client = await clients.connect()
+    await client.request("/api/v1/namespaces/default/pods", clients.headers(upgrade=False, offer=()), method)
+    assert (client.code, (await client.json())["reason"]) == (405, "MethodNotAllowed")
+
+
+async def test_head_is_get_without_the_body(clients):
+    client = await clients.connect()
+    headers = [*clients.headers(upgrade=False, offer=()), ("Connection", "close")]
+    await client.request("/api/v1/namespaces/default/pods/web", headers, "HEAD")
+    assert (client.code, await client.reader.read()) == (200, b"")
+
+
 async def test_rights_on_plain_requests(clients):
     code, body = await get(clients, "/api/v1/namespaces/default/pods/shell", user="nobody")
     assert code == 403

@@ -143,6 +143,13 @@ async def test_what_cannot_be_created(clients, one, body, code, reason, message)
     assert len((await clients.call("GET", SECRETS))[1]["items"]) == 1
 
 
+async def test_a_namespace_that_is_not_there(clients):
+    code, told = await clients.call("POST", SECRETS.replace("default", "nope"), named("n"))
+    assert (code, *failure(told)) == (404, 404, "NotFound", 'namespaces "nope" not found')
+    code, told = await clients.call("GET", ONE.replace("default", "nope"))
+    assert (code, failure(told)[2]) == (404, 'secrets "one" not found')
+
+
 async def test_a_field_nobody_knows(clients):
     body = named("n", dato={})
     code, told = await clients.call("POST", f"{SECRETS}?fieldValidation=Strict", body)
