@@ -5,6 +5,8 @@ SHELL := /bin/sh
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_WORKERS ?= auto
 PYTEST_ARGS ?=
+SOAK_MINUTES ?= 60
+SOAK_INTO ?= docs/soak
 
 BIN := .venv/bin
 VENV_STAMP := .venv/.stamp
@@ -98,8 +100,9 @@ demo: venv ## A command through the proxy to an embedded cluster, then a shell
 	@$(BIN)/k8s-ws-proxy dev --demo --port 0
 
 .PHONY: soak
-soak: venv system helm ## The long tests
+soak: venv system helm $(BENCH_STAMP) ## The long tests, then an hour of mixed load (SOAK_MINUTES) with its memory curve
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/soak/hour.py --minutes $(SOAK_MINUTES) --into $(SOAK_INTO)
 
 .PHONY: wires
 wires: venv system ## Cut the wires: the tests that need namespaces, which fail here if there can be none

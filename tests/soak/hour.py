@@ -2,7 +2,7 @@
 
 ::
 
-    PYTHONPATH=tests .venv/bin/python tests/soak/hour.py --minutes 10 --into docs
+    PYTHONPATH=tests .venv/bin/python tests/soak/hour.py --minutes 10 --into docs/soak
 
 Everything that a session can do goes on at once: terminals, commands whose every byte and exit status is checked,
 floods, readers that stop, clients that are cut off at any stage. What is lost is counted; the exit
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import random
 import statistics
@@ -126,7 +125,7 @@ def plot(rows, file):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--into", type=Path, default=Path("docs"), help="where soak.png and soak.json go")
+    parser.add_argument("--into", type=Path, default=Path("docs/soak"), help="where soak.png and soak.json go")
     arguments = parser.parse_args()
     load, rows = asyncio.run(soak(arguments.minutes))
     quarter = len(rows) // 4
@@ -138,8 +137,7 @@ def main():
         "median_memory_bytes": {"second quarter": first, "last quarter": last},
         "most_memory_bytes": max(row[1] for row in rows),
     }
-    with contextlib.suppress(FileExistsError):
-        arguments.into.mkdir()
+    arguments.into.mkdir(parents=True, exist_ok=True)
     plot(rows, arguments.into / "soak.png")
     (arguments.into / "soak.json").write_text(json.dumps(result, indent=2) + "\n")
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
