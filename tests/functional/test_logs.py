@@ -8,7 +8,7 @@ import json
 import pytest
 import pytest_asyncio
 from support import writers
-from support.caller import V4, V5, ask, at_rest, close, memory, proxy_exec, refusal_of, reset_peak, run, script
+from support.caller import V4, V5, ask, at_rest, close, memory, proxy_exec, refusal_of, reset_peak, run, say, script
 from support.daemon import running_daemon
 from support.logs import (
     api_log,
@@ -365,6 +365,15 @@ class TestBody:
         answer = await get_log(shared_daemon, api_log("four"), method=method)
         assert answer.status == 405
         assert answer.headers["allow"] == "GET"
+        assert seen() == []
+
+    @pytest.mark.parametrize(("version", "length"), [("1.0", 0), ("1.1", 3)])
+    async def test_not_by_http_1_0_nor_with_a_body(self, shared_daemon, seen, version, length):
+        target = api_log("four")
+        lines = [f"GET {target} HTTP/{version}", "Host: proxy", f"Content-Length: {length}"]
+        lines += [f"{name}: {value}" for name, value in shared_daemon.headers(target).items()]
+        answer = await say(shared_daemon, ("\r\n".join(lines) + "\r\n\r\n" + "x" * length).encode())
+        assert (answer.status, refusal_of(answer, target)[1]) == (400, "bad_handshake")
         assert seen() == []
 
     async def test_without_a_credential(self, shared_daemon, seen):
