@@ -93,7 +93,7 @@ lint: venv ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy image/*.py
+	$(BIN)/mypy .ci/image/*.py
 
 .PHONY: demo
 demo: venv ## A command through the proxy to an embedded cluster, then a shell
@@ -123,11 +123,11 @@ lock: ## Write the locks anew from pyproject.toml; LOCK_ARGS=--upgrade takes new
 .PHONY: audit
 audit: venv ## Look for known vulnerabilities in the locks; ADVISORIES=DIRECTORY where there is no network
 	@$(if $(ADVISORIES),,$(BIN)/python -m pip install --quiet --constraint .venv/constraints.txt pip-audit)
-	@$(BIN)/python image/audit.py requirements.lock requirements-build.lock $(if $(ADVISORIES),--advisories $(ADVISORIES))
+	@$(BIN)/python .ci/image/audit.py requirements.lock requirements-build.lock $(if $(ADVISORIES),--advisories $(ADVISORIES))
 
 .PHONY: image
 image: ## Build the container image with podman, buildah or docker; IMAGE=, PYTHON_IMAGE= and IMAGE_ARGS= are yours
-	@image/build.sh $(IMAGE) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) $(IMAGE_ARGS)
+	@.ci/image/build.sh $(IMAGE) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) $(IMAGE_ARGS)
 
 .PHONY: image-test
 image-test: venv helm ## Build the image on a base made from Debian's packages, and run it as a cluster would

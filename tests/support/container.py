@@ -108,7 +108,7 @@ def built(name: str) -> Image:
     assert os.geteuid() == 0, "run this as root: it mounts the image and changes into it"
     buildah("rm", "--all")  # what a run that was broken off has left mounted
     if not buildah("images", "--noheading", "--filter", f"reference={BASE}"):
-        subprocess.run([ROOT / "image/base.sh", BASE], env=storage(), check=True)
+        subprocess.run([ROOT / ".ci/image/base.sh", BASE], env=storage(), check=True)
     shutil.rmtree(WHEELS, ignore_errors=True)
     locks = [word for lock in ("requirements.lock", "requirements-build.lock") for word in ("-r", str(ROOT / lock))]
     download = ["download", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"]

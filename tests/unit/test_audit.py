@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "image/audit.py"
+SCRIPT = Path(__file__).parents[2] / ".ci/image/audit.py"
 LOCK = f"h11==0.16.0 \\\n    --hash=sha256:{'0' * 64}\n    # via us\npyyaml==6.0.3 \\\n    --hash=sha256:{'1' * 64}\n"
 
 # In the form of the Python Packaging Advisory Database.

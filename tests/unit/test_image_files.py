@@ -146,7 +146,7 @@ def test_the_builder_is_sent_what_it_copies_and_nothing_else():
 
 
 def test_the_version_that_the_build_reads_is_the_package_s():
-    script = (ROOT / "image/build.sh").read_text("utf-8")
+    script = (ROOT / ".ci/image/build.sh").read_text("utf-8")
     (command,) = re.findall(r"version=\$\((sed .*)\)", script)
     told = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == k8s_ws_proxy.__version__
@@ -154,7 +154,7 @@ def test_the_version_that_the_build_reads_is_the_package_s():
 
 def test_without_an_engine_the_build_says_what_to_install():
     done = subprocess.run(
-        ["sh", "image/build.sh", "name"],
+        ["sh", ".ci/image/build.sh", "name"],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "IMAGE_ENGINE": "no-such-engine"},
         capture_output=True,
@@ -193,7 +193,7 @@ def test_what_is_trimmed_isn_t_missed(tmp_path):
     (tmp_path / "kubernetes").symlink_to(kubernetes)
     (tmp_path / "k8s_ws_proxy").symlink_to(Path(k8s_ws_proxy.__file__).parent)
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_THE_REST, str(ROOT / "image"), str(tmp_path)],
+        [sys.executable, "-c", WITHOUT_THE_REST, str(ROOT / ".ci/image"), str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
@@ -217,7 +217,7 @@ def test_trimming_keeps_the_packages_lists_true(tmp_path):
     record = packages / "some-1.dist-info/RECORD"
     record.parent.mkdir()
     record.write_text("".join(f"{name},,\n" for name in [*files, "../../../bin/activate", "some-1.dist-info/RECORD"]))
-    subprocess.run([sys.executable, ROOT / "image/trim.py", tmp_path], check=True, capture_output=True)
+    subprocess.run([sys.executable, ROOT / ".ci/image/trim.py", tmp_path], check=True, capture_output=True)
     assert record.read_text() == "some/module.py,,\nsome-1.dist-info/RECORD,,\n"
     assert not (packages / "k8s_ws_proxy/devcluster").exists()
     assert sorted(path.name for path in (tmp_path / "bin").iterdir()) == ["k8s-ws-proxy", "python3"]

@@ -2,7 +2,7 @@
 # Build the image with whichever of podman, buildah and docker works here: build.sh NAME [ARGUMENT...]
 # Further arguments are the engine's own, as in --build-arg PYTHON_IMAGE=... . IMAGE_ENGINE chooses one of the three.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 name=${1:?usage: build.sh NAME [ARGUMENT...]}
 shift
 
