@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _READ: Final = 32 * 1024  # bytes: a TLS record must fit
 _RETRIES: Final = (0.0, 1.0, 5.0, 15.0)  # seconds before each try
 _AT_ONCE: Final = 32  # execs of ours under way: many sessions may end together
+# Seconds for a shell to introduce itself: it says its line before it does anything else. Whoever is silent for longer
+# is perhaps no shell at all, and nobody's session is to wait for that.
+_INTRODUCTION: Final = 2.0
 _NO_SHELL_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell
 _NO_SHELL_MOST: Final = 1000  # containers
 _ONLY_OUTPUT: Final = Streams(stdin=False, stdout=True, stderr=False, tty=False)
@@ -96,7 +99,11 @@ class Orphans:
         upstream = await dial(self._access, target.with_command(introduced(target.command)).upstream_path())
         greeting = Greeting()
         try:
-            await _greeted(upstream, greeting)
+            async with asyncio.timeout(min(_INTRODUCTION, self._patience / 2)):
+                await _greeted(upstream, greeting)
+        except TimeoutError:
+            self._remember(_container(target))
+            logger().info("a command didn't say which process it is: it can't be hung up", **_names(target))
         except NotStarted as error:
             upstream.stream.close()
             if not error.shell:
@@ -145,8 +152,7 @@ class Orphans:
 
     def _note(self, orphan: Orphan, session: str, found: str, problem: str = "") -> None:
         metrics.ORPHANS.labels(found).inc()
-        target = orphan.target
-        facts = {"session": session, "namespace": target.namespace, "pod": target.pod, "container": target.container}
+        facts = {"session": session, **_names(orphan.target)}
         if found == "failed":
             logger().warning("a process may be left behind", **facts, pid=orphan.process.pid, detail=problem)
         elif found == "hung_up":
@@ -197,6 +203,10 @@ async def _read(upstream: Upstream) -> bytes:
     if not count:
         raise EOFError("the connection ended")
     return bytes(block[:count])
+
+
+def _names(target: ExecTarget) -> dict[str, str | None]:
+    return {"namespace": target.namespace, "pod": target.pod, "container": target.container}
 
 
 def _container(target: ExecTarget) -> Container:

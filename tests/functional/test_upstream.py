@@ -28,6 +28,7 @@ class Upstream:
 
     def __init__(self):
         self.opened = asyncio.Queue()
+        self.requests = []
         self.head = None
         self._writers = []
 
@@ -45,6 +46,7 @@ class Upstream:
         key = request.partition("Sec-WebSocket-Key: ")[2].partition("\r\n")[0]
         head = self.head(accept_value(key)) if callable(self.head) else self.head
         writer.write(head or switching(accept_value(key)))
+        self.requests.append(request.partition("\r\n")[0])
         self.opened.put_nowait((reader, writer))
 
     def stop(self):
@@ -82,8 +84,8 @@ async def upstream(cluster, kubeconfig):
 
 @pytest.fixture
 async def daemon(upstream, start):
-    """Before that upstream, with a short ping period."""
-    return await start(WS_PING_PERIOD="200ms")
+    """Before that upstream, which starts nothing that could be hung up, with a short ping period."""
+    return await start(WS_PING_PERIOD="200ms", REAP_ORPHANS="false")
 
 
 async def client_frame(reader):
@@ -120,6 +122,21 @@ async def test_an_upstream_that_falls_silent_is_noticed(daemon, upstream):
         sent = [await client_frame(reader) for _ in range(2)]
         assert [opcode for opcode, _ in sent] == [frames.PING, frames.CLOSE]
         assert await reader.read() == b""
+
+
+async def test_one_that_never_says_which_process_it_is_is_no_reason_to_wait_for_it(start, upstream):
+    daemon = await start()
+    async with both_ends(daemon, upstream) as (ws, _, writer):
+        assert (await daemon.event("a command didn't say which process it is: it can't be hung up"))["pod"] == "shell"
+        writer.write(frames.frame(frames.BINARY, b"\1hello") + SUCCESS + CLOSE)
+        ended = await ws.finish()
+        assert (ended.text(STDOUT), ended.code) == ("hello", frames.NORMAL)
+    async with both_ends(daemon, upstream) as (ws, _, writer):
+        writer.write(SUCCESS + CLOSE)
+        await ws.finish()
+    first, second = upstream.requests
+    assert "exec?command=sh&command=-c&command=whatever&" not in first, "started by a shell of ours"
+    assert "exec?command=sh&command=-c&command=whatever&" in second, "and not again"
 
 
 async def test_an_upstream_that_answers_pings_stays(daemon, upstream):
