@@ -35,14 +35,21 @@ async def go_down(start, cluster, *, idle, terminals, flooding, stalled, deadlin
         async def open_(target, **options):
             return await stack.enter_async_context(opened(daemon, target, **options))
 
-        listening = [(await open_(script("sleep 10000")), STDERR) for _ in range(idle)]
-        listening += [(await open_(on_terminal("cat")), STDOUT) for _ in range(terminals)]
+        async def listen(target, channel):
+            """From the start: else, with so many to open, the first have been silent for too long."""
+            ends.append(asyncio.get_running_loop().create_task(told(await open_(target), channel)))
+
+        ends = []
+        for _ in range(idle):
+            await listen(script("sleep 10000"), STDERR)
+        for _ in range(terminals):
+            await listen(on_terminal("cat"), STDOUT)
         deaf = [await open_(script("exec yes"), limit=1024) for _ in range(stalled)]
         for ws in deaf:
             await ws.until(STDOUT, b"y\n")
+        for _ in range(flooding):
+            await listen(script("exec yes"), STDERR)
         goes = await open_(script("read x; exit 3"))
-        listening += [(await open_(script("exec yes")), STDERR) for _ in range(flooding)]
-        ends = [asyncio.get_running_loop().create_task(told(ws, channel)) for ws, channel in listening]
 
         daemon.process.send_signal(signal.SIGTERM)
         await daemon.event("shutting down", sessions=idle + terminals + flooding + stalled + 1)
@@ -57,7 +64,7 @@ async def go_down(start, cluster, *, idle, terminals, flooding, stalled, deadlin
         await asyncio.gather(*ends)
     reasons = [line["reason"] for line in daemon.log if line["event"] == "session ended"]
     assert sorted(set(reasons)) == ["command_ended", "drained"]
-    assert len(reasons) == len(listening) + stalled + 1, "each end is in the log"
+    assert len(reasons) == len(ends) + stalled + 1, "each end is in the log"
     assert not [line for line in daemon.log if line["level"] == "error"]
     assert daemon.log[-1]["event"] == "shut down"
     hung_up = sum(line["event"] == "process hung up" for line in daemon.log)

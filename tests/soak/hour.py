@@ -48,7 +48,7 @@ class Load:
         while time.monotonic() < self.until:
             name = what.__name__
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(240):
                     await what()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and told
                 self.lost.append(f"{name}: {error!r}"[:300])
@@ -67,7 +67,7 @@ class Load:
 
     async def terminal(self):
         async with opened(self.daemon, on_terminal("cat")) as ws:
-            for _ in range(random.randint(1, 20)):
+            for _ in range(random.randint(1, 8)):
                 await ws.send(STDIN, b"typed\n")
                 await ws.until(STDOUT, b"typed\r\ntyped\r\n")
                 await asyncio.sleep(random.uniform(0, 2))
