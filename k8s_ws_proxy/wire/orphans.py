@@ -75,7 +75,7 @@ is_it() { look "$pid" && [ "$born" = "$started" ]; }
 pid=$1 started=$2 grace=$3
 look $$ && now=$born || exit 0
 is_it || { echo gone; exit 0; }
-kill -HUP "$pid" && kill -CONT "$pid"
+{ kill -HUP "$pid" && kill -CONT "$pid"; } 2>/dev/null
 echo "hung up"
 exec >/dev/null 2>&1
 command -v sleep || grace=0
