@@ -47,3 +47,8 @@ def configure(level: str, stream: TextIO | None = None) -> None:
 def logger() -> Any:
     """The package's logger."""
     return structlog.get_logger()
+
+
+def announce(event: str, **facts: Any) -> None:
+    """One line at level info that no LOG_LEVEL suppresses: what others wait for (wire-contract, "Settings")."""
+    structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)).info(event, **facts)

@@ -20,7 +20,7 @@ from k8s_ws_proxy.keyring import Keyring
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.observe import metrics, tasks
-from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.observe.log import announce, logger
 from k8s_ws_proxy.relay.pace import Pace
 from k8s_ws_proxy.sessions.drain import drain
 from k8s_ws_proxy.sessions.orphans import Orphans
@@ -204,7 +204,7 @@ async def running(
             stack.push_async_callback(server.shutdown, 0.1)
             stack.callback(listener.close)
             daemon.ports[name] = listener.port
-            logger().info("listening", listener=name, address=str(address), port=listener.port)
+            announce("listening", listener=name, address=str(address), port=listener.port)
 
         await access.reread()
         for coro, name in (

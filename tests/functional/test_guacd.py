@@ -6,13 +6,14 @@ import hashlib
 
 import pytest
 from support import guacd, rawws
-from support.caller import on_terminal, opened, refusal_of
+from support.caller import opened, refusal_of, script
 from support.pki import Pki
 
 from k8s_ws_proxy.wire import channels
 
-COUNT = "seq 1 1400000"  # 10 MB and a little on a terminal, which makes two bytes of each newline
-COUNTED = b"".join(b"%d\r\n" % number for number in range(1, 1_400_001))
+COUNT = "seq 1 1400000"  # 10 MB and a little
+COUNTED = b"".join(b"%d\n" % number for number in range(1, 1_400_001))
+COUNTED_ON_A_TERMINAL = COUNTED.replace(b"\n", b"\r\n")
 
 
 @pytest.fixture
@@ -36,25 +37,32 @@ def terminal(daemon, tls, *command, **where):
     return guacd.connected(daemon.ports["https"], tls, guacd.request(*command, **where))
 
 
-async def test_ten_megabytes_arrive_whole(daemon, tls):
-    async with terminal(daemon, tls, "/bin/sh", "-c", COUNT) as seen:
+def on_pipes(daemon, tls, *command):
+    """As an apiserver sends output that isn't a terminal's: in messages of 32 KiB."""
+    data = guacd.request(*command).replace(b"tty=true", b"tty=false")
+    return guacd.connected(daemon.ports["https"], tls, data)
+
+
+@pytest.mark.parametrize(("how", "counted"), [(terminal, COUNTED_ON_A_TERMINAL), (on_pipes, COUNTED)])
+async def test_ten_megabytes_arrive_whole(daemon, tls, how, counted):
+    async with how(daemon, tls, "/bin/sh", "-c", COUNT) as seen:
         await seen.finish()
     assert len(seen.terminal) > 10_000_000
-    assert hashlib.sha256(seen.terminal).digest() == hashlib.sha256(COUNTED).digest()
+    assert hashlib.sha256(seen.terminal).digest() == hashlib.sha256(counted).digest()
     assert seen.longest <= 4096
     assert seen.close == (1000, "")
 
 
 async def test_without_the_profile_they_do_not(start, pki, tls):
     daemon = await start(**pki.environ())
-    async with terminal(daemon, tls, "/bin/sh", "-c", COUNT) as seen:
+    async with on_pipes(daemon, tls, "/bin/sh", "-c", COUNT) as seen:
         await seen.finish()
     assert seen.longest > 4096
     assert len(seen.terminal) < len(COUNTED)
 
 
 async def test_other_clients_get_the_large_messages(daemon):
-    async with opened(daemon, on_terminal(COUNT)) as ws:
+    async with opened(daemon, script(COUNT)) as ws:
         longest = 0
         while (frame := await ws.frame()) is not None:
             longest = max(longest, len(frame.payload))

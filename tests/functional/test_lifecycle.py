@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from support.caller import V4, V5, ask, close, get, on_terminal, opened, proxy_exec, script
+from support.daemon import running_daemon
 
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.channels import STATUS, STDERR, STDIN, STDOUT
@@ -262,3 +263,11 @@ async def test_it_starts_without_a_usable_kubeconfig_and_says_so(start, tmp_path
         ended = await ws.finish()
     assert ended.status["message"] == "The proxy doesn't know where the apiserver is."
     assert ended.code == frames.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("level", ["warn", "error"])
+async def test_that_it_listens_is_told_at_every_level(kubeconfig, tmp_path, level):
+    async with running_daemon(kubeconfig, tmp_path, ready=False, LOG_LEVEL=level) as daemon:
+        assert (await daemon.event("listening", listener="http"))["level"] == "info"
+        assert await daemon.terminate() == 0
+    assert {line["event"] for line in daemon.log} == {"listening"}
