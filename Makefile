@@ -86,7 +86,7 @@ system:
 
 .PHONY: test
 test: venv system node helm lint ## Lint, types, and every test but the long ones
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv ## ruff and mypy

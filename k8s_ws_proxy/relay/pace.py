@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 # Bytes. A full block of input, with the header that a cut message gets, makes 15 full TLS records. Two blocks, one in
 # each direction, are the most that a session holds, a few control frames apart.
 BLOCK_SIZE: Final = 15 * 16384 - 64
-TYPING_SIZE: Final = 32 * 1024  # bytes: two TLS records, the least that can be read well
-# Bytes: one TLS record, the least that can be read. With HELD_LIMIT it bounds what all sessions hold together.
-CROWDED_SIZE: Final = 16 * 1024
-HELD_LIMIT: Final = 24 * 1024 * 1024  # bytes that wait in all sessions before every turn is CROWDED_SIZE
+SMALL_SIZE: Final = 16 * 1024  # bytes: one TLS record, the least that can be read
+# Bytes that wait in all sessions before every turn is SMALL_SIZE: the two bound what all sessions hold together.
+HELD_LIMIT: Final = 24 * 1024 * 1024
 _TYPING: Final = 1.0  # seconds after a keystroke in which the next one is expected
 
 
@@ -46,6 +45,4 @@ class Pace:
 
     def allowance(self) -> int:
         """Bytes that may be read in this turn."""
-        if self.held > HELD_LIMIT:
-            return CROWDED_SIZE
-        return TYPING_SIZE if self._clock() < self._until else BLOCK_SIZE
+        return SMALL_SIZE if self.held > HELD_LIMIT or self._clock() < self._until else BLOCK_SIZE

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from k8s_ws_proxy.relay.leg import Leg
-from k8s_ws_proxy.relay.pace import BLOCK_SIZE, CROWDED_SIZE, HELD_LIMIT, TYPING_SIZE, Pace
+from k8s_ws_proxy.relay.pace import BLOCK_SIZE, HELD_LIMIT, SMALL_SIZE, Pace
 from k8s_ws_proxy.relay.stream import Stream
 
 BLOCK = b"x" * BLOCK_SIZE
@@ -95,14 +95,15 @@ async def test_a_leg_that_breaks_halfway_through_a_piece_holds_nothing(pace, leg
     assert (leg.waiting, pace.held) == (0, 0)
 
 
-def test_turns_are_small_while_somebody_types_and_smaller_while_much_is_held():
+def test_turns_are_small_while_somebody_types_or_much_is_held():
     now = 0.0
     pace = Pace(lambda: now)
     assert pace.allowance() == BLOCK_SIZE
     pace.typed()
-    assert pace.allowance() == TYPING_SIZE
-    pace.held = HELD_LIMIT + 1
-    assert pace.allowance() == CROWDED_SIZE
-    pace.held = HELD_LIMIT
+    assert pace.allowance() == SMALL_SIZE
     now = 1.0
+    assert pace.allowance() == BLOCK_SIZE
+    pace.held = HELD_LIMIT + 1
+    assert pace.allowance() == SMALL_SIZE
+    pace.held = HELD_LIMIT
     assert pace.allowance() == BLOCK_SIZE
