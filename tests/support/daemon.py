@@ -172,9 +172,10 @@ async def running_daemon(
         yield daemon
     finally:
         if process.returncode is None:
-            for pid in children(process.pid):  # `program` may have put another process around the daemon
-                os.kill(pid, signal.SIGKILL)
-            process.kill()
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may be ending by itself
+                for pid in children(process.pid):  # `program` may have put another process around the daemon
+                    os.kill(pid, signal.SIGKILL)
+                process.kill()
         await process.wait()
         await daemon.reader
         sys.stderr.writelines(daemon.raw_log)  # pytest shows it with a failure
