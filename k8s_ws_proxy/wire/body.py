@@ -1,7 +1,7 @@
 """An HTTP/1.1 answer whose body is as long as it likes: the head by h11, the body by blocks (RFC 9112 §6, §7).
 
-An apiserver that follows a log sends a chunk for each line. h11 takes about ten microseconds for each; this takes
-a quarter of one.
+An apiserver that follows a log sends a chunk for each line. h11 takes about ten microseconds for each; Body takes
+a quarter of one, and Passage, for who wants the chunks as they are, doesn't look at them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _MAX_LINE: Final = 4 * 1024  # bytes of a chunk's size with its extensions, or o
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _CRLF: Final = b"\r\n"
 _CR, _LF = _CRLF
+_TAIL: Final = 1024  # bytes: the last chunk with its trailers, which an apiserver doesn't send
+_LAST: Final = re.compile(rb"(?:\A|\r\n)0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n\Z")
 _SMALL: Final = 2048  # bytes of a chunk, if less, after which others like it are looked for
 _WORTH_A_RUN: Final = 4096  # bytes
 _RUN: Final = 64 * 1024  # bytes that are looked at together
@@ -75,8 +77,8 @@ class Body:
         if self.complete:
             return b""
         if self._chunked:
-            pieces: list[bytes] = []
-            self._walk(data, 0, len(data), pieces)
+            pieces: list[bytes | memoryview] = []
+            self._walk(data, pieces)
             return b"".join(pieces)
         if self._left is not None:
             data = data[: self._left]
@@ -84,59 +86,52 @@ class Body:
             self.complete = not self._left
         return data
 
-    def skip(self, buf: bytearray, start: int, end: int) -> int:
-        """The offset after what of ``buf[start:end]`` is the body, its coding included. Raises BodyViolation."""
-        if self._chunked:
-            return self._walk(buf, start, end, None)
-        return start + len(self.take(bytes(buf[start:end])))
-
-    def _walk(self, buf: bytes | bytearray, pos: int, end: int, pieces: list[bytes] | None) -> int:
-        """Walk over chunks, and add their content to ``pieces`` if it is wanted."""
+    def _walk(self, data: bytes, pieces: list[bytes | memoryview]) -> None:
+        """Add the content of the chunks to ``pieces``."""
+        view, pos, end = memoryview(data), 0, len(data)
         while pos < end and not self.complete:
             match self._part:
                 case Part.SIZE if not self._carry:
-                    after = self._whole_chunks(buf, pos, end, pieces)
-                    pos = after if after > pos else self._line(buf, pos, end)
+                    after = self._whole_chunks(data, view, pos, pieces)
+                    pos = after if after > pos else self._line(data, pos)
                 case Part.DATA:
                     assert self._left is not None
                     stop = min(end, pos + self._left)
-                    if pieces is not None:
-                        pieces.append(bytes(buf[pos:stop]))
+                    pieces.append(view[pos:stop])
                     self._left -= stop - pos
                     pos = stop
                     if not self._left:
                         self._part = Part.DATA_END
                 case _:
-                    pos = self._line(buf, pos, end)
-        return pos
+                    pos = self._line(data, pos)
 
-    def _whole_chunks(self, buf: bytes | bytearray, pos: int, end: int, pieces: list[bytes] | None) -> int:
+    def _whole_chunks(self, data: bytes, view: memoryview, pos: int, pieces: list[bytes | memoryview]) -> int:
         """Walk over the chunks at ``pos`` that are there as a whole; the offset after them."""
-        while (eol := buf.find(_CRLF, pos, end)) >= 0:
-            stop = eol + 2 + (size := _SIZES[bytes(buf[pos:eol])])
-            if size < 0 or stop + 2 > end or buf[stop] != _CR or buf[stop + 1] != _LF:
+        end = len(data)
+        while (eol := data.find(_CRLF, pos)) >= 0:
+            stop = eol + 2 + (size := _SIZES[data[pos:eol]])
+            if size < 0 or stop + 2 > end or data[stop] != _CR or data[stop + 1] != _LF:
                 break
-            if pieces is not None:
-                pieces.append(bytes(buf[eol + 2 : stop]))
+            pieces.append(view[eol + 2 : stop])
             pos = stop + 2
             if self._singly:
                 self._singly -= 1
             elif size < _SMALL and end - pos > _WORTH_A_RUN:
-                run = _run(bytes(buf[pos : min(end, pos + _RUN)]), pieces)
+                run = _run(data[pos : pos + _RUN], pieces)
                 if run < _WORTH_A_RUN // 2:  # the lines have CRLFs, or a long one came
                     self._singly = _SINGLY
                 pos += run
         return pos
 
-    def _line(self, buf: bytes | bytearray, pos: int, end: int) -> int:
+    def _line(self, data: bytes, pos: int) -> int:
         """A chunk's size or end, or a trailer, perhaps cut, perhaps wrong; the offset after what was taken of it."""
-        after = buf.find(b"\n", pos, end) + 1
-        line = self._carry + bytes(buf[pos : after or end])
+        after = data.find(b"\n", pos) + 1
+        line = self._carry + data[pos : after or len(data)]
         if len(line) > _MAX_LINE:
             raise BodyViolation("a chunk's size or a trailer is too long")
         if not after:
             self._carry = line
-            return end
+            return len(data)
         self._carry = b""
         match self._part:
             case Part.SIZE if found := _CHUNK.fullmatch(line):
@@ -165,7 +160,7 @@ class _Sizes(dict[bytes, int]):
 _SIZES: Final = _Sizes()
 
 
-def _run(data: bytes, pieces: list[bytes] | None) -> int:
+def _run(data: bytes, pieces: list[bytes | memoryview]) -> int:
     """Walk over a run of chunks without a CRLF in them, such as lines are, in a handful of calls; the bytes of it."""
     parts = data.split(_CRLF)
     whole = (len(parts) - 1) // 2 * 2  # what stands before the last CRLF, in pairs
@@ -174,9 +169,30 @@ def _run(data: bytes, pieces: list[bytes] | None) -> int:
     if said != there:
         count = next(number for number, (one, other) in enumerate(zip(said, there, strict=True)) if one != other)
         del sizes[count:], contents[count:], there[count:]
-    if pieces is not None:
-        pieces += contents
+    pieces += contents
     return sum(map(len, sizes)) + sum(there) + 4 * len(there)
+
+
+class Passage:
+    """A body in chunks on its way to somebody who takes them apart himself: only what it ended with is known.
+
+    ``complete``: it has ended as one with a last chunk does. Ask once nothing more comes; before, a log may just
+    have said the same.
+    """
+
+    __slots__ = ("_tail",)
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def passed(self, view: memoryview) -> None:
+        """These bytes have gone by."""
+        self._tail = (self._tail + bytes(view[-_TAIL:]))[-_TAIL:]
+
+    @property
+    def complete(self) -> bool:
+        """What went by last were the last chunk and its trailers, none as a rule (RFC 9112 §7.1)."""
+        return _LAST.search(self._tail) is not None
 
 
 @dataclass(frozen=True, slots=True)

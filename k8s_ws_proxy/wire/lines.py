@@ -46,15 +46,15 @@ class Lines:
 
     def take(self, data: bytes) -> bytes:
         """The frames of all lines that ``data`` ends, and of what is too long to be held."""
-        first = data.find(b"\n") + 1
-        if not first:
-            return b"".join(self._hold(data))
-        last = data.rfind(b"\n") + 1
-        pieces = self._hold(data[:first])
-        pieces += self._let_go()
-        if last > first:
-            pieces += _whole(data[first:last])
-        pieces += self._hold(data[last:])
+        texts = data.split(b"\n")
+        rest = texts.pop()
+        pieces: list[bytes] = []
+        if texts and (self._held or self._begun):
+            pieces = self._hold(texts.pop(0) + b"\n") + self._let_go()
+        if texts:
+            pieces += _whole(texts, len(data))
+        if rest:
+            pieces += self._hold(rest)
         return b"".join(pieces)
 
     def last(self) -> bytes:
@@ -90,14 +90,12 @@ class Lines:
         return [head, payload]
 
 
-def _whole(lines: bytes) -> list[bytes]:
-    """The frames of whole lines."""
-    texts = lines.split(b"\n")
-    texts.pop()  # nothing, after the last newline
-    if len(lines) > MAX_LINE and max(map(len, texts)) >= MAX_LINE:
+def _whole(texts: list[bytes], size: int) -> list[bytes]:
+    """The frames of whole lines, ``size`` bytes at most, that are told without their newlines."""
+    if size > MAX_LINE and max(map(len, texts)) >= MAX_LINE:
         return [piece for text in texts for piece in _cut(text + b"\n")]
     pieces = [b""] * (2 * len(texts))
-    pieces[0::2] = map(_HEADS.__getitem__, map(len, texts))
+    pieces[0::2] = [_HEADS[len(text)] for text in texts]
     pieces[1::2] = texts
     pieces[0] = pieces[0][1:]  # its first byte is the newline of a line before it
     pieces.append(b"\n")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.wire import channels, frames
-from k8s_ws_proxy.wire.body import Body, BodyViolation
+from k8s_ws_proxy.wire.body import Body, BodyViolation, Passage
 from k8s_ws_proxy.wire.channels import Framing
 from k8s_ws_proxy.wire.lines import Lines
 from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
@@ -133,26 +133,52 @@ class LogRelay(Relay):
 
 
 class PlainLogRelay(LogRelay):
-    """Sends a plain HTTP client the body as it is. One in chunks passes as it came, and isn't copied."""
+    """Sends a plain HTTP client the body as it is, in chunks.
 
-    __slots__ = ()
+    One that comes in chunks isn't taken apart, however small they are: the client does that, and sees for itself
+    whether the last one is there. Upstream was told that this is the connection's last answer (RFC 9112 §9.6), so the
+    connection's end is the body's.
+    """
+
+    __slots__ = ("_passage",)
 
     most = None
+
+    def __init__(self, mask_key: Callable[[], bytes], body: Body, hold: Callable[[int], bool]) -> None:
+        super().__init__(mask_key, body, hold)
+        self._passage = Passage() if body.chunked else None
 
     def client_data(self, block: Block, start: int, end: int) -> None:  # noqa: ARG002 - as the others have it
         """It was told that this is the connection's last answer: what it still says isn't looked at."""
         self._client.heard()
 
+    def upstream_end(self) -> None:
+        """The connection's end, in order."""
+        if self.phase is Phase.RELAYING and self._has_passed():
+            self._log_ended()
+        else:
+            super().upstream_end()
+
+    def upstream_lost(self) -> None:
+        """The connection broke, perhaps after all was said."""
+        if self.phase is Phase.RELAYING and self._has_passed():
+            self._log_ended()
+        else:
+            super().upstream_lost()
+
+    def _has_passed(self) -> bool:
+        return self._passage is not None and self._passage.complete
+
     def _pass_on(self, block: Block, start: int, end: int) -> None:
-        after = self._body.skip(block.buf, start, end)
-        content = block.view[start:after]
-        if self._body.chunked:
-            self.to_client.append(content)
-        elif content:
+        view = block.view[start:end]
+        if self._passage is not None:
+            self._passage.passed(view)
+            self.to_client.append(view)
+        elif content := self._body.take(bytes(view)):
             self.to_client += [b"%x\r\n" % len(content), content, b"\r\n"]
 
     def _log_ended(self) -> None:
-        if not self._body.chunked:
+        if self._passage is None:
             self.to_client.append(_LAST_CHUNK)
         self._enter_closing(Ending.LOG_ENDED, None)
 
@@ -162,7 +188,8 @@ class PlainLogRelay(LogRelay):
         return self.phase is Phase.RELAYING
 
     def _client_left(self, code: int | None, reason: str) -> None:  # noqa: ARG002 - it gave neither
-        self._enter_closing(Ending.CLIENT_LEFT, None)
+        """It may have been quicker to close after the last chunk than upstream was."""
+        self._enter_closing(Ending.LOG_ENDED if self._has_passed() else Ending.CLIENT_LEFT, None)
 
     def _close(self, ending: Ending, code: int, reason: str) -> None:  # noqa: ARG002 - there is nowhere to say it
         """Without the last chunk: a client that sees the connection end so knows that it didn't get all."""

@@ -243,9 +243,27 @@ class TestPlain:
         session = plain()
         session.upstream(chunk(b"one\n") + chunk(b"two\nthr")[:-4])
         assert body_to(session) == chunk(b"one\n") + chunk(b"two\nthr")[:-4]
-        session.upstream(chunk(b"two\nthr")[-4:] + END + b"and what is none of it")
+        session.upstream(chunk(b"two\nthr")[-4:] + END)
         assert body_to(session) == chunk(b"two\nthr")[-4:] + END
+        assert session.relay.phase is Phase.RELAYING, "a log may say the same"
+        session.do("upstream_end")
+        assert body_to(session) == b""
         assert (session.relay.ending, session.relay.close_code) == (Ending.LOG_ENDED, None)
+
+    @pytest.mark.parametrize("event", ["upstream_lost", "client_end"])
+    def test_after_the_last_chunk_it_does_not_matter_who_closes_first_and_how(self, event):
+        session = plain()
+        session.upstream(chunk(b"one\n") + END)
+        session.do(event)
+        assert session.relay.ending is Ending.LOG_ENDED
+
+    def test_a_log_that_looks_like_the_end_goes_on(self):
+        session = plain()
+        raw = chunk(b"one\r\n0\r\n\r\n" + b"two\n")
+        at = raw.index(b"two")
+        session.upstream(raw[:at], raw[at:])
+        assert body_to(session) == raw
+        assert session.relay.phase is Phase.RELAYING
 
     def test_another_body_gets_chunks(self):
         session = plain(length=9)
@@ -260,7 +278,6 @@ class TestPlain:
         [
             (lambda session: session.do("upstream_end"), Ending.UPSTREAM_LOST),
             (lambda session: session.do("upstream_lost"), Ending.UPSTREAM_LOST),
-            (lambda session: session.upstream(b"what\r\n"), Ending.UPSTREAM_BROKE_PROTOCOL),
             (lambda session: session.do("client_end"), Ending.CLIENT_LEFT),
             (lambda session: session.do("drain", b"x", STDERR, "going down"), Ending.DRAINED),
             (lambda session: session.tick(Health(unanswered=True)), Ending.CLIENT_SILENT),
