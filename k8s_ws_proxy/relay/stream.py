@@ -85,8 +85,9 @@ class Stream:
         try:
             # A TLS read yields one record at most; the block is worth filling before it is looked at. A record is
             # never taken in part: the rest would wait inside OpenSSL, where the event loop doesn't see it.
-            while len(view) - filled >= _TLS_RECORD:
-                count: int = self._tls.read(_TLS_RECORD, view[filled:])  # type: ignore[assignment]  # with a buffer
+            read, last = self._tls.read, len(view) - _TLS_RECORD
+            while filled <= last:
+                count: int = read(_TLS_RECORD, view[filled:])  # type: ignore[assignment]  # with a buffer
                 if count == 0:
                     return filled
                 filled += count
@@ -107,20 +108,15 @@ class Stream:
     def write(self, view: bytes | memoryview) -> int | None:
         """Write what the socket takes: the bytes taken, None if it must wait.
 
-        With TLS, what wasn't taken has to be repeated as it is. Raises StreamLost.
+        With TLS that is all or, as far as is told, nothing: OpenSSL knows how far it came, and what is repeated as it
+        is goes on from there. Raises StreamLost.
         """
-        done = 0
         try:
-            if self._tls is None:
-                return self._sock.send(view)
-            # A record at a time: OpenSSL reports no progress within a write that it can't finish.
-            while done < len(view):
-                done += self._tls.write(view[done : done + _TLS_RECORD])
+            return self._sock.send(view) if self._tls is None else self._tls.write(view)
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return done or None
+            return None
         except OSError as error:
             raise StreamLost(str(error)) from error
-        return done
 
     def on_readable(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called whenever there is something to read."""
