@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-_CONTROL_ROOM: Final = 8 * 1024  # bytes of pongs that may wait for a client besides a block
-_UPSTREAM_FLUSH: Final = 1.0  # seconds: a client's end closes upstream within one
+_MOST_WAITING: Final = BLOCK_SIZE + 8 * 1024  # bytes: a block, and pongs to a peer that pings and doesn't read
+_UPSTREAM_FLUSH: Final = 0.5  # seconds: with _WATCH before it, a client's end closes upstream within one
 _STATUS_GRACE: Final = 5.0  # seconds from the status to upstream's close
 _LINGER: Final = 10.0  # seconds for the client to close after us, counted only while nothing is unsent
-_WATCH: Final = 0.5  # seconds between looks at a client that isn't being read
+_WATCH: Final = 0.25  # seconds between looks at a client that isn't being read
 
 
 class Session:
@@ -34,6 +34,7 @@ class Session:
     """
 
     __slots__ = (
+        "_aging",
         "_client",
         "_loop",
         "_on_closed",
@@ -75,8 +76,11 @@ class Session:
         self._overdue: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
         self.relay = relay(partial(secrets.token_bytes, 4))
+        self._aging: asyncio.TimerHandle | None = None
         if limits is not None:
-            self.relay.limit(Lifetime(limits, loop.time()), notices)
+            lifetime = Lifetime(limits, now := loop.time())
+            self.relay.limit(lifetime, notices)
+            self._aging = loop.call_later(lifetime.wait(now), self._look_at_age, lifetime)
         for stream in (client, upstream):
             if stream is not None:
                 stream.repeat_within(ping_period / 2)
@@ -196,11 +200,11 @@ class Session:
             return
         assert upstream is not None
         # Back-pressure: nothing is read for a side that still has something to take.
-        reading = not upstream.waiting and client.waiting <= BLOCK_SIZE + _CONTROL_ROOM
+        reading = not upstream.waiting and client.waiting <= _MOST_WAITING
         client.stream.on_readable(self._client_readable if reading else None)
         client.stream.on_writable(self._client_writable if client.waiting else None)
         upstream.stream.on_writable(self._upstream_writable if upstream.waiting else None)
-        if client.waiting:
+        if client.waiting or upstream.waiting > _MOST_WAITING:
             upstream.stream.on_readable(None)
             upstream.unread = True
         else:
@@ -231,14 +235,21 @@ class Session:
         if self.relay.phase is Phase.CLOSING or upstream is None:
             gone = client.unanswered(self._period)
             client.under_way = client.stream.unsent()
-            if gone or self.relay.look_at_age(self._loop.time()):
+            if gone:
                 self._finish()
             return
         self.relay.tick(self._health(client), self._health(upstream))
-        if self.relay.phase is Phase.RELAYING:
-            self.relay.look_at_age(self._loop.time())
         self._settle()
         client.under_way, upstream.under_way = client.stream.unsent(), upstream.stream.unsent()
+
+    def _look_at_age(self, lifetime: Lifetime) -> None:
+        now = self._loop.time()
+        if self.relay.look_at_age(now):
+            self._finish()
+            return
+        self._settle()
+        if self.timer is not None:
+            self._aging = self._loop.call_later(lifetime.wait(now), self._look_at_age, lifetime)
 
     def _health(self, leg: Leg) -> Health:
         unread, leg.unread = leg.unread, False
@@ -300,7 +311,7 @@ class Session:
     def _finish(self) -> None:
         if self.timer is None:
             return
-        for handle in (self.timer, self._overdue, self._watching):
+        for handle in (self.timer, self._aging, self._overdue, self._watching):
             if handle is not None:
                 handle.cancel()
         self.timer = None

@@ -1,12 +1,16 @@
-"""How long may this session go on? Asked once a ping period; off unless an operator sets a limit."""
+"""How long may this session go on? Off unless an operator sets a limit."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 NOTICE: Final = 60.0  # seconds between the warning and the end; half of the limit where that is shorter
+# Looks in the time of a notice: bytes are known to have passed since the last look, not when. So a session counts as
+# idle a quarter of a minute late at most.
+_LOOKS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,14 @@ class _Limit:
             return soon
         return over if left <= 0 and now - self._told_at >= self.notice else Age.FINE
 
+    def wait(self, since: float, now: float) -> float:
+        """Seconds until something is due; once it is over, the time of a notice again."""
+        if not self._limit:
+            return math.inf
+        end = since + self._limit
+        due = end - self.notice if self._told_at is None else max(end, self._told_at + self.notice)
+        return due - now if due > now else self.notice
+
 
 class Lifetime:
     """One session's. ``now`` is monotonic, in seconds. What it told once is told again only after a new reason.
@@ -68,6 +80,11 @@ class Lifetime:
             self._active_at = now
         age = self._duration.look(self._began, now, Age.DURATION_SOON, Age.DURATION_OVER)
         return age if age is not Age.FINE else self._idle.look(self._active_at, now, Age.IDLE_SOON, Age.IDLE_OVER)
+
+    def wait(self, now: float) -> float:
+        """Seconds after which to look again, if the last look was ``now``."""
+        wait = min(self._duration.wait(self._began, now), self._idle.wait(self._active_at, now))
+        return min(wait, self._idle.notice / _LOOKS) if self.limits.idle else wait
 
     def sentence(self, age: Age) -> str:
         """What ``age`` means, for the person at the terminal."""

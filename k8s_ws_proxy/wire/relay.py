@@ -181,7 +181,7 @@ class Relay:
             self.to_client.append(frames.frame(frames.PING, PING_PAYLOAD))
 
     def look_at_age(self, now: float) -> bool:
-        """A ping period has passed, it is ``now`` (monotonic): whether what is still owed has had its time, too."""
+        """It is ``now`` (monotonic): whether what is still owed has had its time, too."""
         if self._lifetime is None:
             return False
         active, self._active = self._active, False

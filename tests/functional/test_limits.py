@@ -21,7 +21,7 @@ QUICK = {"WS_PING_PERIOD": "100ms"}
     ("limit", "reason"), [("SESSION_IDLE_TIMEOUT", "idle_timeout"), ("SESSION_MAX_DURATION", "max_duration")]
 )
 async def test_a_session_is_told_then_ended(start, cluster, target, channel, limit, reason):
-    daemon = await start(**QUICK, **{limit: "1s"})
+    daemon = await start(**{limit: "1s"})
     before = await at_rest(daemon)
     async with opened(daemon, target) as ws:
         notice = await ws.until(channel, b" s.\r\n")
@@ -53,7 +53,7 @@ async def test_whoever_types_stays(start):
 
 @pytest.mark.parametrize("limit", ["SESSION_IDLE_TIMEOUT", "SESSION_MAX_DURATION"])
 async def test_a_client_that_takes_nothing_is_ended_all_the_same(start, cluster, limit):
-    daemon = await start(**QUICK, **{limit: "1s"})
+    daemon = await start(**{limit: "1s"})
     before = await at_rest(daemon)
     async with opened(daemon, script("exec yes"), limit=1024) as ws:
         await ws.until(STDOUT, b"y\n")

@@ -86,3 +86,35 @@ def test_nobody_is_ended_without_notice_or_early(limit, steps, idle):
                 assert told_at is not None
                 assert now - told_at >= min(NOTICE, limit / 2)
                 assert now - since >= limit
+
+
+def waited(limits, *active, until=2000.0):
+    """Everything that isn't fine, with its time, where a look is made when the last one said so.
+
+    Bytes have passed at each of the times ``active``.
+    """
+    lifetime, now, found = Lifetime(limits, 0.0), 0.0, []
+    while (now := (before := now) + lifetime.wait(now)) <= until:
+        age = lifetime.look(now, active=any(before < at <= now for at in active))
+        if age is not Age.FINE:
+            found.append((now, age))
+    return found
+
+
+def test_a_look_is_due_when_something_is():
+    assert waited(Limits(duration=1000), until=1050) == [(940, Age.DURATION_SOON), (1000, Age.DURATION_OVER)]
+    assert waited(Limits(duration=3), until=4) == [(1.5, Age.DURATION_SOON), (3, Age.DURATION_OVER)]
+    assert waited(Limits(idle=2), until=2.1) == [(1, Age.IDLE_SOON), (2, Age.IDLE_OVER)]
+    assert waited(IDLE, until=910) == [(840, Age.IDLE_SOON), (900, Age.IDLE_OVER)]
+
+
+def test_a_byte_counts_from_the_look_after_it():
+    assert waited(IDLE, 100.0, until=1010) == [(945, Age.IDLE_SOON), (1005, Age.IDLE_OVER)]
+
+
+def test_what_is_over_is_told_again_but_not_all_the_time():
+    assert [now for now, _ in waited(Limits(duration=100))] == [50, *range(100, 2001, 50)]
+
+
+def test_without_a_limit_no_look_is_due():
+    assert Lifetime(Limits(), 0.0).wait(0.0) == float("inf")
