@@ -62,14 +62,14 @@ class Reads:
         assert isinstance(transport, StreamTransport)
         deadline = transport.request_began() + self._settings.handshake_timeout
         principal = await self._principal(request, wanted, transport)
-        if wanted.reading is Reading.POD:
+        if wanted.namespace:
             self._policy.check_namespace(wanted.namespace)
         if request.method not in ("GET", "HEAD"):
             raise Refusal(Reason.METHOD_NOT_ALLOWED, "Here things are only read, by GET.")
         facts = {"mode": principal.mode, "subject": principal.name, "peer": peer_of(request), "path": wanted.path}
         if wanted.reading is not Reading.POD:
             accept = ",".join(request.headers.getall("Accept", []))
-            content_type, answer = document(wanted.reading, accept, self._policy.subresources)
+            content_type, answer = document(wanted, accept, self._policy.subresources)
             logger().debug("discovery read", **facts)
             return _as_json(answer, content_type)
         try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from k8s_ws_proxy.wire.target import names_pod
+from k8s_ws_proxy.wire.target import names_namespace, names_pod
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,6 +29,7 @@ class Reading(Enum):
     VERSIONS = "kubectl finds out that pods are of the core group's v1"
     GROUPS = "kubectl asks for all other groups with it, and fails without an answer; it is told that there are none"
     RESOURCES = "the core group's resources, for kubectl before 1.30 and clients that don't know aggregated discovery"
+    NAMESPACE = "kubectl asks for it after a 404 for a pod, and tells of it instead if that is a 404, too"
     POD = "kubectl chooses the container, sees whether the pod has ended, and finds named ports"
 
 
@@ -37,12 +38,12 @@ PATHS: Final[Mapping[str, Reading]] = {
     "/apis": Reading.GROUPS,
     "/api/v1": Reading.RESOURCES,
 }
-"""Beside these there is ``/api/v1/namespaces/{namespace}/pods/{pod}``, which is Reading.POD."""
+"""And ``/api/v1/namespaces/{namespace}``, which is Reading.NAMESPACE, and under it ``/pods/{pod}``, Reading.POD."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One request for something on the list. ``namespace`` and ``pod`` are empty but for a pod."""
+    """One request for something on the list. ``namespace`` and ``pod`` are empty where the path names none."""
 
     reading: Reading
     path: str
@@ -59,19 +60,23 @@ def parse_reading(raw_target: str) -> Wanted | None:
     if (reading := PATHS.get(path)) is not None:
         return Wanted(reading, path)
     match path.split("/"):
+        case ["", "api", "v1", "namespaces", namespace] if names_namespace(namespace):
+            return Wanted(Reading.NAMESPACE, path, namespace)
         case ["", "api", "v1", "namespaces", namespace, "pods", pod] if names_pod(namespace, pod):
             return Wanted(Reading.POD, path, namespace, pod)
     return None
 
 
-def document(reading: Reading, accept: str, subresources: Collection[str]) -> tuple[str, dict[str, Any]]:
-    """Content type and object of one of the three documents.
+def document(wanted: Wanted, accept: str, subresources: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """Content type and object of what is made up here: all but a pod.
 
+    A namespace is there whoever asks: whether it really is, is the apiserver's to say of a pod in it.
     ``accept`` is the request's header: whoever takes aggregated discovery (KEP-3352) needs two requests in the place
     of three. ``subresources`` are those that are switched on.
     """
+    reading = wanted.reading
     served = [name for name in _SUBRESOURCES if name in subresources]
-    if reading is not Reading.RESOURCES and _takes_v2(accept):
+    if reading in (Reading.VERSIONS, Reading.GROUPS) and _takes_v2(accept):
         items = [_core_group(served)] if reading is Reading.VERSIONS else []
         listed = {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}}
         return V2, {**listed, "items": items}
@@ -82,6 +87,8 @@ def document(reading: Reading, accept: str, subresources: Collection[str]) -> tu
             return JSON, {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
         case Reading.RESOURCES:
             return JSON, _resource_list(served)
+        case Reading.NAMESPACE:
+            return JSON, {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": wanted.namespace}}
         case Reading.POD:
             raise AssertionError("a pod is the apiserver's to describe")
 

@@ -206,6 +206,11 @@ def of_apiserver(raw_target: str) -> bool:
     return raw_target.partition("?")[0].split("/", 2)[:2] in (["", "api"], ["", "apis"])
 
 
+def names_namespace(namespace: str) -> bool:
+    """Whether a namespace can have this name (wire-contract, "Requests")."""
+    return _DNS_LABEL.fullmatch(namespace) is not None
+
+
 def names_pod(namespace: str, pod: str) -> bool:
     """Whether a pod in a namespace can have these names (wire-contract, "Requests")."""
     return bool(_DNS_LABEL.fullmatch(namespace) and _DNS_SUBDOMAIN.fullmatch(pod))

@@ -211,6 +211,8 @@ async def test_logs_want_no_websocket(door):
     ("words", "told"),
     [
         (("exec", "nope", "--", "true"), 'Error from server (NotFound): pods "nope" not found\n'),
+        (("exec", "-n", "team-a", "nope", "--", "true"), 'Error from server (NotFound): pods "nope" not found\n'),
+        (("exec", "-n", "nowhere", "web", "--", "true"), 'Error from server (NotFound): pods "web" not found\n'),
         (
             ("exec", "shell", "-c", "nope", "--", "true"),
             "error: container nope is not valid for pod shell out of: shell, side\n",

@@ -12,7 +12,7 @@ from support.pki import Pki
 from k8s_ws_proxy.wire.discovery import V2
 
 POD = "/api/v1/namespaces/default/pods/web"
-PATHS = ["/api", "/apis", "/api/v1", POD]
+PATHS = ["/api", "/apis", "/api/v1", "/api/v1/namespaces/default", POD]
 AGGREGATED = f"{V2},application/json"
 
 
@@ -46,7 +46,7 @@ def operator(pki):
 async def test_by_certificate(daemon, operator, path):
     answer = await ask(daemon, operator, path)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
-    assert json.loads(answer.body)["kind"] in {"APIVersions", "APIGroupList", "APIResourceList", "Pod"}
+    assert json.loads(answer.body)["kind"] in {"APIVersions", "APIGroupList", "APIResourceList", "Namespace", "Pod"}
 
 
 async def test_aggregated(daemon, operator):

@@ -24,6 +24,7 @@ AGGREGATED = f"{V2},application/json"  # as kubectl 1.37 sends it
         ("/api?timeout=32s", Wanted(Reading.VERSIONS, "/api")),
         ("/apis?timeout=32s", Wanted(Reading.GROUPS, "/apis")),
         ("/api/v1?timeout=32s", Wanted(Reading.RESOURCES, "/api/v1")),
+        ("/api/v1/namespaces/team-a", Wanted(Reading.NAMESPACE, "/api/v1/namespaces/team-a", "team-a")),
         (
             "/api/v1/namespaces/team-a/pods/web-0.x?a=b",
             Wanted(Reading.POD, "/api/v1/namespaces/team-a/pods/web-0.x", "team-a", "web-0.x"),
@@ -55,7 +56,8 @@ def test_what_is_on_the_list(target, wanted):
         "/api/v1/pods",
         "/api/v1/nodes",
         "/api/v1/namespaces",
-        "/api/v1/namespaces/default",
+        "/api/v1/namespaces/",
+        "/api/v1/namespaces/de.fault",
         "/api/v1/namespaces/default/pods",
         "/api/v1/namespaces/default/pods/",
         "/api/v1/namespaces/default/pods/web/",
@@ -78,9 +80,9 @@ def test_what_is_not(target):
 
 
 @given(st.text("/apivnmescdodwebulr.-%2f0A\0 ", max_size=60))
-def test_whatever_is_found_names_a_pod_or_is_one_of_three(target):
+def test_whatever_is_found_names_a_namespace_or_is_one_of_three(target):
     wanted = parse_reading(target)
-    assert wanted is None or wanted.path in {"/api", "/apis", "/api/v1"} or wanted.reading is Reading.POD
+    assert wanted is None or wanted.path in {"/api", "/apis", "/api/v1"} or wanted.namespace
 
 
 def test_the_list_stands_in_design():
@@ -97,7 +99,7 @@ def test_the_list_stands_in_design():
 
 
 def test_aggregated_discovery_names_pods_and_what_is_switched_on():
-    content_type, listed = document(Reading.VERSIONS, AGGREGATED, ("log", "exec"))
+    content_type, listed = document(Wanted(Reading.VERSIONS, "/api"), AGGREGATED, ("log", "exec"))
     assert content_type == V2
     assert (listed["kind"], listed["apiVersion"]) == ("APIGroupDiscoveryList", "apidiscovery.k8s.io/v2")
     ((version,),) = [item["versions"] for item in listed["items"]]
@@ -107,8 +109,8 @@ def test_aggregated_discovery_names_pods_and_what_is_switched_on():
 
 
 def test_there_are_no_other_groups():
-    assert document(Reading.GROUPS, AGGREGATED, ALL)[1]["items"] == []
-    assert document(Reading.GROUPS, "application/json", ALL)[1]["groups"] == []
+    assert document(Wanted(Reading.GROUPS, "/apis"), AGGREGATED, ALL)[1]["items"] == []
+    assert document(Wanted(Reading.GROUPS, "/apis"), "application/json", ALL)[1]["groups"] == []
 
 
 @pytest.mark.parametrize(
@@ -124,17 +126,26 @@ def test_there_are_no_other_groups():
     ("reading", "kind"), [(Reading.VERSIONS, "APIVersions"), (Reading.GROUPS, "APIGroupList")], ids=str
 )
 def test_who_does_not_take_it_aggregated_gets_the_plain_one(accept, reading, kind):
-    content_type, listed = document(reading, accept, ALL)
+    content_type, listed = document(Wanted(reading, "/api"), accept, ALL)
     assert (content_type, listed["kind"]) == (JSON, kind)
 
 
 def test_one_of_several_offers_will_do():
     beta = V2.replace("v=v2", "v=v2beta1")
-    assert document(Reading.VERSIONS, f"application/json, {beta} ,{V2.replace(';', '; ')}", ALL)[0] == V2
+    accept = f"application/json, {beta} ,{V2.replace(';', '; ')}"
+    assert document(Wanted(Reading.VERSIONS, "/api"), accept, ALL)[0] == V2
+
+
+def test_a_namespace_is_made_up_too():
+    wanted = parse_reading("/api/v1/namespaces/team-a")
+    assert document(wanted, AGGREGATED, ALL) == (
+        JSON,
+        {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "team-a"}},
+    )
 
 
 def test_the_plain_list_of_resources():
-    content_type, listed = document(Reading.RESOURCES, AGGREGATED, ALL)
+    content_type, listed = document(Wanted(Reading.RESOURCES, "/api/v1"), AGGREGATED, ALL)
     assert (content_type, listed["groupVersion"]) == (JSON, "v1")
     assert {row["name"] for row in listed["resources"]} == {"pods", *(f"pods/{name}" for name in ALL)}
 
