@@ -70,12 +70,13 @@ class LogOptions:
 
 
 def of_proxy(parameters: Parameters) -> LogOptions:
-    """What is wanted on ``/proxy/logs``. Raises Refusal(``bad_query``)."""
+    """What is wanted on ``/proxy/logs``: an empty value is none, whatever it is of. Raises Refusal(``bad_query``)."""
+    given = {name: values for name, values in parameters.items() if values[0]}
     tail = _number(parameters, "tailLines", least=0, most=TAIL_MOST)
     return LogOptions(
-        follow=_on(parameters, "follow", default=True),
-        previous=_on(parameters, "previous", default=False),
-        timestamps=_on(parameters, "timestamps", default=False),
+        follow=_on(given, "follow", default=True),
+        previous=_on(given, "previous", default=False),
+        timestamps=_on(given, "timestamps", default=False),
         tail_lines=TAIL_DEFAULT if tail is None else tail,
         since_time=_time(parameters, "since"),
     )

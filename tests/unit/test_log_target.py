@@ -74,6 +74,7 @@ PROXY_QUERIES = {
     "follow=maybe": "container=app&follow=true&tailLines=100",
     "previous=true&follow=false": "container=app&previous=true&tailLines=100",
     "previous=false&follow=false": "container=app&tailLines=100",
+    "follow=&tailLines=&since=&previous=&timestamps=": "container=app&follow=true&tailLines=100",
     "timestamps=true&follow=false": "container=app&timestamps=true&tailLines=100",
     "tailLines=0&follow=false": "container=app&tailLines=0",
     "tailLines=1&follow=false": "container=app&tailLines=1",
