@@ -173,7 +173,7 @@ class _Forwarded:
                     channel, data = self._split(message.data)
                     if channel == _ERROR:
                         told += printable(data.decode(errors="replace"))
-                    elif data:
+                    elif channel == _DATA and data:
                         try:
                             self._writer.write(data)
                             with life.stuck():

@@ -43,7 +43,7 @@ class _Log:
         self._changed = asyncio.Event()
         self._written = asyncio.Event()
         self._received = False
-        self._failure = ""
+        self._failure = b""  # perhaps: what looks like one, until it is known what comes next
 
     async def run(self, group: asyncio.TaskGroup) -> Ending:
         """How it ended, when all that came is written."""
@@ -62,14 +62,15 @@ class _Log:
             while True:
                 message = await self._ws.receive()
                 match message.type:
+                    case aiohttp.WSMsgType.BINARY if not self._failure and _may_be_failure(message.data):
+                        self._failure = message.data
                     case aiohttp.WSMsgType.BINARY:
-                        self._lines += message.data
+                        self._lines += self._failure + message.data
+                        self._failure = b""
                         self._changed.set()
                         while len(self._lines) > _ENOUGH:
                             self._written.clear()
                             await self._written.wait()
-                    case aiohttp.WSMsgType.TEXT:
-                        self._failure = _sentence(message.data)
                     case aiohttp.WSMsgType.PING:
                         life.answer(message.data)
                     case aiohttp.WSMsgType.PONG:
@@ -100,18 +101,26 @@ class _Log:
 
     def _ended(self, message: aiohttp.WSMessage) -> Ending:
         if message.type is aiohttp.WSMsgType.CLOSE:
+            if self._failure and message.data == frames.INTERNAL_ERROR:
+                return Ending(message=_sentence(self._failure))
+            self._lines += self._failure
             if message.data == frames.NORMAL:
                 return Ending(status=0)
-            reason = self._failure or printable(str(message.extra or "")) or f"close code {message.data}"
-            return Ending(message=reason if self._failure else f"the log was cut off: {reason}")
+            reason = printable(str(message.extra or "")) or f"close code {message.data}"
+            return Ending(message=f"the log was cut off: {reason}")
+        self._lines += self._failure
         if message.type is aiohttp.WSMsgType.ERROR:
             return Ending(message=f"the proxy's answer can't be understood: {printable(str(message.data))}")
         return Ending(message="the connection to the proxy was lost, and the log was cut off")
 
 
-def _sentence(data: str | bytes) -> str:
-    """What a text message says: channel 3's byte, and the Status of a log that couldn't be opened."""
-    raw = data.encode() if isinstance(data, str) else bytes(data)
-    status = channels.parse_status(raw[1:])
-    text = status.get("message") or status.get("reason") if status else raw[1:].decode(errors="replace")
+def _may_be_failure(message: bytes) -> bool:
+    """Channel 3's byte and a Status, which is no line: it has no newline. It is one if close 1011 comes next."""
+    return message[:1] == bytes((channels.STATUS,)) and message[-1:] == b"}"
+
+
+def _sentence(message: bytes) -> str:
+    """What the Status of a log that couldn't be opened says."""
+    status = channels.parse_status(message[1:])
+    text = status.get("message") or status.get("reason") if status else message[1:].decode(errors="replace")
     return printable(str(text or "the log couldn't be opened"))

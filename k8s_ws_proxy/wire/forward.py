@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire import frames
+from k8s_ws_proxy.wire import channels, frames
 from k8s_ws_proxy.wire.channels import Framing
 from k8s_ws_proxy.wire.cutter import Closed
 from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
@@ -39,7 +39,8 @@ class ForwardRelay(Relay):
     def fail(self, status: bytes, reason: str) -> None:
         """There is no upstream: tell ``reason`` on each port's error channel, as a kubelet does, and close with 1011.
 
-        A tunnel has nothing to tell it on but the close.
+        With one port, ``status`` goes to channel 3 as everywhere (wire-contract, "Answers"); with more, that is the
+        second port's. A tunnel has nothing to tell it on but the close.
         """
         for number, port in enumerate(self._ports):
             channel, begin = bytes((2 * number + 1,)), port.to_bytes(2, "little")
@@ -47,6 +48,8 @@ class ForwardRelay(Relay):
                 frames.frame(frames.BINARY, channel + begin),
                 frames.frame(frames.BINARY, channel + reason.encode("utf-8", "replace")),
             ]
+        if len(self._ports) == 1:
+            self.to_client.append(frames.frame(frames.BINARY, bytes((channels.STATUS,)) + status))
         super().fail(status, reason)
 
     def drain(self, line: bytes, channel: int, reason: str) -> None:  # noqa: ARG002 - there is no such channel
@@ -68,4 +71,4 @@ class ForwardRelay(Relay):
         """To nobody: no channel is a person's."""
 
     def _tell_status(self, status: bytes) -> None:
-        """Nowhere: channel 3 is the second port's."""
+        """Nowhere, once the session is open: channel 3 may be the second port's."""

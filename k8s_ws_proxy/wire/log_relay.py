@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire import channels, frames
+from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.body import Body, BodyViolation, Passage
 from k8s_ws_proxy.wire.channels import Framing
 from k8s_ws_proxy.wire.lines import Lines
@@ -123,10 +123,6 @@ class LogRelay(Relay):
 
     def _tick_upstream(self, health: Health) -> None:
         """HTTP has no pings."""
-
-    def _tell_status(self, status: bytes) -> None:
-        """As text, which no line is: channel 3's byte, and the ``metav1.Status``."""
-        self.to_client.append(frames.frame(frames.TEXT, bytes((channels.STATUS,)) + status))
 
     def _leave_upstream(self, code: int) -> None:
         """Its connection is closed, and that is all."""

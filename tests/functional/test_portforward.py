@@ -13,7 +13,7 @@ from support.podport import chunks, digest, listening, reset
 
 from k8s_ws_proxy.devcluster import Death
 from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import TUNNEL
+from k8s_ws_proxy.wire.channels import STATUS, TUNNEL
 
 BEGIN = b"\x90\x1f"  # 8080, low byte first
 
@@ -189,7 +189,9 @@ async def test_no_such_pod(daemon, lines, path):
     if path is proxy:
         async with forward(daemon, path(pod="nope")) as ws:
             ended = await ws.finish()
-        assert ended.output == {1: BEGIN + b'pods "nope" not found'}
+        assert ended.output.keys() == {1, STATUS}
+        assert ended.output[1] == BEGIN + b'pods "nope" not found'
+        assert (ended.status["code"], ended.status["message"]) == (404, 'pods "nope" not found')
         assert (ended.code, ended.reason) == (frames.INTERNAL_ERROR, 'pods "nope" not found')
     else:
         answer = await ask(daemon, path(pod="nope"), subprotocols=(V4,))

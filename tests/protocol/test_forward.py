@@ -131,6 +131,16 @@ def test_a_failed_dial_is_told_on_the_error_channel_of_each_port():
     assert session.end == (Ending.UPSTREAM_FAILED, 1011, None)
 
 
+def test_a_failed_dial_of_one_port_is_told_on_channel_3_too():
+    session = opened((8080,)).do("fail", b'{"status":"Failure"}', 'pods "nope" not found')
+    assert told(session.to_client()) == [
+        (BINARY, b"\x01\x90\x1f"),
+        (BINARY, b'\x01pods "nope" not found'),
+        (BINARY, b'\x03{"status":"Failure"}'),
+        close(1011, 'pods "nope" not found'),
+    ]
+
+
 def test_a_tunnel_tells_a_failed_dial_by_its_close_alone():
     session = opened(TUNNEL).do("fail", b'{"status":"Failure"}', 'pods "nope" not found')
     assert told(session.to_client()) == [close(1011, 'pods "nope" not found')]

@@ -6,7 +6,7 @@ import json
 from functools import partial
 
 import pytest
-from support.framing import BINARY, CLOSE, PING, PONG, TEXT, Frame, client, closing
+from support.framing import BINARY, CLOSE, PING, PONG, Frame, client, closing
 from support.script import Session, close, told
 
 from k8s_ws_proxy.wire.body import Body
@@ -186,11 +186,11 @@ def test_a_quiet_client_is_pinged_and_upstream_never_is():
     assert told(session.to_client())[-1] == close(1001, "no answer to a ping")
 
 
-def test_a_failure_before_the_log_is_a_text_message_and_1011():
+def test_a_failure_before_the_log_is_on_channel_3_and_1011():
     session = lines()
     session.do("fail", failure('pods "x" not found', reason="NotFound", code=404), 'pods "x" not found')
     (opcode, payload), end = told(session.to_client())
-    assert opcode == TEXT
+    assert opcode == BINARY
     assert payload[:1] == b"\x03"
     assert json.loads(payload[1:])["code"] == 404
     assert end == close(1011, 'pods "x" not found')

@@ -33,10 +33,9 @@ def api_log(pod: str, **parameters: str) -> str:
 
 @dataclass
 class Log:
-    """All that came on a WebSocket: binary messages, text messages, the close."""
+    """All that came on a WebSocket: messages, the close."""
 
     lines: list[bytes] = field(default_factory=list)
-    texts: list[bytes] = field(default_factory=list)
     code: int | None = None
     reason: str = ""
 
@@ -47,10 +46,10 @@ class Log:
 
     @property
     def status(self) -> dict[str, object]:
-        """The ``metav1.Status`` of the only text message."""
-        (text,) = self.texts
-        assert text[:1] == b"\x03"
-        return json.loads(text[1:])
+        """The ``metav1.Status`` that came in the place of a log."""
+        (message,) = self.lines
+        assert message[:1] == b"\x03"
+        return json.loads(message[1:])
 
 
 async def next_line(ws: RawWebSocket) -> bytes:
@@ -79,8 +78,6 @@ async def to_its_end(ws: RawWebSocket) -> Log:
                 if frame.fin:
                     log.lines.append(begun)
                     begun = b""
-            case frames.TEXT:
-                log.texts.append(frame.payload)
             case frames.PING:
                 await ws.send_frame(frames.PONG, frame.payload)
             case frames.CLOSE:
