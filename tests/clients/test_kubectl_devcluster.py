@@ -4,10 +4,13 @@ import base64
 import hashlib
 import json
 import os
+import shlex
 
 import pytest
 import yaml
 from support.kubectl import on_terminals, start
+from support.operations import kubectl_run
+from support.pod_security import violations
 
 from k8s_ws_proxy.devcluster import DaemonSet, DevCluster, ForeignPod, Response
 
@@ -61,6 +64,18 @@ async def test_a_large_output_by_hash(kubectl):
     code, stdout, _ = await kubectl("exec", "web", "--", "sh", "-c", "seq 1 3000000")
     assert code == 0
     assert stdout == b"".join(b"%d\n" % number for number in range(1, 3000001))
+
+
+async def test_the_pod_that_rotates_from_within_the_cluster_may_run_where_pods_are_restricted(kubectl):
+    """docs/operations.md's line, up to where it would be sent."""
+    words = [word for word in shlex.split(kubectl_run())[1:] if word not in ("--rm", "-it")]
+    at = words.index("--")
+    code, stdout, stderr = await kubectl(*words[:at], "--dry-run=client", "--output=json", *words[at:])
+    assert (code, stderr) == (0, "")
+    spec = json.loads(stdout)["spec"]
+    assert violations(spec) == []
+    assert spec["serviceAccountName"] == "k8s-ws-proxy-rotation"
+    assert spec["containers"][0]["args"] == ["keys", "rotate"]
 
 
 async def test_a_command_that_is_not_there(kubectl):
