@@ -18,6 +18,7 @@
     └── UpstreamError               the apiserver leg failed; carries a Reason
         ├── UpstreamRefused         it answered, and not with 101
         ├── UpstreamUnreachable     no connection, or TLS failed
+        ├── UpstreamNotTried        it wasn't asked: there is no descriptor left here
         ├── UpstreamTimeout         no answer within the handshake time-out
         └── UpstreamProtocolError   it answered something that is not a WebSocket handshake
 
@@ -227,6 +228,12 @@ class UpstreamRefused(UpstreamError):
 
 class UpstreamUnreachable(UpstreamError):
     """No TCP connection to the apiserver, no TLS on it, or it broke before there was an answer."""
+
+
+class UpstreamNotTried(UpstreamError):
+    """There was no file descriptor for a connection: this says nothing of the apiserver, and may pass in a moment."""
+
+    reason = Reason.NO_DESCRIPTORS
 
 
 class UpstreamTimeout(UpstreamError):

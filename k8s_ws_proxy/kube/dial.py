@@ -10,7 +10,13 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from k8s_ws_proxy.errors import ClusterConfigError, Reason, Refusal, UpstreamError, UpstreamRefused, UpstreamUnreachable
+from k8s_ws_proxy.errors import (
+    ClusterConfigError,
+    UpstreamError,
+    UpstreamNotTried,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
 from k8s_ws_proxy.kube.connect import connect, keep_session
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.wire.body import Download, DownloadExchange
@@ -145,7 +151,7 @@ def _endpoint(access: Access) -> Endpoint:
 async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream]:
     """A stream to the apiserver, closed if the block fails; network errors become UpstreamUnreachable.
 
-    Raises Refusal(``no_descriptors``) where it is our own lack.
+    Raises UpstreamNotTried where it is our own lack; the apiserver isn't blamed for it.
     """
     stream = None
     try:
@@ -157,7 +163,7 @@ async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream
             stream.close()
         if error.__class__ is OSError and error.errno in (errno.EMFILE, errno.ENFILE):
             text = "This proxy has no file descriptors left: try again in a while."
-            raise Refusal(Reason.NO_DESCRIPTORS, text, detail=str(error)) from error
+            raise UpstreamNotTried(text, detail=str(error)) from error
         access.failed(str(error))
         if isinstance(error, ssl.SSLCertVerificationError):
             text = "The apiserver's certificate doesn't verify."

@@ -74,13 +74,15 @@ class Slot:
 
     def _abandon(self, dial: asyncio.Task[Dialled]) -> None:
         """The client has left, or the time is over: nobody wants what was dialled."""
-        if not dial.cancelled():
-            dialled = dial.result()
-            if dialled.upstream is not None:
-                dialled.upstream.stream.close()
-            self._orphan = dialled.orphan
-            self._hang_up()
-        self._registry.release(self)
+        try:
+            if not dial.cancelled() and dial.exception() is None:
+                dialled = dial.result()
+                if dialled.upstream is not None:
+                    dialled.upstream.stream.close()
+                self._orphan = dialled.orphan
+                self._hang_up()
+        finally:  # whatever went wrong: a slot that isn't given back is lost until the daemon ends
+            self._registry.release(self)
 
     def _hang_up(self) -> None:
         orphan, self._orphan = self._orphan, None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.errors import Refusal, UpstreamError, UpstreamTimeout, rule
+from k8s_ws_proxy.errors import Refusal, UpstreamError, rule
 from k8s_ws_proxy.kube.dial import Upstream, dial
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.guacd import keep_pinging
@@ -18,7 +18,7 @@ from k8s_ws_proxy.web.fallback import Fallback, asks_for_spdy
 from k8s_ws_proxy.web.logs import Logs
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, parse_offer, take_over
-from k8s_ws_proxy.web.upstream import resolved, status_of
+from k8s_ws_proxy.web.upstream import reach, resolved, status_of
 from k8s_ws_proxy.wire import guacd, tmux
 from k8s_ws_proxy.wire.channels import STDERR, STDOUT, failure
 from k8s_ws_proxy.wire.forward import ForwardRelay
@@ -144,7 +144,12 @@ class Sessions:
         clock = asyncio.get_running_loop().time
         dialling = clock()
         try:
-            upstream = await self._dial(attempt, target, slot)
+            upstream = await reach(
+                lambda: self._dial(target, slot),
+                self._access,
+                until=attempt.began + attempt.within,
+                within=attempt.within,
+            )
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
             slot.books.failed(error.reason.value, f"{error} {error.detail}".strip())
@@ -166,17 +171,11 @@ class Sessions:
         session.start(offer.switching(), from_client=early, from_upstream=upstream.early)
         return HandedOn()
 
-    async def _dial(self, attempt: _Attempt, target: Target, slot: Slot) -> Upstream:
-        try:
-            async with asyncio.timeout_at(attempt.began + attempt.within):
-                target = self._wrapped(await resolved(target, slot, self._settings, self._access))
-                if self.orphans is not None and isinstance(target, ExecTarget) and self.orphans.concern(target):
-                    return await slot.wait_for(self.orphans.dial(target))
-                return await dial(self._access, target.upstream_path(), target.subprotocols)
-        except TimeoutError as error:
-            self._access.failed("timed out")
-            self._access.suspect()
-            raise UpstreamTimeout(f"The apiserver didn't answer within {attempt.within:g} s.") from error
+    async def _dial(self, target: Target, slot: Slot) -> Upstream:
+        target = self._wrapped(await resolved(target, slot, self._settings, self._access))
+        if self.orphans is not None and isinstance(target, ExecTarget) and self.orphans.concern(target):
+            return await slot.wait_for(self.orphans.dial(target))
+        return await dial(self._access, target.upstream_path(), target.subprotocols)
 
     def _session(
         self, attempt: _Attempt, target: Target | None, client: Stream, upstream: Upstream | None, slot: Slot | None

@@ -7,13 +7,13 @@ from email.utils import formatdate
 from functools import partial
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamTimeout
+from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
 from k8s_ws_proxy.kube.dial import download
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.session import Session
 from k8s_ws_proxy.web.errors import peer_of, refuse_upstream
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, asks_for_websocket, parse_offer, take_over
-from k8s_ws_proxy.web.upstream import resolved, status_of
+from k8s_ws_proxy.web.upstream import reach, resolved, status_of
 from k8s_ws_proxy.wire.body import Body
 from k8s_ws_proxy.wire.log_relay import LogRelay, PlainLogRelay
 from k8s_ws_proxy.wire.target import Dialect, LogTarget, Route, parse_target
@@ -83,7 +83,10 @@ class Logs:
         clock = asyncio.get_running_loop().time
         dialling = clock()
         try:
-            upstream, answer = await self._download(target, slot, began + self._settings.handshake_timeout)
+            within = self._settings.handshake_timeout
+            upstream, answer = await reach(
+                lambda: self._download(target, slot), self._access, until=began + within, within=within
+            )
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
             slot.books.failed(error.reason.value, f"{error} {error.detail}".strip())
@@ -107,16 +110,9 @@ class Logs:
         session.start(head, from_client=early, from_upstream=answer.early)
         return HandedOn()
 
-    async def _download(self, target: LogTarget, slot: Slot, deadline: float) -> tuple[Stream, Download]:
-        try:
-            async with asyncio.timeout_at(deadline):
-                target = await resolved(target, slot, self._settings, self._access)
-                return await download(self._access, target.upstream_path())
-        except TimeoutError as error:
-            self._access.failed("timed out")
-            raise UpstreamTimeout(
-                f"The apiserver didn't answer within {self._settings.handshake_timeout:g} s."
-            ) from error
+    async def _download(self, target: LogTarget, slot: Slot) -> tuple[Stream, Download]:
+        target = await resolved(target, slot, self._settings, self._access)
+        return await download(self._access, target.upstream_path())
 
     def _session(self, slot: Slot, client: Stream, upstream: Stream | None, body: Body, offer: Offer | None) -> Session:
         # A peer of either sort that was sent nothing can only be asked by the kernel: HTTP has no pings.

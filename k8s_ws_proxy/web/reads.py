@@ -15,7 +15,6 @@ from k8s_ws_proxy.errors import (
     UpstreamError,
     UpstreamProtocolError,
     UpstreamRefused,
-    UpstreamTimeout,
 )
 from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.kube.pods import resolve
@@ -23,6 +22,7 @@ from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.web.errors import peer_of, refuse_upstream
 from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.web.upstream import reach
 from k8s_ws_proxy.wire.discovery import JSON, Reading, document
 from k8s_ws_proxy.wire.handshake import refusal
 from k8s_ws_proxy.wire.podview import pod_view
@@ -60,7 +60,8 @@ class Reads:
         """
         transport = request.transport
         assert isinstance(transport, StreamTransport)
-        deadline = transport.request_began() + self._settings.handshake_timeout
+        within = self._settings.handshake_timeout
+        until = transport.request_began() + within
         principal = await self._principal(request, wanted, transport)
         if wanted.namespace:
             self._policy.check_namespace(wanted.namespace)
@@ -73,7 +74,7 @@ class Reads:
             logger().debug("discovery read", **facts)
             return _as_json(answer, content_type)
         try:
-            answer = await self._pod(wanted, deadline)
+            answer = _pod(*await reach(lambda: self._ask(wanted), self._access, until=until, within=within))
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
             logger().warning("pod read failed", **facts, reason=error.reason.value, detail=f"{error} {error.detail}")
@@ -99,31 +100,10 @@ class Reads:
             raise bad_path(wanted.path)
         return principal
 
-    async def _pod(self, wanted: Wanted, deadline: float) -> dict[str, object]:
-        try:
-            async with asyncio.timeout_at(deadline), self._turns:
-                pod = await self._resolved(wanted)
-                status, content_type, body = await get(
-                    self._access, f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}"
-                )
-        except TimeoutError as error:
-            self._access.failed("timed out")
-            self._access.suspect()
-            raise UpstreamTimeout(
-                f"The apiserver didn't answer within {self._settings.handshake_timeout:g} s."
-            ) from error
-        if status == 401:
-            # kubectl would tell the person to log in, who has nothing to do with this.
-            raise UpstreamRefused(
-                "The apiserver doesn't accept the proxy's own token: whoever runs the proxy has to look at it.",
-                status=502,
-            )
-        if status != 200:
-            raise refusal(status, content_type, body)
-        try:
-            return pod_view(json.loads(body))
-        except (ValueError, RecursionError) as error:
-            raise UpstreamProtocolError("The apiserver's answer isn't a pod.") from error
+    async def _ask(self, wanted: Wanted) -> tuple[int, str, bytes]:
+        async with self._turns:
+            pod = await self._resolved(wanted)
+            return await get(self._access, f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}")
 
     async def _resolved(self, wanted: Wanted) -> str:
         """The pod's own name: kubectl goes on with the name in the answer, so an alias works for it, too."""
@@ -131,6 +111,22 @@ class Reads:
         if not label:
             return wanted.pod
         return await resolve(self._access, wanted.namespace, wanted.pod, label=label, node=self._settings.node_name)
+
+
+def _pod(status: int, content_type: str, body: bytes) -> dict[str, object]:
+    """What a caller may see of the apiserver's answer. Raises UpstreamError."""
+    if status == 401:
+        # kubectl would tell the person to log in, who has nothing to do with this.
+        raise UpstreamRefused(
+            "The apiserver doesn't accept the proxy's own token: whoever runs the proxy has to look at it.",
+            status=502,
+        )
+    if status != 200:
+        raise refusal(status, content_type, body)
+    try:
+        return pod_view(json.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise UpstreamProtocolError("The apiserver's answer isn't a pod.") from error
 
 
 def _as_json(answer: object, content_type: str) -> web.Response:

@@ -1,22 +1,42 @@
-"""What all sessions have in common on their way to the apiserver: which pod is meant, and how a failure is told."""
+"""What all who ask the apiserver have in common: how long it may take, which pod is meant, how a failure is told."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from k8s_ws_proxy.errors import UpstreamError, UpstreamRefused
+from k8s_ws_proxy.errors import Refusal, UpstreamError, UpstreamNotTried, UpstreamRefused, UpstreamTimeout
 from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.wire.channels import failure, parse_status
 from k8s_ws_proxy.wire.target import AttachTarget, LogTarget, PortForwardTarget
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.settings import Settings
 
 _Target = TypeVar("_Target", bound=AttachTarget | LogTarget | PortForwardTarget)
+_Reached = TypeVar("_Reached")
+
+
+async def reach(dial: Callable[[], Awaitable[_Reached]], access: Access, *, until: float, within: float) -> _Reached:
+    """What ``dial`` returns, if it does by ``until``, the loop's time, ``within`` seconds after the request began.
+
+    Raises what it raises, UpstreamTimeout, or Refusal(``no_descriptors``).
+    """
+    try:
+        async with asyncio.timeout_at(until):
+            return await dial()
+    except UpstreamNotTried as error:
+        raise Refusal(error.reason, str(error), detail=error.detail) from error
+    except TimeoutError as error:
+        access.failed("timed out")
+        access.suspect()
+        raise UpstreamTimeout(f"The apiserver didn't answer within {within:g} s.") from error
 
 
 async def resolved(target: _Target, slot: Slot, settings: Settings, access: Access) -> _Target:

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import resource
+import signal
 import socket
 import struct
 import sys
@@ -18,6 +19,7 @@ from support.caller import (
     ask,
     at_rest,
     close,
+    connections,
     memory,
     on_terminal,
     opened,
@@ -215,6 +217,29 @@ async def test_when_descriptors_run_out_sessions_go_on_and_new_ones_are_told(sta
             await ws.until(STDOUT, b"still here\n")
     await at_rest(daemon)
     assert (await run(daemon, TRUE)).exit_code == 0
+
+
+async def test_terminals_that_find_no_descriptor_for_their_dial_give_their_slots_back(start):
+    """All come in at once, while there seems to be room, and then there is room for half of them."""
+    daemon = await start(DRAIN_TIMEOUT="1h")
+    async with contextlib.AsyncExitStack() as stack:
+        callers = [await connect(daemon) for _ in range(70)]
+        for _, writer in callers:
+            stack.callback(kill, writer)
+        while len(connections(daemon)) < len(callers):  # noqa: ASYNC110 - another process's can only be looked at
+            await asyncio.sleep(0.01)
+        soft = max(map(int, os.listdir(f"/proc/{daemon.process.pid}/fd"))) + 36  # noqa: PTH208 - names, as numbers
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (soft, soft))
+        daemon.process.send_signal(signal.SIGSTOP)
+        for _, writer in callers:
+            writer.write(request(daemon, on_terminal("sleep 1000")))
+        daemon.process.send_signal(signal.SIGCONT)
+        told = [(await rawws.read_answer(reader)).status for reader, _ in callers]
+        assert set(told) == {101, 503}
+    await at_rest(daemon)
+    assert not [line for line in daemon.log if line["event"] == "background task failed"]
+    assert await daemon.terminate() == 0
+    await daemon.event("shutting down", sessions=0)
 
 
 async def test_it_takes_as_many_descriptors_as_it_may_have(daemon):

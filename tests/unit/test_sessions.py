@@ -92,6 +92,31 @@ def test_a_slot_given_back_twice_is_one_slot():
     assert refused(registry) is Reason.TOO_MANY_SESSIONS
 
 
+async def test_a_slot_whose_dial_goes_wrong_after_its_client_is_gone_is_given_back():
+    registry = Registry(1, Clock())
+    slot = registry.admit(HMAC, EXEC, "10.0.0.1")
+    dial = asyncio.get_running_loop().create_future()
+    waiting = asyncio.ensure_future(slot.wait_for(dial))  # noqa: TID251
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    slot.release()
+    assert registry.open_slots() == [slot], "the command may be starting"
+    dial.set_exception(AssertionError("a mistake"))
+    assert await registry.wait_empty(60)
+
+
+async def test_a_slot_whose_dial_goes_wrong_while_it_is_waited_for_is_given_back():
+    registry = Registry(1, Clock())
+    slot = registry.admit(HMAC, EXEC, "10.0.0.1")
+    dial = asyncio.get_running_loop().create_future()
+    dial.set_exception(AssertionError("a mistake"))
+    with pytest.raises(AssertionError):
+        await slot.wait_for(dial)
+    slot.release()
+    assert await registry.wait_empty(60)
+
+
 def test_a_namespace_has_a_share_of_its_own():
     registry = Registry(9, Clock(), per_namespace=1)
     other = replace(EXEC, namespace="other")

@@ -1,0 +1,92 @@
+"""No descriptor is left for a connection to the apiserver: nobody blames it, and nothing that goes on for ever ends."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+import pytest
+from structlog.testing import capture_logs
+
+from k8s_ws_proxy.errors import Reason, Refusal, UpstreamNotTried
+from k8s_ws_proxy.kube import dial
+from k8s_ws_proxy.kube.access import Access
+from k8s_ws_proxy.sessions import orphans
+from k8s_ws_proxy.web import app
+from k8s_ws_proxy.web.upstream import reach
+from k8s_ws_proxy.wire.orphans import Process
+from k8s_ws_proxy.wire.target import ExecTarget, Streams
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: it
+clusters: [{name: it, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: it, user: {}}]
+contexts: [{name: it, context: {cluster: it, user: it}}]
+"""
+SHELL = ExecTarget("default", "web", "app", Streams(stdin=True, stdout=True, stderr=False, tty=True), ("sh",))
+
+
+@pytest.fixture
+async def access(tmp_path):
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    access = Access({"KUBECONFIG": str(tmp_path / "kubeconfig")})
+    await access.reread()
+    access.succeeded()
+    return access
+
+
+@pytest.fixture
+def tries(monkeypatch):
+    """The attempts at a connection: each fails for want of a descriptor."""
+    tried = []
+
+    async def connect(endpoint):
+        tried.append(endpoint)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(dial, "connect", connect)
+    return tried
+
+
+async def test_the_apiserver_is_not_blamed(access, tries):
+    with pytest.raises(UpstreamNotTried):
+        await dial.get(access, "/version")
+    assert len(tries) == 1
+    assert access.reachable
+
+
+async def test_the_caller_is_told_that_it_is_ours(access, tries):
+    until = asyncio.get_running_loop().time() + 60
+    with pytest.raises(Refusal) as refusal:
+        await reach(lambda: dial.dial(access, "/"), access, until=until, within=60)
+    assert refusal.value.reason is Reason.NO_DESCRIPTORS
+    assert "Too many open files" in refusal.value.detail
+
+
+async def test_the_probe_goes_on(access, tries, monkeypatch):
+    monkeypatch.setattr(app, "_PROBE", 0)
+    monkeypatch.setattr(app, "_PROBE_FIRST", 0)
+    probe = asyncio.ensure_future(app._probe_apiserver(access))  # noqa: TID251
+    try:
+        while len(tries) < 3:
+            assert not probe.done()
+            await asyncio.sleep(0)
+    finally:
+        probe.cancel()
+
+
+async def test_a_hang_up_is_tried_again_and_given_up_aloud(access, tries, monkeypatch):
+    monkeypatch.setattr(orphans, "_RETRIES", (0.0, 0.0, 0.0))
+    ours = orphans.Orphans(access, patience=60)
+    with capture_logs() as log:
+        ours.hang_up(orphans.Orphan(ours, SHELL, Process("17", "4711")), "5e55")
+        await ours.settle(60)
+    assert len(tries) == 3
+    assert [line["event"] for line in log] == ["hanging up a process", "a process may be left behind"]
+
+
+async def test_a_terminal_s_dial_says_it_too(access, tries):
+    dialled = await orphans.Orphans(access, patience=60).dial(SHELL)
+    assert isinstance(dialled.error, UpstreamNotTried)
