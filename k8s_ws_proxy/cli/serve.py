@@ -24,7 +24,8 @@ Run the proxy. Everything is set by environment variables; README lists them all
   KUBECONFIG           how to reach the apiserver, when not running in a cluster
 
 Exit status: 2 with every mistake listed if the settings are wrong, 1 if it can't listen,
-0 after SIGTERM or SIGINT. A second signal ends the sessions that are still running at once.
+0 after SIGTERM or SIGINT. A second signal ends the sessions that are still running at once,
+a third one waits for nothing.
 """
 
 
@@ -84,13 +85,16 @@ def prepare(environ: Mapping[str, str]) -> tuple[Settings, KeySource, Reading]:
 
 
 async def _serve(settings: Settings, source: KeySource, reading: Reading, environ: Mapping[str, str]) -> None:
+    from k8s_ws_proxy.sessions.drain import Hurry  # noqa: PLC0415
     from k8s_ws_proxy.web.app import running  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
-    stop, hurry = asyncio.Event(), asyncio.Event()
+    stop, hurry = asyncio.Event(), Hurry()
 
     def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
+        if stop.is_set():
+            hurry.more()
+        stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

@@ -134,7 +134,8 @@ class Session:
         return self.timer is not None
 
     def abort(self) -> None:
-        """Close both sockets now."""
+        """Close both sockets now; who hasn't been told isn't told any more."""
+        self.relay.drain(b"", STDOUT, "")  # where it still relays: the books want to know how it ended
         self._finish()
         self._drop_upstream()
 

@@ -10,42 +10,67 @@ from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.wire.channels import STDERR, STDOUT
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from k8s_ws_proxy.sessions.orphans import Orphans
     from k8s_ws_proxy.sessions.registry import Registry
 
-_LAST_WORDS: Final = 2.0  # seconds for the clients to take the status and the close
-_HANG_UP: Final = 5.0  # seconds for hanging up what they have left in their containers
+# Seconds for each step: as a rule, from a second signal on, and from a third.
+_Times = tuple[float, float, float]
+_LAST_WORDS: Final[_Times] = (2.0, 0.5, 0.0)  # for the clients to take the status and the close
+_HANG_UP: Final[_Times] = (5.0, 1.0, 0.0)  # for hanging up what they have left in their containers
 _REASON: Final = "the proxy on this node is shutting down"
 
 
-async def drain(registry: Registry, timeout: float, hurry: asyncio.Event, orphans: Orphans | None = None) -> None:
-    """End all sessions: on their own within ``timeout`` seconds, or told to; ``hurry`` ends the waiting.
+class Hurry:
+    """How many signals have come after the first: each leaves less time, also to the step that is under way."""
 
-    What they leave in their containers is hung up.
-    """
+    def __init__(self) -> None:
+        self._level = 0
+        self._step: tuple[asyncio.Timeout, _Times] | None = None
+
+    def more(self) -> None:
+        """Another signal."""
+        self._level = min(self._level + 1, 2)
+        if self._step is not None:
+            timeout, times = self._step
+            until = timeout.when()
+            assert until is not None
+            if not timeout.expired():
+                timeout.reschedule(min(until, asyncio.get_running_loop().time() + times[self._level]))
+
+    @contextlib.asynccontextmanager
+    async def step(self, times: _Times) -> AsyncIterator[None]:
+        """Leave the block when its time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(times[self._level]) as timeout:
+                self._step = timeout, times
+                try:
+                    yield
+                finally:
+                    self._step = None
+
+
+async def drain(registry: Registry, timeout: float, hurry: Hurry, orphans: Orphans | None = None) -> None:
+    """End all sessions: on their own within ``timeout`` seconds, or told to. What they leave is hung up."""
     registry.draining = True
     waiting = len(registry.open_slots())
     logger().info("shutting down", sessions=waiting, drain_seconds=timeout)
-    if not await _empty_or_hurried(registry, timeout, hurry):
-        slots = [slot for slot in registry.open_slots() if slot.session is not None]
-        logger().info("ending sessions", sessions=len(slots))
-        for slot in slots:
-            assert slot.session is not None
-            channel = STDOUT if slot.books.tty else STDERR
-            slot.session.drain(f"\r\nk8s-ws-proxy: {_REASON}.\r\n".encode(), channel, _REASON)
-        if not await registry.wait_empty(_LAST_WORDS):
-            for slot in registry.open_slots():
-                if slot.session is not None:
-                    slot.session.abort()
+    async with hurry.step((timeout, 0.0, 0.0)):
+        await registry.emptied()
+    registry.turn_away()
+    if slots := registry.open_slots():
+        sessions = [(slot.session, slot.books) for slot in slots if slot.session is not None]
+        logger().info("ending sessions", sessions=len(sessions))
+        for session, books in sessions:
+            channel = STDOUT if books.tty else STDERR
+            session.drain(f"\r\nk8s-ws-proxy: {_REASON}.\r\n".encode(), channel, _REASON)
+        async with hurry.step(_LAST_WORDS):
+            await registry.emptied()
+        for slot in registry.open_slots():
+            if slot.session is not None:
+                slot.session.abort()
     if orphans is not None:
-        await orphans.settle(_HANG_UP)
+        async with hurry.step(_HANG_UP):
+            await orphans.settle()
     logger().info("shut down")
-
-
-async def _empty_or_hurried(registry: Registry, timeout: float, hurry: asyncio.Event) -> bool:
-    """Whether all sessions ended by themselves."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout):
-            while registry.open_slots() and not hurry.is_set():
-                await registry.emptied_or(hurry)
-    return not registry.open_slots()

@@ -122,12 +122,14 @@ class Orphans:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def settle(self, timeout: float) -> None:
-        """Wait until all are hung up, ``timeout`` seconds at most."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=timeout)
-        if self._under_way:
-            logger().warning("processes may be left behind", count=len(self._under_way), detail="no time left")
+    async def settle(self) -> None:
+        """Wait until all are hung up; where that is cut short, the log says how many may not be."""
+        try:
+            while self._under_way:
+                await asyncio.wait(self._under_way)
+        finally:
+            if self._under_way:
+                logger().warning("processes may be left behind", count=len(self._under_way), detail="no time left")
 
     def _remember(self, container: Container) -> None:
         if len(self._without_shell) >= _NO_SHELL_MOST:

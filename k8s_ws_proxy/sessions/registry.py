@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import Reason, Refusal
-from k8s_ws_proxy.observe import metrics, tasks
+from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.sessions import descriptors
 from k8s_ws_proxy.sessions.books import Books
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from k8s_ws_proxy.auth.authorizer import Principal
     from k8s_ws_proxy.kube.dial import Upstream
@@ -106,7 +107,9 @@ class Registry:
         self._namespaces: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
-        self.draining = False
+        self._dials: set[asyncio.Timeout] = set()
+        self.draining = False  # nobody new is admitted
+        self.ending = False  # who was admitted and still has no session doesn't get one
 
     def admit(self, principal: Principal, target: Target, peer: str) -> Slot:
         """A slot for one session.
@@ -115,7 +118,7 @@ class Registry:
         ``too_many_handshakes`` or ``no_descriptors``.
         """
         if self.draining:
-            raise Refusal(Reason.SHUTTING_DOWN, "This proxy is shutting down: try again, another one will answer.")
+            raise shutting_down()
         if len(self._slots) >= self._limit:
             raise Refusal(
                 Reason.TOO_MANY_SESSIONS, "This proxy has as many sessions as it can take: try again in a while."
@@ -163,20 +166,28 @@ class Registry:
         """Those admitted now."""
         return list(self._slots)
 
-    async def emptied_or(self, other: asyncio.Event) -> None:
-        """Wait until the last session ended, or ``other`` is set."""
-        waiters = [tasks.start(event.wait(), name="drain") for event in (self._empty, other)]
+    @contextlib.contextmanager
+    def cutting_short(self, dial: asyncio.Timeout) -> Iterator[None]:
+        """Within the block, ``dial`` is over at once when the daemon waits no longer."""
+        self._dials.add(dial)
         try:
-            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+            yield
         finally:
-            for waiter in waiters:
-                waiter.cancel()
+            self._dials.discard(dial)
 
-    async def wait_empty(self, timeout: float) -> bool:
-        """Whether all sessions ended within ``timeout`` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._empty.wait()
-        except TimeoutError:
-            return False
-        return True
+    def turn_away(self) -> None:
+        """The drain is over: no dial is waited for any more, and none becomes a session."""
+        self.ending = True
+        now = asyncio.get_running_loop().time()
+        for dial in self._dials:
+            if not dial.expired():
+                dial.reschedule(now)
+
+    async def emptied(self) -> None:
+        """Wait until no session is left."""
+        await self._empty.wait()
+
+
+def shutting_down() -> Refusal:
+    """What whoever comes too late is told."""
+    return Refusal(Reason.SHUTTING_DOWN, "This proxy is shutting down: try again, another one will answer.")

@@ -22,7 +22,7 @@ from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import announce, logger
 from k8s_ws_proxy.relay.pace import Pace
-from k8s_ws_proxy.sessions.drain import drain
+from k8s_ws_proxy.sessions.drain import Hurry, drain
 from k8s_ws_proxy.sessions.orphans import Orphans
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.errors import closing, refuse
@@ -123,9 +123,9 @@ class Daemon:
             return refuse(request, Refusal(Reason.BAD_PATH, "Here are /metrics, /keys, /healthz and /readyz."))
         return self._probe(request, path)
 
-    async def shut_down(self, hurry: asyncio.Event | None = None) -> None:
-        """Drain: unready and refusing at once, then wait for the sessions, then end them; ``hurry`` ends the wait."""
-        await drain(self._registry, self._settings.drain_timeout, hurry or asyncio.Event(), self._sessions.orphans)
+    async def shut_down(self, hurry: Hurry | None = None) -> None:
+        """Drain: unready and refusing at once, then wait for the sessions, then end them; ``hurry`` shortens that."""
+        await drain(self._registry, self._settings.drain_timeout, hurry or Hurry(), self._sessions.orphans)
 
     def _probe(self, request: web.BaseRequest, path: str) -> web.Response:
         if isinstance(request.transport, StreamTransport):
@@ -174,7 +174,7 @@ async def running(
         orphans=orphans,
         pace=pace,
     )
-    reads = Reads(settings, authorizer=authorizer, policy=policy, access=access)
+    reads = Reads(settings, authorizer=authorizer, policy=policy, access=access, registry=registry)
     metrics.TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
     daemon = Daemon(settings, keyring, registry, sessions, reads, Health(keyring, access, registry))

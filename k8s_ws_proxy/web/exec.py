@@ -147,8 +147,10 @@ class Sessions:
             upstream = await reach(
                 lambda: self._dial(target, slot),
                 self._access,
+                self._registry,
                 until=attempt.began + attempt.within,
                 within=attempt.within,
+                drop=lambda late: late.stream.close(),
             )
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()

@@ -85,7 +85,12 @@ class Logs:
         try:
             within = self._settings.handshake_timeout
             upstream, answer = await reach(
-                lambda: self._download(target, slot), self._access, until=began + within, within=within
+                lambda: self._download(target, slot),
+                self._access,
+                self._registry,
+                until=began + within,
+                within=within,
+                drop=lambda late: late[0].close(),
             )
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.auth.authorizer import Authorizer, Principal
     from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.sessions.registry import Registry
     from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.wire.discovery import Wanted
 
@@ -46,11 +47,14 @@ class Reads:
     reaches the caller but what ``wire/podview.py`` keeps of the body; a failure's Status is handed on as it is.
     """
 
-    def __init__(self, settings: Settings, *, authorizer: Authorizer, policy: Policy, access: Access) -> None:
+    def __init__(
+        self, settings: Settings, *, authorizer: Authorizer, policy: Policy, access: Access, registry: Registry
+    ) -> None:
         self._settings = settings
         self._authorizer = authorizer
         self._policy = policy
         self._access = access
+        self._registry = registry
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def answer(self, request: web.BaseRequest, wanted: Wanted) -> web.Response:
@@ -74,7 +78,16 @@ class Reads:
             logger().debug("discovery read", **facts)
             return _as_json(answer, content_type)
         try:
-            answer = _pod(*await reach(lambda: self._ask(wanted), self._access, until=until, within=within))
+            answer = _pod(
+                *await reach(
+                    lambda: self._ask(wanted),
+                    self._access,
+                    self._registry,
+                    until=until,
+                    within=within,
+                    drop=lambda _late: None,
+                )
+            )
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
             logger().warning("pod read failed", **facts, reason=error.reason.value, detail=f"{error} {error.detail}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from k8s_ws_proxy.errors import Refusal, UpstreamError, UpstreamNotTried, UpstreamRefused, UpstreamTimeout
 from k8s_ws_proxy.kube.pods import resolve
+from k8s_ws_proxy.sessions.registry import shutting_down
 from k8s_ws_proxy.wire.channels import failure, parse_status
 from k8s_ws_proxy.wire.target import AttachTarget, LogTarget, PortForwardTarget
 
@@ -16,27 +17,45 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from k8s_ws_proxy.kube.access import Access
-    from k8s_ws_proxy.sessions.registry import Slot
+    from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
 
 _Target = TypeVar("_Target", bound=AttachTarget | LogTarget | PortForwardTarget)
 _Reached = TypeVar("_Reached")
 
 
-async def reach(dial: Callable[[], Awaitable[_Reached]], access: Access, *, until: float, within: float) -> _Reached:
+async def reach(
+    dial: Callable[[], Awaitable[_Reached]],
+    access: Access,
+    registry: Registry,
+    *,
+    until: float,
+    within: float,
+    drop: Callable[[_Reached], None],
+) -> _Reached:
     """What ``dial`` returns, if it does by ``until``, the loop's time, ``within`` seconds after the request began.
 
-    Raises what it raises, UpstreamTimeout, or Refusal(``no_descriptors``).
+    Raises what it raises, UpstreamTimeout, or Refusal: ``no_descriptors``; ``shutting_down`` where the daemon waits no
+    longer, and then what was reached in the last moment is given to ``drop``.
     """
+    if registry.ending:
+        raise shutting_down()
     try:
-        async with asyncio.timeout_at(until):
-            return await dial()
+        async with asyncio.timeout_at(until) as timeout:
+            with registry.cutting_short(timeout):
+                reached = await dial()
     except UpstreamNotTried as error:
         raise Refusal(error.reason, str(error), detail=error.detail) from error
     except TimeoutError as error:
+        if registry.ending:
+            raise shutting_down() from error
         access.failed("timed out")
         access.suspect()
         raise UpstreamTimeout(f"The apiserver didn't answer within {within:g} s.") from error
+    if registry.ending:
+        drop(reached)
+        raise shutting_down()
+    return reached
 
 
 async def resolved(target: _Target, slot: Slot, settings: Settings, access: Access) -> _Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -10,7 +11,23 @@ import socket
 import sys
 
 import pytest
-from support.caller import V4, V5, ask, close, get, on_terminal, opened, proxy_exec, script
+from support import rawws
+from support.caller import (
+    PIPES,
+    V4,
+    V5,
+    api_exec,
+    ask,
+    close,
+    get,
+    on_terminal,
+    opened,
+    proxy_exec,
+    refusal_of,
+    request,
+    script,
+    with_query,
+)
 from support.daemon import running_daemon
 
 from k8s_ws_proxy.wire import frames
@@ -141,24 +158,55 @@ async def test_a_signal_while_a_request_is_half_way(daemon):
         writer.transport.abort()
 
 
-async def test_a_signal_during_a_dial(daemon, cluster):
+@contextlib.asynccontextmanager
+async def being_dialled(daemon, cluster, target, **options):
+    """A caller whose dial the cluster has seen and won't answer; leaves its answer behind."""
     cluster.faults.hang()
+    before = len(cluster.observed.seen)
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
     try:
-        target = proxy_exec("true")
-        head = "".join(f"{name}: {value}\r\n" for name, value in daemon.headers(target.partition("?")[0]).items())
-        writer.write(
-            f"GET {target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{head}\r\n".encode()
-        )
-        await cluster.observed.wait_for(lambda: any("/exec" in seen.target for seen in cluster.observed.seen))
+        writer.write(request(daemon, target, **options))
+        await cluster.observed.wait_for(lambda: any("/pods/" in seen.target for seen in cluster.observed.seen[before:]))
+        yield reader
+    finally:
+        writer.transport.abort()
+
+
+DIALS = {
+    "exec": (script("true"), {}),
+    "a terminal": (on_terminal("true"), {}),
+    "on the apiserver's path": (api_exec("true", **PIPES), {}),
+    "attach": (with_query("/proxy/attach/default/shell/shell"), {}),
+    "a log": (with_query("/proxy/logs/default/shell/shell"), {}),
+    "a port-forward": (with_query("/proxy/portforward/default/shell", ports="80"), {"subprotocols": [V4]}),
+}
+
+
+@pytest.mark.parametrize(("target", "options"), DIALS.values(), ids=DIALS)
+async def test_who_is_being_dialled_when_the_drain_ends_is_told_to_try_elsewhere(start, cluster, target, options):
+    daemon = await start(DRAIN_TIMEOUT="0s", WS_HANDSHAKE_TIMEOUT="1h")
+    async with being_dialled(daemon, cluster, target, **options) as reader:
+        daemon.process.send_signal(signal.SIGTERM)
+        answer = await rawws.read_answer(reader)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert refusal_of(answer, target)[1] == "shutting_down"
+        assert await reader.read() == b""
+        daemon.process.send_signal(signal.SIGTERM)  # a terminal's dial may be a command that has to be hung up
+        assert await daemon.wait() == 0
+    assert (await daemon.event("request refused"))["reason"] == "shutting_down"
+    events = [line["event"] for line in daemon.log]
+    assert "client left before the session opened" not in events
+    assert "the apiserver doesn't answer" not in events
+
+
+async def test_a_second_signal_during_a_dial(start, cluster):
+    daemon = await start(DRAIN_TIMEOUT="1h", WS_HANDSHAKE_TIMEOUT="1h")
+    async with being_dialled(daemon, cluster, script("true")) as reader:
         daemon.process.send_signal(signal.SIGTERM)
         await daemon.event("shutting down", sessions=1)  # two signals at once would be one
         daemon.process.send_signal(signal.SIGTERM)
+        assert (await rawws.read_answer(reader)).status == 503
         assert await daemon.wait() == 0
-        await reader.read()
-    finally:
-        writer.transport.abort()
 
 
 @pytest.mark.parametrize("offer", [V5, V4])

@@ -12,6 +12,7 @@ from k8s_ws_proxy.errors import Reason, Refusal, UpstreamNotTried
 from k8s_ws_proxy.kube import dial
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.sessions import orphans
+from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web import app
 from k8s_ws_proxy.web.upstream import reach
 from k8s_ws_proxy.wire.orphans import Process
@@ -59,8 +60,9 @@ async def test_the_apiserver_is_not_blamed(access, tries):
 
 async def test_the_caller_is_told_that_it_is_ours(access, tries):
     until = asyncio.get_running_loop().time() + 60
+    registry = Registry(1, lambda: 0.0)
     with pytest.raises(Refusal) as refusal:
-        await reach(lambda: dial.dial(access, "/"), access, until=until, within=60)
+        await reach(lambda: dial.dial(access, "/"), access, registry, until=until, within=60, drop=print)
     assert refusal.value.reason is Reason.NO_DESCRIPTORS
     assert "Too many open files" in refusal.value.detail
 
@@ -82,7 +84,7 @@ async def test_a_hang_up_is_tried_again_and_given_up_aloud(access, tries, monkey
     ours = orphans.Orphans(access, patience=60)
     with capture_logs() as log:
         ours.hang_up(orphans.Orphan(ours, SHELL, Process("17", "4711")), "5e55")
-        await ours.settle(60)
+        await ours.settle()
     assert len(tries) == 3
     assert [line["event"] for line in log] == ["hanging up a process", "a process may be left behind"]
 

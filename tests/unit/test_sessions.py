@@ -14,6 +14,7 @@ from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.sessions import drain as way_down
 from k8s_ws_proxy.sessions.books import Books, shorten
+from k8s_ws_proxy.sessions.drain import Hurry
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.wire.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.relay import Ending
@@ -62,6 +63,21 @@ def open_session(registry, target=EXEC, **options):
     return session
 
 
+class Hanging:
+    """Orphans that aren't hung up, however long one waits."""
+
+    cut_short = False
+
+    async def settle(self):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cut_short = True
+
+
+NEVER = {1: (3600.0, 0.0, 0.0), 2: (3600.0, 3600.0, 0.0)}
+
+
 def value(gauge):
     return gauge._value.get()
 
@@ -103,7 +119,7 @@ async def test_a_slot_whose_dial_goes_wrong_after_its_client_is_gone_is_given_ba
     slot.release()
     assert registry.open_slots() == [slot], "the command may be starting"
     dial.set_exception(AssertionError("a mistake"))
-    assert await registry.wait_empty(60)
+    await registry.emptied()
 
 
 async def test_a_slot_whose_dial_goes_wrong_while_it_is_waited_for_is_given_back():
@@ -114,7 +130,7 @@ async def test_a_slot_whose_dial_goes_wrong_while_it_is_waited_for_is_given_back
     with pytest.raises(AssertionError):
         await slot.wait_for(dial)
     slot.release()
-    assert await registry.wait_empty(60)
+    await registry.emptied()
 
 
 def test_a_namespace_has_a_share_of_its_own():
@@ -151,13 +167,14 @@ def test_on_the_way_down_nobody_is_admitted_and_this_is_said_first():
 
 async def test_waiting_for_the_last_one():
     registry = Registry(2, Clock())
-    assert await registry.wait_empty(0)
+    await registry.emptied()
     first, second = (registry.admit(HMAC, EXEC, "10.0.0.1") for _ in range(2))
-    assert not await registry.wait_empty(0)
-    first.release()
-    assert not await registry.wait_empty(0)
-    second.release()
-    assert await registry.wait_empty(0)
+    waiting = asyncio.ensure_future(registry.emptied())  # noqa: TID251
+    for slot in (first, second):
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        slot.release()
+    await waiting
 
 
 def test_the_books_of_an_exec():
@@ -275,7 +292,7 @@ def test_a_command_is_cut_to_a_bound(command, shown):
 async def test_who_still_runs_at_the_deadline_is_told_where_it_is_seen(target, channel):
     registry = Registry(9, Clock())
     session = open_session(registry, target)
-    await way_down.drain(registry, 0, asyncio.Event())
+    await way_down.drain(registry, 0, Hurry())
     line, told_on, reason = session.told
     assert told_on == channel
     assert line == b"\r\nk8s-ws-proxy: the proxy on this node is shutting down.\r\n"
@@ -286,7 +303,7 @@ async def test_who_still_runs_at_the_deadline_is_told_where_it_is_seen(target, c
 async def test_without_sessions_it_is_over_at_once():
     registry = Registry(9, Clock())
     with capture_logs() as log:
-        await way_down.drain(registry, 3600, asyncio.Event())
+        await way_down.drain(registry, 3600, Hurry())
     assert [line["event"] for line in log] == ["shutting down", "shut down"]
     assert registry.draining
 
@@ -294,7 +311,7 @@ async def test_without_sessions_it_is_over_at_once():
 async def test_who_ends_in_time_is_not_told():
     registry = Registry(9, Clock())
     sessions = [open_session(registry) for _ in range(3)]
-    going = asyncio.ensure_future(way_down.drain(registry, 3600, asyncio.Event()))  # noqa: TID251
+    going = asyncio.ensure_future(way_down.drain(registry, 3600, Hurry()))  # noqa: TID251
     for session in sessions:
         await asyncio.sleep(0)
         assert not going.done()
@@ -306,33 +323,71 @@ async def test_who_ends_in_time_is_not_told():
 async def test_a_second_signal_ends_the_waiting():
     registry = Registry(9, Clock())
     session = open_session(registry)
-    hurry = asyncio.Event()
+    hurry = Hurry()
     going = asyncio.ensure_future(way_down.drain(registry, 3600, hurry))  # noqa: TID251
     await asyncio.sleep(0)
     assert session.told is None
-    hurry.set()
+    hurry.more()
     await going
     assert session.told is not None
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_further_signals_shorten_the_step_that_is_under_way(monkeypatch, signals):
+    """An hour for the last words and for hanging up, and none when so many signals have come."""
+    monkeypatch.setattr(way_down, "_LAST_WORDS", NEVER[signals])
+    monkeypatch.setattr(way_down, "_HANG_UP", NEVER[signals])
+    registry, hurry, orphans = Registry(9, Clock()), Hurry(), Hanging()
+    stuck = open_session(registry, ends_when_told=False)
+    going = asyncio.ensure_future(way_down.drain(registry, 0, hurry, orphans))  # noqa: TID251
+    while stuck.told is None:  # noqa: ASYNC110 - it is told in passing
+        await asyncio.sleep(0)
+    assert not stuck.aborted
+    for _ in range(signals):
+        hurry.more()
+    await going
+    assert stuck.aborted
+    assert orphans.cut_short
+
+
+async def test_signals_that_come_before_it_begins_count(monkeypatch):
+    monkeypatch.setattr(way_down, "_LAST_WORDS", NEVER[2])
+    registry, hurry = Registry(9, Clock()), Hurry()
+    stuck = open_session(registry, ends_when_told=False)
+    for _ in range(3):
+        hurry.more()
+    await way_down.drain(registry, 3600, hurry)
+    assert stuck.aborted
+
+
+async def test_a_signal_never_puts_an_end_off(monkeypatch):
+    monkeypatch.setattr(way_down, "_LAST_WORDS", (0.0, 3600.0, 3600.0))
+    registry, hurry = Registry(9, Clock()), Hurry()
+    stuck = open_session(registry, ends_when_told=False)
+    stuck.drain = lambda *_told: asyncio.get_running_loop().call_soon(hurry.more)
+    await way_down.drain(registry, 0, hurry)
+    assert stuck.aborted
+
+
 async def test_who_does_not_end_when_told_is_aborted(monkeypatch):
-    monkeypatch.setattr(way_down, "_LAST_WORDS", 0.0)
+    monkeypatch.setattr(way_down, "_LAST_WORDS", (0.0, 0.0, 0.0))
     registry = Registry(9, Clock())
     stuck, ends = open_session(registry, ends_when_told=False), open_session(registry)
-    await way_down.drain(registry, 0, asyncio.Event())
+    await way_down.drain(registry, 0, Hurry())
     assert stuck.told
     assert stuck.aborted
     assert not ends.aborted
     assert registry.open_slots() == []
 
 
-async def test_a_dial_under_way_is_waited_for_and_is_nobody_to_tell(monkeypatch):
-    monkeypatch.setattr(way_down, "_LAST_WORDS", 0.0)
+async def test_a_dial_under_way_is_nobody_to_tell_and_gets_no_session(monkeypatch):
+    monkeypatch.setattr(way_down, "_LAST_WORDS", (0.0, 0.0, 0.0))
     registry = Registry(9, Clock())
     slot = registry.admit(HMAC, EXEC, "10.0.0.1")
     with capture_logs() as log:
-        await way_down.drain(registry, 0, asyncio.Event())
+        await way_down.drain(registry, 0, Hurry())
     assert registry.open_slots() == [slot]
+    assert registry.ending
     assert [line["event"] for line in log] == ["shutting down", "ending sessions", "shut down"]
 
 
@@ -340,6 +395,6 @@ async def test_the_way_down_leaves_no_tasks_behind():
     registry = Registry(9, Clock())
     open_session(registry)
     before = asyncio.all_tasks()
-    await way_down.drain(registry, 0, asyncio.Event())
+    await way_down.drain(registry, 0, Hurry())
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before

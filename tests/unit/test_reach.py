@@ -1,0 +1,93 @@
+"""Waiting for the apiserver: as long as there is time, and as the daemon lasts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.sessions.registry import Registry
+from k8s_ws_proxy.web.upstream import reach
+
+
+class Access:
+    """What a dial's end tells of the apiserver."""
+
+    def __init__(self):
+        self.told = []
+
+    def failed(self, error):
+        self.told.append(error)
+
+    def suspect(self):
+        self.told.append("suspect")
+
+
+@pytest.fixture
+def access():
+    return Access()
+
+
+@pytest.fixture
+def registry():
+    return Registry(1, lambda: 0.0)
+
+
+@pytest.fixture
+def start(access, registry):
+    """Begins to wait for a dial, a minute at most, and lets it begin; what it is to drop is in ``start.dropped``."""
+
+    async def begin(dial):
+        until = asyncio.get_running_loop().time() + 60
+        waiting = asyncio.ensure_future(  # noqa: TID251
+            reach(dial, access, registry, until=until, within=60, drop=begin.dropped.append)
+        )
+        await asyncio.sleep(0)
+        return waiting
+
+    begin.dropped = []
+    return begin
+
+
+async def turned_away(waiting):
+    with pytest.raises(Refusal) as refusal:
+        await waiting
+    return refusal.value.reason is Reason.SHUTTING_DOWN
+
+
+async def test_what_is_reached_in_time(start):
+    answer = asyncio.get_running_loop().create_future()
+    waiting = await start(lambda: answer)
+    answer.set_result("it")
+    assert await waiting == "it"
+    assert start.dropped == []
+
+
+async def test_at_the_drain_s_end_nobody_waits_any_more_and_the_apiserver_is_not_blamed(start, registry, access):
+    waiting = await start(asyncio.get_running_loop().create_future)
+    registry.turn_away()
+    assert await turned_away(waiting)
+    assert (access.told, start.dropped) == ([], [])
+
+
+async def test_what_is_reached_in_that_very_moment_is_dropped(start, registry, access):
+    answer = asyncio.get_running_loop().create_future()
+    waiting = await start(lambda: answer)
+    answer.set_result("it")
+    registry.turn_away()
+    assert await turned_away(waiting)
+    assert (access.told, start.dropped) == ([], ["it"])
+
+
+async def test_after_it_nothing_is_dialled(start, registry):
+    registry.turn_away()
+    assert await turned_away(await start(lambda: pytest.fail("dialled")))
+
+
+async def test_one_that_is_over_is_not_cut_short(start, registry):
+    answer = asyncio.get_running_loop().create_future()
+    waiting = await start(lambda: answer)
+    answer.set_result("it")
+    await waiting
+    registry.turn_away()
