@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from k8s_ws_proxy.errors import Refusal, UpstreamError, UpstreamNotTried, UpstreamRefused, UpstreamTimeout
 from k8s_ws_proxy.kube.pods import resolve
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _Target = TypeVar("_Target", bound=AttachTarget | LogTarget | PortForwardTarget)
 _Reached = TypeVar("_Reached")
+_FAIR: Final = 0.5  # of the time for a whole handshake, an apiserver that is well has answered
 
 
 async def reach(
@@ -40,6 +41,8 @@ async def reach(
     """
     if registry.ending:
         raise shutting_down()
+    clock = asyncio.get_running_loop().time
+    dialling = clock()
     try:
         async with asyncio.timeout_at(until) as timeout:
             with registry.cutting_short(timeout):
@@ -49,6 +52,8 @@ async def reach(
     except TimeoutError as error:
         if registry.ending:
             raise shutting_down() from error
+        if clock() - dialling < within * _FAIR:  # the request took its time: that says nothing of the apiserver
+            raise UpstreamTimeout(f"Of the request's {within:g} s too little was left for the apiserver.") from error
         access.failed("timed out")
         access.suspect()
         raise UpstreamTimeout(f"The apiserver didn't answer within {within:g} s.") from error

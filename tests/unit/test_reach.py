@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.errors import Reason, Refusal, UpstreamTimeout
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.upstream import reach
 
@@ -83,6 +83,25 @@ async def test_what_is_reached_in_that_very_moment_is_dropped(start, registry, a
 async def test_after_it_nothing_is_dialled(start, registry):
     registry.turn_away()
     assert await turned_away(await start(lambda: pytest.fail("dialled")))
+
+
+async def timed_out(access, registry, *, left, within):
+    until = asyncio.get_running_loop().time() + left
+    never = asyncio.get_running_loop().create_future
+    with pytest.raises(UpstreamTimeout) as timeout:
+        await reach(never, access, registry, until=until, within=within, drop=pytest.fail)
+    return str(timeout.value)
+
+
+async def test_an_apiserver_that_had_its_time_is_suspected(access, registry):
+    assert await timed_out(access, registry, left=0.01, within=0.01) == "The apiserver didn't answer within 0.01 s."
+    assert access.told == ["timed out", "suspect"]
+
+
+async def test_one_that_a_slow_client_left_no_time_is_not(access, registry):
+    text = await timed_out(access, registry, left=0.01, within=10)
+    assert text == "Of the request's 10 s too little was left for the apiserver."
+    assert access.told == []
 
 
 async def test_one_that_is_over_is_not_cut_short(start, registry):
