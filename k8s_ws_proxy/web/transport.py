@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.cutter import Block
 
 _LINGER: Final = 1.0  # seconds for a refused caller to read its answer before the socket closes
+_WATCH: Final = 0.5  # seconds between looks at a client that isn't being read
 
 
 def bare_answer(reason: Reason, text: str) -> bytes:
@@ -69,6 +70,7 @@ class StreamTransport(asyncio.Transport):
         self._lost = False
         self._detached = False
         self._paused = False
+        self._watching: asyncio.TimerHandle | None = None
         self._writing_paused = False
         self._head: asyncio.TimerHandle | None = None
         self._first_byte_at: float | None = None
@@ -210,12 +212,24 @@ class StreamTransport(asyncio.Transport):
         self._paused = True
         if not self._detached:
             self._stream.on_readable(None)
+            if self._watching is None:
+                self._watching = self._loop.call_later(_WATCH, self._watch)
 
     def resume_reading(self) -> None:
         """Deliver again."""
         self._paused = False
         if not self._detached and not self._closing:
             self._stream.on_readable(self._readable)
+
+    def _watch(self) -> None:
+        """Who sends much before its 101 isn't read any more, and so can't be seen to leave: ask the kernel."""
+        self._watching = None
+        if not self._paused or self._closing or self._detached:
+            return
+        if self._stream.peer_gone():
+            self._lose(None)
+        else:
+            self._watching = self._loop.call_later(_WATCH, self._watch)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """``socket``, ``peername``, ``sockname``, ``peercert``, ``sslcontext``."""

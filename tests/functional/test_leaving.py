@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from types import SimpleNamespace
 
 import pytest
 from support.caller import at_rest, close, on_terminal, opened, request, script
@@ -89,6 +90,24 @@ async def test_before_its_first_frame_is_read(daemon):
         await daemon.logged(
             lambda line: line["event"] in ("session ended", "client left before the session opened"), count=count
         )
+    assert await at_rest(daemon) == before
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+async def test_after_more_than_is_read_before_the_101(start, cluster, how):
+    daemon = await start(WS_HANDSHAKE_TIMEOUT="1h")
+    before = await at_rest(daemon)
+    cluster.faults.hang()
+    _reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+    writer.transport.set_write_buffer_limits(high=0)
+    writer.write(request(daemon, script("cat")) + 4 * FLOOD)
+    await writer.drain()
+    await cluster.observed.wait_for(lambda: any("/exec" in seen.target for seen in cluster.observed.seen))
+    if how == "reset":
+        reset(SimpleNamespace(writer=writer))
+    else:
+        writer.close()
+    await daemon.event("client left before the session opened")
     assert await at_rest(daemon) == before
 
 
