@@ -25,7 +25,7 @@ Run the proxy. Everything is set by environment variables; README lists them all
 
 Exit status: 2 with every mistake listed if the settings are wrong, 1 if it can't listen,
 0 after SIGTERM or SIGINT. A second signal ends the sessions that are still running at once,
-a third one waits for nothing.
+a third one waits for nothing. SIGHUP has it look at its files at once; it does so by itself, too.
 """
 
 
@@ -49,6 +49,7 @@ def serve(environ: Mapping[str, str]) -> int:
     from k8s_ws_proxy.observe import log  # noqa: PLC0415 - the other commands don't need it
     from k8s_ws_proxy.sessions.descriptors import raise_limit  # noqa: PLC0415
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     settings, source, reading = prepare(environ)
     log.configure(settings.log_level)
     raise_limit()
@@ -99,5 +100,6 @@ async def _serve(settings: Settings, source: KeySource, reading: Reading, enviro
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     async with running(settings, source, reading, environ) as daemon:
+        loop.add_signal_handler(signal.SIGHUP, daemon.look_again)
         await stop.wait()
         await daemon.shut_down(hurry)

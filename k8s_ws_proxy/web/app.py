@@ -35,7 +35,7 @@ from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.wire.discovery import parse_reading
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from k8s_ws_proxy.keyring import KeySource, Reading
     from k8s_ws_proxy.settings import Address, Settings
@@ -103,6 +103,7 @@ class Daemon:
         self._reads = reads
         self._health = health
         self.ports: dict[str, int] = {}
+        self.files: list[Callable[[], Awaitable[None]]] = []  # looks at those that are read again when they change
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Every request on the callers' listeners."""
@@ -126,6 +127,12 @@ class Daemon:
     async def shut_down(self, hurry: Hurry | None = None) -> None:
         """Drain: unready and refusing at once, then wait for the sessions, then end them; ``hurry`` shortens that."""
         await drain(self._registry, self._settings.drain_timeout, hurry or Hurry(), self._sessions.orphans)
+
+    def look_again(self) -> None:
+        """Look at all files now, whatever the time: somebody has changed them and doesn't want to wait."""
+        logger().info("looking at the files again")
+        for look in self.files:
+            tasks.start(_looked(look), name="look at files on SIGHUP")
 
     def _probe(self, request: web.BaseRequest, path: str) -> web.Response:
         if isinstance(request.transport, StreamTransport):
@@ -213,10 +220,12 @@ async def running(
             (_probe_apiserver(access), "probe apiserver"),
         ):
             stack.callback(tasks.start(coro, name=name).cancel)
+        daemon.files = [keyring.look, access.reread]
         listen("http", "WS_PROXY_LISTEN_ADDR", settings.listen, daemon.handle)
         if settings.tls is not None:
             server_tls = ServerTls(settings.tls, ask_for_certificate=bool(settings.allowed_subjects))
             stack.callback(tasks.start(server_tls.keep_fresh(), name="keep TLS certificate fresh").cancel)
+            daemon.files.append(server_tls.look)
             listen("https", "TLS_LISTEN_ADDR", settings.tls.listen, daemon.handle, server_tls)
         if settings.admin is not None:
             listen("admin", "WS_PROXY_ADMIN_ADDR", settings.admin, daemon.handle_admin)
@@ -224,6 +233,11 @@ async def running(
         gc.collect()
         gc.freeze()
         yield daemon
+
+
+async def _looked(look: Callable[[], Awaitable[None]]) -> None:
+    with contextlib.suppress(Exception):  # logged by the task that looks, which others may be waiting for, too
+        await look()
 
 
 async def _probe_apiserver(access: Access) -> None:

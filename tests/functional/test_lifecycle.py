@@ -137,6 +137,16 @@ async def test_a_signal_ends_it_with_0(daemon, number):
         await asyncio.open_connection("127.0.0.1", daemon.port)
 
 
+async def test_a_hang_up_has_it_look_at_its_files(start, tmp_path):
+    daemon = await start(KUBECONFIG=str(tmp_path / "kubeconfig"))
+    (tmp_path / "kubeconfig").write_text("{}")  # looked at every half minute
+    daemon.process.send_signal(signal.SIGHUP)
+    await daemon.event("looking at the files again")
+    await daemon.event("the cluster configuration can't be read")
+    assert (await get(daemon, "/readyz")).status == 200
+    assert await daemon.terminate() == 0
+
+
 async def test_a_signal_while_a_client_is_connected_but_has_asked_nothing(daemon):
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
     try:
