@@ -15,6 +15,7 @@ from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.wire import frames
+from k8s_ws_proxy.wire.channels import V5
 from k8s_ws_proxy.wire.frames import FrameViolation
 from k8s_ws_proxy.wire.orphans import Greeting, NotStarted, Process, hang_up, introduced, outcome
 from k8s_ws_proxy.wire.target import ExecTarget, Streams
@@ -30,8 +31,9 @@ _AT_ONCE: Final = 32  # execs of ours under way: many sessions may end together
 # Seconds for a shell to introduce itself: it says its line before it does anything else. Whoever is silent for longer
 # is perhaps no shell at all, and nobody's session is to wait for that.
 _INTRODUCTION: Final = 2.0
-_NO_SHELL_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell
-_NO_SHELL_MOST: Final = 1000  # containers
+_UNFIT_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell, or none that would do
+_UNFIT_MOST: Final = 1000  # containers
+_FORBIDDEN: Final = 403
 _ONLY_OUTPUT: Final = Streams(stdin=False, stdout=True, stderr=False, tty=False)
 
 Container = tuple[str, str, str | None]
@@ -68,14 +70,15 @@ class Orphans:
         self._clock = clock
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._without_shell: dict[Container, float] = {}
+        self._unfit: dict[Container, float] = {}
+        self._without_v5: float | None = None  # since when the apiserver is known not to speak it
 
     def concern(self, target: ExecTarget) -> bool:
-        """Whether ``target`` is a terminal that somebody types into, whose container has a shell as far as is known."""
+        """Whether ``target`` is a terminal that somebody types into, and can be hung up as far as is known."""
         if not target.interactive or not target.streams.stdout:
             return False
-        since = self._without_shell.get(_container(target))
-        return since is None or self._clock() - since > _NO_SHELL_FOR
+        known = (self._unfit.get(_container(target)), self._without_v5)
+        return all(since is None or self._clock() - since > _UNFIT_FOR for since in known)
 
     def dial(self, target: ExecTarget) -> asyncio.Task[Dialled]:
         """As kube.dial, until the command is about to start; with nobody to hang up where that can't be.
@@ -96,7 +99,15 @@ class Orphans:
             return Dialled(error=error)
 
     async def _introduced(self, target: ExecTarget) -> Dialled:
-        upstream = await dial(self._access, target.with_command(introduced(target.command)).upstream_path())
+        # On v4 an exit status comes with the whole command line, ours: so only v5 is offered, and an apiserver that
+        # doesn't speak it refuses without a word, before anything has begun (apiserver-facts, "Subprotocols").
+        try:
+            upstream = await dial(self._access, target.with_command(introduced(target.command)).upstream_path(), (V5,))
+        except UpstreamRefused as error:
+            if error.status != _FORBIDDEN or error.body:
+                raise
+            self._without_v5 = self._clock()
+            return Dialled(await dial(self._access, target.upstream_path()))
         greeting = Greeting()
         try:
             async with asyncio.timeout(min(_INTRODUCTION, self._patience / 2)):
@@ -106,7 +117,7 @@ class Orphans:
             logger().info("a command didn't say which process it is: it can't be hung up", **_names(target))
         except NotStarted as error:
             upstream.stream.close()
-            if not error.shell:
+            if not error.fit:
                 self._remember(_container(target))
             return Dialled(await dial(self._access, target.upstream_path()))
         except BaseException:
@@ -132,9 +143,9 @@ class Orphans:
                 logger().warning("processes may be left behind", count=len(self._under_way), detail="no time left")
 
     def _remember(self, container: Container) -> None:
-        if len(self._without_shell) >= _NO_SHELL_MOST:
-            self._without_shell.pop(next(iter(self._without_shell)))
-        self._without_shell[container] = self._clock()
+        if len(self._unfit) >= _UNFIT_MOST:
+            self._unfit.pop(next(iter(self._unfit)))
+        self._unfit[container] = self._clock()
 
     async def _hang_up(self, orphan: Orphan, session: str) -> None:
         problem = ""
@@ -148,7 +159,7 @@ class Orphans:
             except UpstreamError as error:
                 problem = f"{error} {error.detail}".strip()
             else:
-                self._note(orphan, session, found)
+                self._note(orphan, session, found, "the container's user may not signal it")
                 return
         self._note(orphan, session, "failed", problem)
 
@@ -163,7 +174,7 @@ class Orphans:
             logger().debug("process was gone", **facts, pid=orphan.process.pid)
 
     async def _ask(self, orphan: Orphan) -> str:
-        """Hang ``orphan`` up: ``hung_up``, or ``gone`` where that isn't necessary. Raises UpstreamError."""
+        """Hang ``orphan`` up: ``hung_up``, ``gone`` where that isn't necessary, ``failed``. Raises UpstreamError."""
         target = replace(orphan.target, command=hang_up(orphan.process), streams=_ONLY_OUTPUT)
         try:
             upstream = await dial(self._access, target.upstream_path())

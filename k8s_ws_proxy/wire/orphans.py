@@ -22,45 +22,63 @@ if TYPE_CHECKING:
 
 GRACE: Final = 5  # seconds from the hang-up to the kill
 LONGEST_GREETING: Final = 65_536  # bytes before the line: whoever says more isn't the shell that was started
+_UNFIT: Final = 3  # the shell's exit status where it can't start any command as the runtime would
 
-# - All but the last line runs in a subshell, so that no variable of the container's changes.
+# - What a shell changes in the environment on its own is taken back where it is known (PWD, OLDPWD, SHLVL; bash's exec
+#   says SHLVL, mksh's says _). Then what the command would get is held against what the shell was given: names that are
+#   no identifier, IFS or UID, whatever a shell may do to it. If there is a difference, the command isn't started here.
+#   bash does one thing later: it sets LINES and COLUMNS after a child has ended.
+# - All of this runs in a subshell, so that no variable of the container's changes.
 # - What is executable is looked for as execvp(3) does, builtins aside: a command that isn't there must fail as it
-#   would without us.
+#   would without us. So must a script without its interpreter, and what is no program: a `read` drops the NULs of one,
+#   and leaves its magic number, class and byte order, which are compared with the shell's own.
 # - The first 22 fields of /proc/PID/stat are stable; this shell's own name has no space or parenthesis in it.
-# - Shells export PWD and SHLVL of their own, which the command would not have had.
-_INTRODUCE: Final = r"""
+_INTRODUCE: Final = rf"""
+become() {{ exec "$@"; }}
+[ "${{BASH_VERSION-}}${{KSH_VERSION-}}" ] && become() {{ exec env -u SHLVL -u _ "$@"; }}
+unset PWD OLDPWD SHLVL
 (
-  found=
+  same() {{ [ "$1" ] && [ "$1" = "$2" ]; }}
+  same "$(tr '\0' '\n' <"/proc/$$/environ" | sort)" "$(become env | sort)" || exit {_UNFIT}
+  [ "${{BASH_VERSION-}}" ] && [ "${{LINES-}}${{COLUMNS-}}" ] && exit {_UNFIT}
+  set -f
   case $1 in
-  */*) [ -f "$1" ] && [ -x "$1" ] && found=1 ;;
+  -* | *=*) exit 127 ;;
+  */*) file=$1 ;;
   *)
     IFS=:
-    set -f
-    for directory in ${PATH-}; do
-      [ -f "${directory:-.}/$1" ] && [ -x "${directory:-.}/$1" ] && found=1 && break
+    for directory in ${{PATH-}}; do
+      file=${{directory:-.}}/$1
+      [ -f "$file" ] && [ -x "$file" ] && break
     done
+    unset IFS
     ;;
   esac
-  [ "$found" ] || exit 1
-  IFS=' '
-  stat='- - - - - - - - - - - - - - - - - - - - - -'
-  { read -r stat <"/proc/$$/stat"; } 2>/dev/null
-  set -f
-  set -- $stat
-  echo "k8s-ws-proxy: process $$ ${22}"
-) || exit 0
-unset PWD OLDPWD
-case ${SHLVL-} in 0 | 1) unset SHLVL ;; esac
-exec "$@"
+  [ -f "$file" ] && [ -x "$file" ] || exit 127
+  first=
+  read -r first <"$file"
+  case $first in '#!'*)
+    set -- ${{first#??}}
+    [ -f "$1" ] && [ -x "$1" ] || exit 127
+    read -r first <"$1"
+    ;;
+  esac
+  read -r mine <"/proc/$$/exe"
+  kind=${{mine%"${{mine#?ELF??}}"}}
+  case $first in "$kind"?*) ;; *) exit 127 ;; esac
+  read -r stat <"/proc/$$/stat" && set -- $stat && echo "k8s-ws-proxy: process $$ ${{22}}"
+) 2>/dev/null || exit
+become "$@"
 """.strip()
 
 # $1 is the process id, $2 its start time, $3 the grace. A process's name may hold anything, so the fields are counted
 # after its last parenthesis: state is 1, process group 3, session 4, start time 20.
 #
-# It is hung up and, were it stopped, continued, as a terminal that vanishes does it. After the grace its group is
-# killed, if it is still there (`kill -KILL -PID` is the one spelling that dash, bash, mksh and busybox all take). If it
-# is gone and others of its group are not, only those are that were there before the hang-up: by then the number may
-# have begun to mean something else.
+# It is hung up and, were it stopped, continued, as a terminal that vanishes does it. What has become somebody else's
+# (sudo) can't be hung up by the container's own user: that is said, and nothing more can be done. After the grace its
+# group is killed, if it is still there (`kill -KILL -PID` is the one spelling that dash, bash, mksh and busybox all
+# take). If it is gone and others of its group are not, only those are that were there before the hang-up: by then the
+# number may have begun to mean something else.
 _HANG_UP: Final = r"""
 look() {
   line=
@@ -75,8 +93,12 @@ is_it() { look "$pid" && [ "$born" = "$started" ]; }
 pid=$1 started=$2 grace=$3
 look $$ && now=$born || exit 0
 is_it || { echo gone; exit 0; }
-{ kill -HUP "$pid" && kill -CONT "$pid"; } 2>/dev/null
+if ! kill -HUP "$pid" 2>/dev/null; then
+  is_it && echo failed || echo gone
+  exit 0
+fi
 echo "hung up"
+kill -CONT "$pid" 2>/dev/null
 exec >/dev/null 2>&1
 command -v sleep || grace=0
 while [ "$grace" -gt 0 ] && kill -0 "-$pid"; do
@@ -94,7 +116,7 @@ fi
 exit 0
 """.strip()
 
-_LINE: Final = re.compile(rb"k8s-ws-proxy: process ([0-9]{1,10}) ([0-9]{1,20}|-)\r?\n")
+_LINE: Final = re.compile(rb"k8s-ws-proxy: process ([0-9]{1,10}) ([0-9]{1,20})\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +128,11 @@ class Process:
 
 
 class NotStarted(Exception):
-    """The shell ended before it had become the command. ``shell``: there is one, it didn't find the command."""
+    """The shell ended before it had become the command. ``fit``: there is one, and it can start others."""
 
-    def __init__(self, *, shell: bool) -> None:
+    def __init__(self, *, fit: bool) -> None:
         super().__init__("the shell ended")
-        self.shell = shell
+        self.fit = fit
 
 
 def introduced(command: Sequence[str]) -> tuple[str, ...]:
@@ -119,14 +141,18 @@ def introduced(command: Sequence[str]) -> tuple[str, ...]:
 
 
 def hang_up(process: Process) -> tuple[str, ...]:
-    """A command that ends ``process`` from within its container. It says ``gone`` or ``hung up``, then waits."""
+    """A command that ends ``process`` from within its container.
+
+    It says ``gone``, ``failed``, or ``hung up``, and then waits.
+    """
     return ("sh", "-c", _HANG_UP, "sh", process.pid, process.started, str(GRACE))
 
 
 class Greeting:
     """What the apiserver sends until the shell has introduced itself. Bytes in, the process out.
 
-    ``rest`` is then what the caller is to get: all that came but the line.
+    ``rest`` is then what the caller is to get: all that came but the line, and what the shell said before it (bash
+    complains of a locale that isn't there).
     """
 
     def __init__(self) -> None:
@@ -151,7 +177,7 @@ class Greeting:
             message, payload = self._buffer[:after], self._buffer[head.size : after]
             if head.opcode == frames.CLOSE or payload[:1] == bytes((channels.STATUS,)):
                 status = channels.parse_status(payload[1:])
-                raise NotStarted(shell=status is not None and channels.exit_code(status) is not None)
+                raise NotStarted(fit=status is not None and channels.exit_code(status) not in (None, _UNFIT))
             self._buffer = self._buffer[after:]
             if head.opcode == frames.BINARY and head.fin and payload[:1] == bytes((channels.STDOUT,)) and payload[1:]:
                 self._line += payload[1:]
@@ -165,13 +191,13 @@ class Greeting:
         if (found := _LINE.search(self._line)) is None:
             return False
         pid, started = (field.decode() for field in found.groups())
-        self.process = None if started == "-" else Process(pid, started)
-        self._line = self._line[: found.start()] + self._line[found.end() :]
+        self.process = Process(pid, started)
+        self._line = self._line[found.end() :]
         return True
 
 
 def outcome(data: bytes) -> str | None:
-    """What hang_up() said in ``data``, all that came so far: ``gone`` or ``hung_up``; None as long as it hasn't.
+    """What hang_up() said in ``data``, all that came so far: ``gone``, ``hung_up``, ``failed``; None if nothing yet.
 
     Raises NotStarted, or FrameViolation.
     """
@@ -182,9 +208,9 @@ def outcome(data: bytes) -> str | None:
             break
         channel, payload = data[body : body + 1], data[body + 1 : pos]
         if head.opcode == frames.CLOSE or channel == bytes((channels.STATUS,)):
-            raise NotStarted(shell=False)
+            raise NotStarted(fit=False)
         if channel == bytes((channels.STDOUT,)) and head.opcode in (frames.BINARY, frames.TEXT):
             said += payload
             if b"\n" in said:
-                return "gone" if said.startswith(b"gone") else "hung_up"
+                return {b"gone\n": "gone", b"failed\n": "failed"}.get(said[: said.index(b"\n") + 1], "hung_up")
     return None

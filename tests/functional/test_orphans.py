@@ -14,19 +14,21 @@ import pytest
 from support import rawws
 from support.caller import PIPES, TTY, at_rest, close, on_terminal, opened, proxy_exec, request, run, script
 
-from k8s_ws_proxy.devcluster import DevCluster
+from k8s_ws_proxy.devcluster import DevCluster, codec
 from k8s_ws_proxy.devcluster.faults import Death
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, Container, Pod
 from k8s_ws_proxy.wire.channels import STDIN, STDOUT
 from k8s_ws_proxy.wire.orphans import GRACE
 
 BARE = Pod("bare", (Container("bare", hidden=frozenset({"sh", "tmux"})),))
+ODD = Pod("odd", (Container("odd", hidden=frozenset({"sh"})),))
+IN_ODD = {"pod": "odd", "container": "odd"}
 
 
 @pytest.fixture
 async def cluster():
-    """With a container that has no shell."""
-    async with DevCluster(replace(DEFAULT_WORLD, pods=(*DEFAULT_WORLD.pods, BARE))) as running:
+    """With a container that has no shell, and one whose shell is the test's."""
+    async with DevCluster(replace(DEFAULT_WORLD, pods=(*DEFAULT_WORLD.pods, BARE, ODD))) as running:
         yield running
 
 
@@ -52,6 +54,18 @@ async def pid_from(ws, word=b"pid "):
         assert frame is not None, seen
         seen += frame.payload[1:] if frame.payload[:1] == b"\1" else b""
     return int(found[1])
+
+
+async def shell_of_its_own(daemon, text, command='/bin/sh "$@"'):
+    """Let ``sh`` in the container ``odd`` be a script of ours, which then becomes ``command``, with its environment."""
+    path = (await run(daemon, proxy_exec("printenv", "PATH", **PIPES, **IN_ODD))).text(STDOUT).strip()
+    executable(Path(path, "sh"), f"#!/bin/sh\n{text}\nexec env -u PWD -u OLDPWD -u SHLVL -u _ {command}\n")
+
+
+def executable(path, text):
+    """Write a program."""
+    path.write_bytes(text.encode())
+    path.chmod(0o755)
 
 
 def vanish(ws):
@@ -162,6 +176,21 @@ async def test_a_child_in_its_group_that_outlives_it_is_killed_after_the_grace(d
         await ended(child)
 
 
+CAN_NOT_KILL = """script=$1; shift 2; eval "kill() { return 1; }; $script\""""
+
+
+async def test_one_that_may_not_be_signalled_is_not_said_to_be_hung_up(daemon):
+    """Such as a root shell of `sudo -i` where the container's user is another."""
+    await shell_of_its_own(daemon, "", f"""/bin/sh -c '{CAN_NOT_KILL}' "$@\"""")
+    async with opened(daemon, proxy_exec("/bin/sh", "-c", "echo pid $$; read x", **TTY, **IN_ODD)) as ws:
+        pid = await pid_from(ws)
+        await close(ws)
+        line = await daemon.event("a process may be left behind", pid=str(pid))
+    assert line["detail"] == "the container's user may not signal it"
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
 async def test_another_session_s_process_is_not_touched(daemon):
     async with opened(daemon, SHELL) as stays, opened(daemon, SHELL) as goes:
         staying, going = await pid_from(stays), await pid_from(goes)
@@ -237,6 +266,51 @@ async def test_the_caller_sees_no_difference(start, command, where):
         output = {channel: sorted(data.splitlines()) for channel, data in ended_.output.items()}
         told.append((output, ended_.code, ended_.reason))
     assert told[0] == told[1]
+
+
+UNSTARTABLE = {
+    "a script whose interpreter isn't there": "#!/nope/sh\n",
+    "a script with carriage returns": "#!/bin/sh\r\ntrue\r\n",
+    "a script without an interpreter": "echo hello\n",
+    "a damaged program": "\x7fELF of no kind\n",
+}
+
+
+@pytest.mark.parametrize("content", UNSTARTABLE.values(), ids=UNSTARTABLE)
+async def test_what_can_not_be_executed_fails_as_it_does_without_us(daemon, tmp_path, content):
+    executable(program := tmp_path / "program", content)
+    ended_ = await run(daemon, proxy_exec(str(program), **TTY))
+    assert ended_.text(STDOUT) == ""
+    assert (ended_.status["reason"], ended_.status["code"], ended_.exit_code) == ("InternalError", 500, None)
+
+
+async def test_what_the_shell_complains_of_is_not_seen(daemon, dials):
+    """bash does, of a locale that isn't there."""
+    await shell_of_its_own(daemon, 'echo "sh: warning: setlocale: LC_ALL: cannot change locale (xx_YY.UTF-8)" >&2')
+    before = len(dials())
+    ended_ = await run(daemon, proxy_exec("echo", "hello", **TTY, **IN_ODD))
+    assert (ended_.text(STDOUT), ended_.exit_code) == ("hello\r\n", 0)
+    assert len(dials()) == before + 1, "it wasn't started plainly"
+
+
+async def test_where_the_shell_would_change_the_environment_it_is_not_asked_for_again(daemon, dials):
+    await shell_of_its_own(daemon, "", 'MY-VAR=1 /bin/dash "$@"')
+    before = len(dials())
+    for count in (2, 3):
+        ended_ = await run(daemon, proxy_exec("env", **TTY, **IN_ODD))
+        assert "SHLVL" not in ended_.text(STDOUT)
+        assert "MY-VAR" not in ended_.text(STDOUT), "it is only the shell's"
+        assert len(dials()) == before + count
+
+
+async def test_an_apiserver_without_v5_is_not_told_of_the_shell(daemon, dials, monkeypatch):
+    """On v4 an exit status comes with the command line (apiserver-facts, "Channel 3")."""
+    monkeypatch.setattr(codec, "choose", lambda offered: codec.V4 if "v4.channel.k8s.io" in offered else None)
+    for count in (2, 3):
+        ended_ = await run(daemon, on_terminal("exit 3"))
+        assert ended_.exit_code == 3
+        assert ended_.status["message"].endswith("[sh -c exit 3]"), ended_.status["message"]
+        assert len(dials()) == count
 
 
 async def test_where_there_is_no_shell_it_is_not_asked_for_again(daemon, dials):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -79,14 +81,82 @@ def test_arguments_arrive_as_they_were_sent(shell):
     assert done.stdout.partition(b"\n")[2] == b"".join(text.encode() + b"\0" for text in ARGUMENTS)
 
 
+ENVIRON = ["cat", "/proc/self/environ"]
+ORDINARY = {"A": "two\nlines, A=1", "HOME": "/", "EMPTY": "", "TERM": "xterm", "B": "é \udcff"}
+UNUSUAL = [
+    {"spring.datasource.url": "jdbc:x"},
+    {"MY-VAR": "1"},
+    {"BASH_FUNC_x%%": "() { echo hi; }"},
+    {"PWD": "/from/image"},
+    {"PWD": "/"},
+    {"OLDPWD": "/"},
+    {"SHLVL": "0"},
+    {"SHLVL": "1"},
+    {"SHLVL": "5"},
+    {"IFS": "x"},
+    {"OPTIND": "5"},
+    {"PPID": "77"},
+    {"UID": "77"},
+    {"POSIXLY_CORRECT": "1"},
+    {"_": "mine"},
+    {"LINES": "5", "COLUMNS": "77"},
+    {"BASH_VERSION": "5"},
+    dict.fromkeys(("directory", "file", "first", "kind", "mine", "stat"), "1"),
+]
+
+
+def entries(environ):
+    return sorted(f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in environ.items())
+
+
+def received(shell, env, **kwargs):
+    """What a command receives whose shell is given ``env``; None if it isn't started."""
+    done = subprocess.run(
+        under(shell, introduced(ENVIRON)), env=env, capture_output=not kwargs, timeout=30, check=False, **kwargs
+    )
+    if done.returncode == 3:
+        assert not done.stdout
+        return None
+    assert (done.returncode, done.stderr or b"") == (0, b"")
+    line, environ = done.stdout.split(b"\n", 1)
+    assert line.startswith(b"k8s-ws-proxy: process ")
+    return sorted(environ.removesuffix(b"\0").split(b"\0"))
+
+
 @EACH_SHELL
 def test_the_environment_arrives_as_it_was(shell):
-    mine = {"found": "1", "directory": "d", "stat": "s", "A": "two\nlines", "HOME": "/"}
-    done = run(shell, [sys.executable, "-c", "import os; print(sorted(os.environ.items()))"], **mine)
-    seen = dict(eval(done.stdout.partition(b"\n")[2]))
-    for name in ("_", "SHLVL", "LC_CTYPE"):  # bash says these two, Python the third
-        seen.pop(name, None)
-    assert seen == {"PATH": os.environ["PATH"], **mine}
+    env = {"PATH": os.environ["PATH"], **ORDINARY}
+    assert received(shell, env) == entries(env)
+
+
+@EACH_SHELL
+@pytest.mark.parametrize("unusual", UNUSUAL, ids=" ".join)
+def test_where_the_shell_would_change_the_environment_it_starts_nothing(shell, unusual):
+    env = {"PATH": os.environ["PATH"], **ORDINARY, **unusual}
+    assert received(shell, env) in (None, entries(env))
+
+
+@EACH_SHELL
+def test_the_size_of_the_terminal_changes_nothing_in_the_environment(shell):
+    """bash sets LINES and COLUMNS after a child has ended."""
+    env = {"PATH": os.environ["PATH"], "LINES": "5", "COLUMNS": "77"}
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(ours, (33, 111))
+    try:
+        seen = received(shell, env, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert seen in (None, entries(env))
+
+
+@EACH_SHELL
+@pytest.mark.parametrize("missing", ["tr", "sort", "env"])
+def test_where_the_environment_can_not_be_looked_at_nothing_is_started(shell, missing, tmp_path):
+    for name in {"tr", "sort", "env", "cat"} - {missing}:
+        (tmp_path / name).symlink_to(shutil.which(name))
+    shell = [shutil.which(shell[0]), *shell[1:]]
+    assert received(shell, {"PATH": str(tmp_path)}) is None
 
 
 @EACH_SHELL
@@ -96,15 +166,46 @@ def test_its_exit_status_is_the_command_s(shell, status):
 
 
 @EACH_SHELL
-@pytest.mark.parametrize("command", ["no-such-command", "/etc/passwd", "/etc", "", "cd", "/nope/nope", "."])
+@pytest.mark.parametrize(
+    "command", ["no-such-command", "/etc/passwd", "/etc", "", "cd", "/nope/nope", ".", "-x", "a=b", "/a=b"]
+)
 def test_what_can_not_be_started_is_left_to_the_runtime(shell, command):
     done = run(shell, [command])
-    assert (done.stdout, done.stderr) == (b"", b"")
+    assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 127)
 
 
-def test_without_a_path_only_a_path_is_found():
-    assert run(["/bin/sh"], ["/bin/true"], PATH="").stdout
-    assert not run(["/bin/sh"], ["true"], PATH="").stdout
+NOT_TO_BE_STARTED = {
+    "an interpreter that isn't there": b"#!/nope/sh\n",
+    "an interpreter with a carriage return": b"#!/bin/sh\r\ntrue\r\n",
+    "an interpreter that is a directory": b"#! /etc\n",
+    "no interpreter's name": b"#!",
+    "no interpreter": b"true\n",
+    "nothing": b"",
+    "a program of nobody's": b"\x7fELF of no kind\n",
+    "a program of the other byte order": b"\x7fELF\x02\x02\x01" + bytes(9) + b"\x00\x02\x00\x16\n",
+    "a program's first bytes": b"\x7fELF",
+}
+
+
+@EACH_SHELL
+@pytest.mark.parametrize("content", NOT_TO_BE_STARTED.values(), ids=NOT_TO_BE_STARTED)
+@pytest.mark.parametrize("by", ["name", "path"])
+def test_what_the_runtime_could_not_start_is_left_to_it(shell, content, by, tmp_path):
+    program = tmp_path / "program"
+    program.write_bytes(content)
+    program.chmod(0o755)
+    command = "program" if by == "name" else str(program)
+    done = run(shell, [command], PATH=f"/nope:{tmp_path}:{os.environ['PATH']}")
+    assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 127)
+
+
+@EACH_SHELL
+@pytest.mark.parametrize("first", ["#!/bin/sh", "#! /bin/sh -e", "#!\t/bin/sh ", "#!/usr/bin/env sh"])
+def test_a_script_is_started(shell, first, tmp_path):
+    program = tmp_path / "a program"
+    program.write_text(f'{first}\necho "$@"')
+    program.chmod(0o755)
+    assert run(shell, [str(program), "a b"]).stdout.partition(b"\n")[2] == b"a b\n"
 
 
 def group(number):
@@ -155,6 +256,16 @@ def test_a_hang_up(shell, victim, monkeypatch):
     hanging = hang_up_by(shell, name, monkeypatch)
     assert process.wait(30) == -signal.SIGHUP
     assert said(hanging) == (b"hung up\n", b"")
+
+
+@EACH_SHELL
+def test_who_may_not_be_signalled_is_said_not_to_have_been(shell, victim):
+    process, name = victim("echo ready; exec sleep 1000")
+    argv = under(shell, hang_up(name))
+    argv[argv.index("-c") + 1] = "kill() { return 1; }\n" + argv[argv.index("-c") + 1]
+    done = subprocess.run(argv, env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == (b"failed\n", b"")
+    assert process.poll() is None
 
 
 @EACH_SHELL
@@ -217,6 +328,12 @@ def test_no_part_of_the_command_is_in_the_script():
     assert not re.search(r"rm|x\)", wrapped[2].replace("exit", ""))
 
 
+def exited(code):
+    """A command's end, as the apiserver tells it."""
+    causes = [{"reason": "ExitCode", "message": str(code)}]
+    return json.dumps({"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}).encode()
+
+
 def greet(*parts):
     greeting = Greeting()
     return greeting, [greeting.take(part) for part in parts]
@@ -241,14 +358,10 @@ def test_the_line_may_come_in_pieces_and_with_more():
     assert (greeting.process, greeting.rest) == (IT, server(1, b"$ "))
 
 
-def test_what_comes_before_it_is_the_caller_s():
-    greeting, _ = greet(server(1, b"warning\r\n"), LINE)
-    assert (greeting.process, greeting.rest) == (IT, server(1, b"warning\r\n"))
-
-
-def test_one_that_does_not_know_when_it_started_can_not_be_found_again():
-    greeting, over = greet(server(1, b"k8s-ws-proxy: process 17 -\r\n"))
-    assert (greeting.process, greeting.rest, over) == (None, b"", [True])
+def test_what_the_shell_says_before_it_is_left_out():
+    greeting, over = greet(server(1, b""), server(1, b"warning: "), server(1, b"setlocale\r\n" + LINE[2 + 1 :] + b"$ "))
+    assert (greeting.process, greeting.rest) == (IT, server(1, b"") + server(1, b"$ "))
+    assert over == [False, False, True]
 
 
 def test_a_shell_that_talks_on_is_let_alone():
@@ -259,18 +372,19 @@ def test_a_shell_that_talks_on_is_let_alone():
 
 
 @pytest.mark.parametrize(
-    ("end", "shell"),
+    ("end", "fit"),
     [
         (server(3, failure("no sh", reason="InternalError", code=500)), False),
-        (server(3, b'{"status":"Success"}'), True),
+        (server(3, exited(127)), True),
+        (server(3, exited(3)), False),
         (server(3, b"what"), False),
         (closing(1000), False),
     ],
 )
-def test_an_end_before_the_line(end, shell):
+def test_an_end_before_the_line(end, fit):
     with pytest.raises(NotStarted) as error:
         greet(server(1, b""), end)
-    assert error.value.shell is shell
+    assert error.value.fit is fit
 
 
 def test_what_hanging_up_said():
@@ -278,6 +392,7 @@ def test_what_hanging_up_said():
     assert outcome(server(1, b"") + server(1, b"hung")) is None
     assert outcome(server(1, b"") + server(1, b"hung") + Frame(PONG, b"").encode() + server(1, b" up\n")) == "hung_up"
     assert outcome(server(1, b"gone\n")) == "gone"
+    assert outcome(server(1, b"failed\n")) == "failed"
     for end in (server(3, b"{}"), closing(1000)):
         with pytest.raises(NotStarted):
             outcome(end)
