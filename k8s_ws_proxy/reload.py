@@ -32,8 +32,9 @@ def _stat(path: Path) -> tuple[int, ...]:
 class Reloader(Generic[T]):
     """Looks at files every ``period`` seconds, or when asked.
 
-    ``look`` and ``read`` block on files and run in a thread; ``accept`` and ``refuse`` are called with what ``read``
-    returned, or with the ``error`` that it raised: once for each change, not once for each look.
+    ``look`` and ``read`` block on files and run in a thread; ``accept`` is called with what ``read`` returned. After a
+    reading that failed every look reads again, changed or not: what was wrong need not have been in the files.
+    ``refuse`` is called with the ``error`` once for each change of the files or of what is wrong, not for each look.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Reloader(Generic[T]):
         self._accept = accept
         self._refuse = refuse
         self._known = known
+        self._failed: tuple[Fingerprint, str] | None = None  # what the last reading found, and why it failed
         self._looking: asyncio.Task[None] | None = None
 
     async def look(self) -> None:
@@ -73,14 +75,16 @@ class Reloader(Generic[T]):
     async def _look(self) -> None:
         # The look comes before the reading: what changes in between is seen the next time.
         found = await asyncio.to_thread(self._look_at)
-        if found == self._known:
+        if found == self._known and self._failed is None:
             return
-        self._known = found
         try:
             reading = await asyncio.to_thread(self._read)
         except self._error as error:
-            self._refuse(error)
+            failed, self._failed = self._failed, (found, str(error))
+            if failed != self._failed:
+                self._refuse(error)
         else:
+            self._known, self._failed = found, None
             self._accept(reading)
 
     def _done(self, _task: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import time
 from pathlib import Path
 
@@ -113,6 +114,24 @@ async def test_white_space_around_the_secret_is_no_part_of_it(start, secret):
     secret.write_bytes(b"\n \t" + OLD + b" \r\n\n")
     daemon = await start(SHARED_SECRET_FILE=str(secret), secret=OLD)
     assert await let_in(daemon, OLD)
+
+
+@pytest.mark.parametrize("kind", ["a file", "a mounted Secret"])
+async def test_a_secret_that_changes_while_no_file_can_be_opened_counts_afterwards(start, secret, mounted, kind):
+    """It doesn't change again: what had gone wrong was the daemon's own."""
+    source = {"SHARED_SECRET_FILE": str(secret)} if kind == "a file" else {"SHARED_SECRET_DIR": str(mounted.directory)}
+    daemon = await start(**{"SHARED_SECRET_FILE": "", **source}, secret=OLD)
+    limits = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    if kind == "a file":
+        replace(secret, NEW)
+    else:
+        mounted.hold(second=NEW)
+    await daemon.event(CANT_READ)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, limits)
+    await daemon.event("keys loaded", count=2)
+    assert await let_in(daemon, NEW)
+    assert not await let_in(daemon, OLD)
 
 
 @pytest.mark.parametrize("harm", ["emptied", "vanished", "white space", "a directory"])

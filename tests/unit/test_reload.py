@@ -57,9 +57,26 @@ async def test_what_changed_is_read_once_and_taken():
 async def test_a_bad_reading_is_told_once_for_each_change():
     world = World()
     assert await world.look(1, BadReading("spoilt")) == ["read", ("refused", "spoilt")]
-    assert await world.look(1, BadReading("spoilt")) == []
+    assert await world.look(1, BadReading("spoilt")) == ["read"]
+    assert await world.look(1, BadReading("worse")) == ["read", ("refused", "worse")]
     assert await world.look(2, BadReading("worse")) == ["read", ("refused", "worse")]
     assert await world.look(0, "as it was") == ["read", ("accepted", "as it was")]
+
+
+@pytest.mark.parametrize("state", [0, 1], ids=["nothing had changed", "the files had changed"])
+async def test_what_could_not_be_read_is_read_as_soon_as_it_can_be(state):
+    """The files stay as they are: what was wrong was elsewhere, descriptors for one."""
+    world = World()
+    await world.look(7, BadReading("too many open files"))
+    assert await world.look(state, "renewed") == ["read", ("accepted", "renewed")]
+    assert await world.look(state, "not again") == []
+
+
+async def test_the_same_failure_is_told_again_after_a_success():
+    world = World()
+    await world.look(1, BadReading("spoilt"))
+    await world.look(2, "mended")
+    assert await world.look(1, BadReading("spoilt")) == ["read", ("refused", "spoilt")]
 
 
 async def test_another_error_is_the_callers_and_the_log_has_it():
