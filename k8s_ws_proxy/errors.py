@@ -55,6 +55,7 @@ class Reason(Enum):
     EXPIRED = "expired"
     BAD_SIGNATURE = "bad_signature"
     SUBJECT_DENIED = "subject_denied"
+    CERTIFICATE_EXPIRED = "certificate_expired"
     NAMESPACE_DENIED = "namespace_denied"
     SUBRESOURCE_DENIED = "subresource_denied"
     PORT_DENIED = "port_denied"
@@ -104,6 +105,7 @@ def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it
             | Reason.EXPIRED
             | Reason.BAD_SIGNATURE
             | Reason.SUBJECT_DENIED
+            | Reason.CERTIFICATE_EXPIRED
         ):
             return Rule(401, "warning")
         case Reason.NAMESPACE_DENIED | Reason.SUBRESOURCE_DENIED | Reason.PORT_DENIED:

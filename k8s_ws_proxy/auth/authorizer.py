@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ class Authorizer:
     ) -> Principal:
         """The principal behind a request for ``path``. Raises CredentialRefused.
 
-        ``certificate`` is what ``ssl.SSLSocket.getpeercert()`` says of a chain that has been verified.
+        ``certificate`` is what ``ssl.SSLSocket.getpeercert()`` says of a chain that was verified, perhaps long ago.
         """
         if certificate and self._allowed_subjects:
             return self._by_certificate(certificate)
@@ -85,6 +86,14 @@ class Authorizer:
 
     def _by_certificate(self, certificate: Mapping[str, Any]) -> Principal:
         names = subject_names(certificate)
+        # The chain was verified in the first handshake. It isn't again where a later connection resumes that session,
+        # as often as it may be resumed (RFC 8446 §4.6.1, which wants this looked at), nor on one that stays open.
+        if ssl.cert_time_to_seconds(certificate["notAfter"]) < self._clock():
+            raise CredentialRefused(
+                Reason.CERTIFICATE_EXPIRED,
+                f"The client certificate has expired: it was good until {certificate['notAfter']}.",
+                detail=f"CN and DNS names: {names}",
+            )
         for name in names:
             if name in self._allowed_subjects:
                 return Principal("client_cert", name, guacd=not self._guacd_subjects.isdisjoint(names))

@@ -15,6 +15,7 @@ OLD, NEW = Key("old", b"o" * 32), Key("new", b"n" * 32)
 CERTIFICATE = {
     "subject": ((("countryName", "DE"),), (("organizationName", "guacd"),), (("commonName", "gate.example.org"),)),
     "subjectAltName": (("DNS", "guacd.example.org"), ("IP Address", "10.0.0.1"), ("DNS", "other"), ("email", "a@b")),
+    "notAfter": "Jan  1 00:00:00 2025 GMT",  # NOW: the last second belongs to it (RFC 5280 §4.1.2.5)
 }
 
 
@@ -138,6 +139,14 @@ async def test_a_listed_certificate_needs_no_headers_and_wrong_ones_do_no_harm()
 async def test_a_certificate_that_lets_in_uses_no_key_even_beside_a_good_signature():
     ring = Ring((OLD,))
     assert (await ask(ring, headers(), certificate=CERTIFICATE, allowed=["other"])).mode == "client_cert"
+    assert ring.uses == []
+
+
+@pytest.mark.parametrize("name", ["other", "another"], ids=["listed", "not listed"])
+async def test_a_certificate_that_has_expired_since_its_handshake(name):
+    late = {**CERTIFICATE, "notAfter": "Dec 31 23:59:59 2024 GMT"}
+    ring = Ring((OLD,))
+    assert await ask(ring, headers(), certificate=late, allowed=[name]) is Reason.CERTIFICATE_EXPIRED
     assert ring.uses == []
 
 

@@ -26,6 +26,7 @@ TABLE = {
     Reason.EXPIRED: Rule(401, "warning"),
     Reason.BAD_SIGNATURE: Rule(401, "warning"),
     Reason.SUBJECT_DENIED: Rule(401, "warning"),
+    Reason.CERTIFICATE_EXPIRED: Rule(401, "warning"),
     Reason.NAMESPACE_DENIED: Rule(403, "warning"),
     Reason.SUBRESOURCE_DENIED: Rule(403, "warning"),
     Reason.PORT_DENIED: Rule(403, "warning"),
