@@ -63,6 +63,7 @@ class Reason(Enum):
     TOO_MANY_SESSIONS = "too_many_sessions"
     TOO_MANY_IN_NAMESPACE = "too_many_sessions_in_namespace"
     TOO_MANY_HANDSHAKES = "too_many_handshakes"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
     NO_DESCRIPTORS = "no_descriptors"
     SHUTTING_DOWN = "shutting_down"
     UPSTREAM_REFUSED = "upstream_refused"
@@ -116,6 +117,8 @@ def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it
             return Rule(429, "warning", retry_after=5)
         case Reason.TOO_MANY_HANDSHAKES:
             return Rule(429, "warning", retry_after=1)
+        case Reason.TOO_MANY_CONNECTIONS:
+            return Rule(503, "warning", retry_after=1)
         case Reason.NO_DESCRIPTORS:
             return Rule(503, "error", retry_after=5)
         case Reason.SHUTTING_DOWN:

@@ -228,6 +228,17 @@ class Stream:
         (last_ack,) = struct.unpack_from("=I", info, 56)
         return state, retransmits, probes, last_ack
 
+    def discard(self) -> bool:
+        """Throw away what has come, whatever it is, beneath TLS: that has failed. Whether nothing more will come."""
+        try:
+            while socket.socket.recv(self._sock, _TLS_RECORD):
+                pass
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            pass
+        return True
+
     def end_output(self) -> None:
         """Tell the peer that nothing more will come: TLS's close_notify, then a FIN."""
         with contextlib.suppress(OSError, ValueError):

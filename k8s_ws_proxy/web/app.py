@@ -30,8 +30,9 @@ from k8s_ws_proxy.web.exec import Sessions
 from k8s_ws_proxy.web.health import Health
 from k8s_ws_proxy.web.keys import keys_answer
 from k8s_ws_proxy.web.listener import Listener, bind
+from k8s_ws_proxy.web.lobby import Lobby
 from k8s_ws_proxy.web.reads import Reads
-from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.web.transport import MAX_HEADER, MAX_LINE, StreamTransport
 from k8s_ws_proxy.wire.discovery import parse_reading
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.keyring import KeySource, Reading
     from k8s_ws_proxy.settings import Address, Settings
 
-_MAX_LINE: Final = 128 * 1024  # bytes of a request line: a command's arguments stand in it
-_MAX_HEADER: Final = 16 * 1024  # bytes of one header
 _KEEPALIVE: Final = 75.0  # seconds for a connection without a request
 _PROBE: Final = 10.0  # seconds between questions to the apiserver; each failed dial counts, too
 _PROBE_FIRST: Final = 1.0  # seconds, until it has answered once
@@ -185,14 +184,16 @@ async def running(
     metrics.TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
     daemon = Daemon(settings, keyring, registry, sessions, reads, Health(keyring, access, registry))
+    lobby = Lobby(loop, lambda: settings.max_sessions - len(registry.open_slots()))
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(lobby.close)
 
         def listen(name: str, variable: str, address: Address, handler: Any, tls: ServerTls | None = None) -> None:
             server = _Server(
                 handler,
                 handler_cancellation=True,  # a client that leaves takes its dial with it
-                max_line_size=_MAX_LINE,
-                max_field_size=_MAX_HEADER,
+                max_line_size=MAX_LINE,
+                max_field_size=MAX_HEADER,
                 keepalive_timeout=_KEEPALIVE,
                 access_log=None,
             )
@@ -206,6 +207,7 @@ async def running(
                 loop=loop,
                 block=pace.block,
                 head_timeout=settings.handshake_timeout,
+                lobby=lobby,
                 tls=(lambda: tls.context) if tls else None,
             )
             stack.push_async_callback(server.shutdown, 0.1)

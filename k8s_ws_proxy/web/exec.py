@@ -96,6 +96,7 @@ class Sessions:
         within = self._settings.handshake_timeout
         route = parse_path(request.raw_path)
         principal = await self._authorizer.authorize(route.path, request.headers, transport.get_extra_info("peercert"))
+        transport.caller_known()
         if not (principal.guacd and route.subresource in (Subresource.EXEC, Subresource.ATTACH)):
             return await self._admit_or_tell_again(_Attempt(request, route, principal, began, within))
         attempt = _Attempt(request, route, principal, began, min(within, guacd.ANSWER_WITHIN), guacd=True)

@@ -7,19 +7,20 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import Reason, rule
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.stream import Stream
-from k8s_ws_proxy.web.transport import StreamTransport, bare_answer
+from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from k8s_ws_proxy.settings import Address
+    from k8s_ws_proxy.web.lobby import Lobby
     from k8s_ws_proxy.wire.cutter import Block
 
 _BACKLOG: Final = 1024
@@ -48,6 +49,7 @@ class Listener:
         loop: asyncio.AbstractEventLoop,
         block: Block,
         head_timeout: float,
+        lobby: Lobby,
         tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         sock.setblocking(False)
@@ -56,9 +58,11 @@ class Listener:
         self._loop = loop
         self._block = block
         self._head_timeout = head_timeout
+        self._lobby = lobby
         self._tls = tls
         self._connections: set[StreamTransport] = set()
-        self._spare = os.open(os.devnull, os.O_RDONLY)  # given up for a moment when there is no other descriptor left
+        self._spare: int | None = None  # a descriptor, given up for a moment when there is no other one left
+        self._keep_spare()
         loop.add_reader(sock.fileno(), self._accept)
 
     @property
@@ -71,14 +75,14 @@ class Listener:
         """Stop listening, and close every connection that isn't a session."""
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
-        os.close(self._spare)
+        self._give_up_spare()
         for connection in list(self._connections):
             connection.abort()
 
     def _accept(self) -> None:
         for _ in range(_ACCEPT_AT_ONCE):
             try:
-                sock, _peer = self._sock.accept()
+                sock, peer = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -91,14 +95,14 @@ class Listener:
             if self._tls is None:
                 self._serve(Stream(sock, self._loop))
             else:
-                tasks.start(self._shake_hands(sock, self._tls()), name="TLS handshake")
+                self._secure(sock, str(peer[0]), self._tls())
 
     def _turn_away(self, error: str) -> None:
         """There is no descriptor for another connection: those that wait are told so, one after the other."""
         reason = Reason.NO_DESCRIPTORS
         answer = bare_answer(reason, "This proxy has no file descriptors left: try again in a while.")
         count = 0
-        os.close(self._spare)
+        self._give_up_spare()
         with contextlib.suppress(OSError):
             while count < _BACKLOG:
                 sock, _peer = self._sock.accept()
@@ -109,32 +113,58 @@ class Listener:
                         sock.send(answer)
                         sock.shutdown(socket.SHUT_WR)
                         sock.recv(_READ)  # closing over unread bytes would reset the connection, and the answer with it
-        self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._keep_spare()
         if count:
             metrics.REFUSALS.labels(reason.value).inc(count)
             status = rule(reason).status
             logger().error("connections refused", reason=reason.value, status=status, connections=count, error=error)
 
+    def _keep_spare(self) -> None:
+        """Another thread may have taken what was given up: then there is none until the next time."""
+        if self._spare is None:
+            with contextlib.suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _give_up_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
+
     def _resume(self) -> None:
+        self._keep_spare()
         if self._sock.fileno() >= 0:
             self._loop.add_reader(self._sock.fileno(), self._accept)
 
-    async def _shake_hands(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        secured = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    def _secure(self, sock: socket.socket, peer: str, context: ssl.SSLContext) -> None:
+        try:
+            secured = context.wrap_socket(
+                sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+            )
+        except OSError as error:  # it was reset before it was accepted
+            sock.close()
+            _failed(peer, error)
+            return
         stream = Stream(secured, self._loop)
+        handshake = tasks.start(self._shake_hands(stream, peer), name="TLS handshake")
+        # One that is cancelled before its first step closes nothing itself.
+        handshake.add_done_callback(lambda task: stream.close() if task.cancelled() else None)
+        handshake.add_done_callback(lambda _: self._lobby.leave(stream))
+        self._lobby.enter(stream, handshake.cancel)
+
+    async def _shake_hands(self, stream: Stream, peer: str) -> None:
         try:
             async with asyncio.timeout(self._head_timeout):
                 await stream.handshake()
         except (OSError, TimeoutError) as error:
-            peer = None
-            with contextlib.suppress(OSError):
-                peer = secured.getpeername()[0]
-            logger().warning("TLS handshake failed", peer=peer, error=str(error) or "timed out")
+            _failed(peer, error)
+            if isinstance(error, ssl.SSLError):
+                await _let_read_why(stream)
             stream.close()
         except BaseException:
             stream.close()
             raise
         else:
+            self._lobby.leave(stream)  # the transport takes its place
             self._serve(stream)
 
     def _serve(self, stream: Stream) -> None:
@@ -144,7 +174,21 @@ class Listener:
             loop=self._loop,
             block=self._block,
             head_timeout=self._head_timeout,
+            lobby=self._lobby,
             on_closed=self._connections.discard,
         )
         if not connection.is_closing():
             self._connections.add(connection)
+
+
+def _failed(peer: str, error: Exception) -> None:
+    logger().warning("TLS handshake failed", peer=peer, error=str(error) or "timed out")
+
+
+async def _let_read_why(stream: Stream) -> None:
+    """TLS has sent an alert. Closing over what the peer went on to send would reset the connection, and the alert."""
+    stream.end_output()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER):
+            while not stream.discard():
+                await stream.readable()

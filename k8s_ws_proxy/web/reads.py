@@ -67,6 +67,7 @@ class Reads:
         within = self._settings.handshake_timeout
         until = transport.request_began() + within
         principal = await self._principal(request, wanted, transport)
+        transport.caller_known()
         if wanted.namespace:
             self._policy.check_namespace(wanted.namespace)
         if request.method not in ("GET", "HEAD"):

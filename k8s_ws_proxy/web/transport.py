@@ -7,6 +7,7 @@ asyncio's own transports don't give their socket back, and its TLS one costs 256
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import json
 from http import HTTPStatus
@@ -16,13 +17,18 @@ from k8s_ws_proxy.errors import Reason, rule
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.wire.head import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from k8s_ws_proxy.web.lobby import Lobby
     from k8s_ws_proxy.wire.cutter import Block
 
-_LINGER: Final = 1.0  # seconds for a refused caller to read its answer before the socket closes
+MAX_LINE: Final = 128 * 1024  # bytes of a request line: a command's arguments stand in it
+MAX_HEADER: Final = 16 * 1024  # bytes of one header
+_MAX_HEAD: Final = MAX_LINE + 2 * MAX_HEADER  # bytes of all of it; aiohttp bounds the two above, not their sum
+LINGER: Final = 1.0  # seconds for a refused caller to read its answer before the socket closes
 _WATCH: Final = 0.5  # seconds between looks at a client that isn't being read
 
 
@@ -44,8 +50,8 @@ def bare_answer(reason: Reason, text: str) -> bytes:
 class StreamTransport(asyncio.Transport):
     """A connection while it is still HTTP.
 
-    A request must be complete ``head_timeout`` seconds after its first byte. ``on_closed`` is called when the
-    transport is done with the stream, closed or handed on.
+    A request must be complete ``head_timeout`` seconds after its first byte. It is in the ``lobby`` until its caller is
+    known. ``on_closed`` is called when the transport is done with the stream, closed or handed on.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class StreamTransport(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         block: Block,
         head_timeout: float,
+        lobby: Lobby,
         on_closed: Callable[[StreamTransport], None],
     ) -> None:
         super().__init__()
@@ -64,6 +71,7 @@ class StreamTransport(asyncio.Transport):
         self._loop = loop
         self._block = block
         self._head_timeout = head_timeout
+        self._lobby = lobby
         self._on_closed = on_closed
         self._outbox = bytearray()
         self._closing = False
@@ -72,8 +80,10 @@ class StreamTransport(asyncio.Transport):
         self._paused = False
         self._watching: asyncio.TimerHandle | None = None
         self._writing_paused = False
-        self._head: asyncio.TimerHandle | None = None
+        self._head: Head | None = Head()  # None while a request is being handled
+        self._head_timer: asyncio.TimerHandle | None = None
         self._first_byte_at: float | None = None
+        lobby.enter(self, self.turn_out)
         protocol.connection_made(self)
         if not self._closing:
             stream.on_readable(self._readable)
@@ -82,10 +92,23 @@ class StreamTransport(asyncio.Transport):
         """The loop's time at the first byte of the request that is being handled; its head is complete."""
         began = self._first_byte_at
         self._first_byte_at = None
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
+        self._head = None
+        self._drop_head_timer()
         return self._loop.time() if began is None else began
+
+    def caller_known(self) -> None:
+        """The credential is accepted."""
+        self._lobby.leave(self)
+
+    def turn_out(self) -> None:
+        """Somebody else needs the place. What can be told is told at once: nothing is kept for it."""
+        if not self._closing and not self._outbox:
+            answer = bare_answer(
+                Reason.TOO_MANY_CONNECTIONS, "Too many connect at once: this one had to go. Try again in a moment."
+            )
+            with contextlib.suppress(StreamLost):
+                self._stream.write(answer)
+        self._lose(None)
 
     def detach(self) -> Stream:
         """Hand the stream on. To aiohttp the connection is lost as soon as it closes it."""
@@ -113,18 +136,37 @@ class StreamTransport(asyncio.Transport):
             self._protocol.eof_received()
             self._lose(None)
             return
+        data = bytes(self._block.view[:count])
+        if self._head is not None and not self._fits(self._head, data):
+            return
         if self._first_byte_at is None:
             self._first_byte_at = self._loop.time()
-            self._head = self._loop.call_later(self._head_timeout, self._head_overdue)
-        self._protocol.data_received(bytes(self._block.view[:count]))
+            self._head_timer = self._loop.call_later(self._head_timeout, self._head_overdue)
+        self._protocol.data_received(data)
+
+    def _fits(self, head: Head, data: bytes) -> bool:
+        """Whether the parser may have ``data``: there is room for the head that it is of."""
+        head.feed(data)
+        self._lobby.holds(self, head.size)
+        if self._closing:  # there was none, and this was the one to go
+            return False
+        if head.size <= _MAX_HEAD:
+            return True
+        text = f"The request's head is too long: {_MAX_HEAD // 1024} KiB is the most for its line and headers together."
+        self._refuse(Reason.MALFORMED_REQUEST, text, detail=f"a head over {_MAX_HEAD} bytes")
+        return False
 
     def _head_overdue(self) -> None:
-        self._head = None
-        reason = Reason.REQUEST_TIMEOUT
+        self._head_timer = None
+        self._refuse(Reason.REQUEST_TIMEOUT, "The request was not complete in time: send its head at once.")
+
+    def _refuse(self, reason: Reason, text: str, **facts: str) -> None:
+        """Answer what isn't a request yet."""
         peer = self.get_extra_info("peername")
-        logger().info("request refused", reason=reason.value, status=rule(reason).status, peer=peer[0] if peer else "?")
+        status = rule(reason).status
+        logger().info("request refused", reason=reason.value, status=status, peer=peer[0] if peer else "?", **facts)
         metrics.REFUSALS.labels(reason.value).inc()
-        self.write(bare_answer(reason, "The request was not complete in time: send its head at once."))
+        self.write(bare_answer(reason, text))
         self.close()
 
     def _writable(self) -> None:
@@ -148,6 +190,8 @@ class StreamTransport(asyncio.Transport):
         """Send ``data`` after what waits already."""
         if self._closing or self._detached:
             return
+        if self._head is None:
+            self._head = Head()  # what comes after an answer is the next request
         if not self._outbox:
             self._outbox += data
             self._writable()
@@ -182,7 +226,7 @@ class StreamTransport(asyncio.Transport):
         """Closing over bytes that nobody read would reset the connection, and the answer with it."""
         self._stream.end_output()
         self._stream.on_readable(self._readable)
-        self._loop.call_later(_LINGER, self._lose, None)
+        self._loop.call_later(LINGER, self._lose, None)
 
     def _lose(self, error: Exception | None) -> None:
         if self._lost:
@@ -192,12 +236,13 @@ class StreamTransport(asyncio.Transport):
         if not self._detached:
             self._stream.close()
         self._loop.call_soon(self._protocol.connection_lost, error)
+        self._lobby.leave(self)
         self._on_closed(self)
 
     def _drop_head_timer(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def is_closing(self) -> bool:
         """Nothing can be written any more."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import socket
 import ssl
+import struct
 
 import pytest
 from support import rawws
@@ -58,6 +62,47 @@ async def test_a_bad_chain_fails_in_the_handshake(start, pki, authority, days):
         async with opened(daemon, client):
             pass
     assert (await daemon.event("TLS handshake failed"))["level"] == "warning"
+
+
+async def test_why_the_handshake_failed_arrives_though_the_caller_wrote_on(start, pki):
+    """By TLS 1.3 it has sent its request before its certificate is refused: that must not reset the answer."""
+    daemon = await start(**pki.environ())
+    context = pki.servers.client(pki.strangers.leaf("guacd"))
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(down, up, server_hostname="127.0.0.1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.ports["https"])
+    try:
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                writer.write(up.read())
+                down.write(await reader.read(65_536))
+        client.write(request(daemon, TARGET, headers={}) + bytes(10_000))
+        writer.write(up.read())  # the certificate and the request at once
+        while data := await reader.read(65_536):  # to its end, and not to a reset
+            down.write(data)
+        with pytest.raises(ssl.SSLError, match="UNKNOWN_CA"):
+            client.read()
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("listener", ["https", "http"])
+async def test_a_connection_that_is_reset_before_it_is_accepted(start, pki, listener):
+    daemon = await start(**pki.environ())
+    daemon.process.send_signal(signal.SIGSTOP)
+    with socket.create_connection(("127.0.0.1", daemon.ports[listener])) as sock:
+        sock.send(b"GET / HTTP/1.1\r\n\r\n")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    daemon.process.send_signal(signal.SIGCONT)
+    if listener == "https":
+        line = await daemon.event("TLS handshake failed")
+        assert (line["level"], line["peer"]) == ("warning", "127.0.0.1")
+    async with opened(daemon, pki.servers.client(), daemon.headers(TARGET.partition("?")[0])) as ws:
+        assert (await ws.finish()).text(1) == "in\n"
+    assert not [raw for raw in daemon.raw_log if "Traceback" in raw or "background task failed" in raw]
 
 
 async def test_without_a_certificate_the_headers_decide(start, pki):

@@ -1,0 +1,115 @@
+"""Who has to go when more connect than there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.web.lobby import HEADS, LEAST, MOST, Lobby
+
+
+class Door:
+    """A lobby with numbered guests; ``spare`` sessions may still be opened. Its clock goes on by ``tell``."""
+
+    def __init__(self, spare=0):
+        self.spare = spare
+        self.out = []
+        self.timers = []
+        self.lobby = Lobby(self, lambda: self.spare)
+
+    def call_later(self, _seconds, callback):
+        self.timers.append(callback)
+        return asyncio.TimerHandle(0, callback, (), asyncio.get_running_loop())
+
+    def enter(self, *guests):
+        for guest in guests:
+            self.lobby.enter(guest, lambda guest=guest: self.out.append(guest))
+
+    def tell(self):
+        with capture_logs() as log:
+            self.timers.pop()()
+        return log
+
+
+def turned_out():
+    return metrics.REFUSALS.labels("too_many_connections")._value.get()
+
+
+@pytest.mark.parametrize(
+    ("spare", "places"), [(-3, LEAST), (0, LEAST), (100, LEAST + 100), (MOST - LEAST, MOST), (2000, MOST)]
+)
+async def test_there_are_as_many_places_as_sessions_leave(spare, places):
+    door = Door(spare)
+    door.enter(*range(places))
+    assert door.out == []
+    door.enter("one more")
+    assert door.out == [0]
+
+
+async def test_when_sessions_take_the_room_the_next_to_come_finds_it_gone():
+    door = Door(spare=3)
+    door.enter(*range(LEAST + 3))
+    door.spare = 0
+    door.enter("one more")
+    assert door.out == [0, 1, 2, 3]
+
+
+async def test_whoever_has_left_has_no_place():
+    door = Door()
+    door.enter(*range(LEAST))
+    door.lobby.leave(0)
+    door.lobby.leave(0)
+    door.enter("one more")
+    assert door.out == []
+    door.enter("and another")
+    assert door.out == [1]
+
+
+async def test_of_heads_that_are_too_much_together_the_first_goes():
+    door = Door()
+    door.enter("silent", "second", "first", "third")
+    door.lobby.holds("first", 1)
+    door.lobby.holds("second", HEADS // 2)
+    door.lobby.holds("third", HEADS // 2 - 1)
+    assert door.out == []
+    door.lobby.holds("third", HEADS // 2)
+    assert door.out == ["first"]
+    door.lobby.holds("third", HEADS // 2 + 1)
+    assert door.out == ["first", "second"]
+    door.lobby.holds("first", HEADS)  # it may have had more to say
+    assert door.out == ["first", "second"]
+
+
+async def test_what_a_known_caller_holds_does_not_count():
+    door = Door()
+    door.enter("known", "other")
+    door.lobby.holds("known", HEADS)
+    door.lobby.leave("known")
+    door.lobby.holds("other", HEADS)
+    door.lobby.holds("known", HEADS)
+    assert door.out == []
+
+
+async def test_all_that_go_are_counted_and_told_in_one_line():
+    door, before = Door(), turned_out()
+    door.enter(*range(LEAST + 500))
+    assert (turned_out() - before, len(door.timers)) == (500, 1)
+    assert door.tell() == [
+        {
+            "event": "connections refused",
+            "reason": "too_many_connections",
+            "status": 503,
+            "connections": 500,
+            "log_level": "warning",
+        }
+    ]
+    door.enter("one more")
+    with capture_logs() as log:
+        door.lobby.close()
+    assert [line["connections"] for line in log] == [1]
+    with capture_logs() as log:
+        door.lobby.close()
+    assert log == []
