@@ -108,9 +108,11 @@ class Init:
         """Kill and collect until there are no children: orphans of the killed become ours, hence the loop."""
         me = os.getpid()
         while True:
-            for pid in _children(me):
+            for pid in (children := _children(me)):
                 os.kill(pid, signal.SIGKILL)
-            if not self._reap(0):
+            for _ in children:  # each is waited for: the list is too dear to be made anew for every one
+                self._reap(0)
+            if not children and not self._reap(os.WNOHANG):
                 return
 
 

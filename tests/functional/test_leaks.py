@@ -65,7 +65,7 @@ async def refused(daemon):
 
 async def while_it_is_dialled(daemon):
     _, writer = await connect(daemon)
-    writer.write(request(daemon, script("sleep 1000; exit")))
+    writer.write(request(daemon, script("sleep 30; exit")))
     await writer.drain()
     kill(writer)
 
@@ -78,7 +78,8 @@ async def right_after_its_101(daemon):
 
 
 async def under_a_flood(daemon):
-    async with opened(daemon, script("exec yes"), limit=1024) as ws:
+    # What isn't interactive is left alive by the runtime, and hung up by nobody: here it ends by itself.
+    async with opened(daemon, script("exec timeout 60 yes"), limit=1024) as ws:
         await ws.until(STDOUT, b"y\n")
         kill(ws.writer)
 

@@ -5,8 +5,9 @@
     PYTHONPATH=tests .venv/bin/python tests/soak/hour.py --minutes 10 --into docs/soak
 
 Everything that a session can do goes on at once: terminals, commands whose every byte and exit status is checked,
-floods, readers that stop, clients that are cut off at any stage. What is lost is counted; the exit
-status is 1 if anything was, or if memory grew by more than 5 % from the second quarter to the last.
+floods, readers that stop, clients that are cut off at any stage. What is lost is counted, and processes that are left
+in the containers are; the exit status is 1 if anything was, or if memory grew by more than 5 % from the second quarter
+to the last.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Load:
                 await asyncio.sleep(random.uniform(0, 2))
 
     async def flood(self):
-        async with opened(self.daemon, script("exec yes")) as ws:
+        async with opened(self.daemon, on_terminal("exec yes")) as ws:
             seen, end = 0, time.monotonic() + random.uniform(0.5, 3)
             while time.monotonic() < end and seen < 20_000_000:
                 frame = await ws.frame()
@@ -108,7 +109,13 @@ async def soak(minutes):
                 kinds += [load.flood] * 2 + [load.stalled] * 6 + [load.cut_off] * 3
                 await asyncio.gather(watch(daemon, load.until, began, rows), *map(load.again, kinds))
                 daemon.raw_log.clear()
-                return load, rows
+            # The daemon has gone down, and has hung up what was left of each terminal.
+            try:
+                async with asyncio.timeout(90):
+                    await cluster.observed.wait_for(lambda: cluster.observed.running == 0)
+            except TimeoutError:
+                load.lost.append(f"{cluster.observed.running} processes are left in the containers")
+            return load, rows
 
 
 def plot(rows, file):
