@@ -54,7 +54,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """What became of a dial: a connection, perhaps with a process to hang up; or why there is none."""
+    """What became of a dial: a connection, perhaps with a process to hang up; or why there is none, if anybody asks."""
 
     upstream: Upstream | None = None
     orphan: Orphan | None = None
@@ -80,25 +80,30 @@ class Orphans:
         known = (self._unfit.get(_container(target)), self._without_v5)
         return all(since is None or self._clock() - since > _UNFIT_FOR for since in known)
 
-    def dial(self, target: ExecTarget) -> asyncio.Task[Dialled]:
+    def dial(self, target: ExecTarget, wanted: Callable[[], bool]) -> asyncio.Task[Dialled]:
         """As kube.dial, until the command is about to start; with nobody to hang up where that can't be.
 
         It goes on when its caller has left, since the command may be starting by then: whoever awaits it shields it,
-        and disposes of the result in any case.
+        and disposes of the result in any case. What couldn't be hung up isn't started for who isn't there any more:
+        ``wanted`` says whether somebody is.
         """
-        task = tasks.start(self._dial(target), name="dial a command that can be hung up")
+        task = tasks.start(self._dial(target, wanted), name="dial a command that can be hung up")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return task
 
-    async def _dial(self, target: ExecTarget) -> Dialled:
+    async def _dial(self, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
         try:
             async with asyncio.timeout(self._patience):
-                return await self._introduced(target)
+                return await self._introduced(target) or await self._plain(target, wanted)
         except (UpstreamError, TimeoutError) as error:
             return Dialled(error=error)
 
-    async def _introduced(self, target: ExecTarget) -> Dialled:
+    async def _plain(self, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
+        return Dialled(await dial(self._access, target.upstream_path())) if wanted() else Dialled()
+
+    async def _introduced(self, target: ExecTarget) -> Dialled | None:
+        """None where it can't be, and nothing has been started."""
         # On v4 an exit status comes with the whole command line, ours: so only v5 is offered, and an apiserver that
         # doesn't speak it refuses without a word, before anything has begun (apiserver-facts, "Subprotocols").
         try:
@@ -107,7 +112,7 @@ class Orphans:
             if error.status != _FORBIDDEN or error.body:
                 raise
             self._without_v5 = self._clock()
-            return Dialled(await dial(self._access, target.upstream_path()))
+            return None
         greeting = Greeting()
         try:
             async with asyncio.timeout(min(_INTRODUCTION, self._patience / 2)):
@@ -119,7 +124,7 @@ class Orphans:
             upstream.stream.close()
             if not error.fit:
                 self._remember(_container(target))
-            return Dialled(await dial(self._access, target.upstream_path()))
+            return None
         except BaseException:
             upstream.stream.close()
             raise

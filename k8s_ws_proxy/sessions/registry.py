@@ -47,6 +47,10 @@ class Slot:
             raise dialled.error
         return dialled.upstream
 
+    def waits(self) -> bool:
+        """Whether somebody waits for the dial that wait_for() was given."""
+        return self._dial is not None
+
     def dialled(self, session: Session) -> None:
         """The apiserver has answered, or won't: ``session`` has it from here."""
         self.session = session

@@ -177,7 +177,7 @@ class Sessions:
     async def _dial(self, target: Target, slot: Slot) -> Upstream:
         target = self._wrapped(await resolved(target, slot, self._settings, self._access))
         if self.orphans is not None and isinstance(target, ExecTarget) and self.orphans.concern(target):
-            return await slot.wait_for(self.orphans.dial(target))
+            return await slot.wait_for(self.orphans.dial(target, slot.waits))
         return await dial(self._access, target.upstream_path(), target.subprotocols)
 
     def _session(

@@ -90,5 +90,5 @@ async def test_a_hang_up_is_tried_again_and_given_up_aloud(access, tries, monkey
 
 
 async def test_a_terminal_s_dial_says_it_too(access, tries):
-    dialled = await orphans.Orphans(access, patience=60).dial(SHELL)
+    dialled = await orphans.Orphans(access, patience=60).dial(SHELL, lambda: True)
     assert isinstance(dialled.error, UpstreamNotTried)

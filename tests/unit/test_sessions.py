@@ -116,7 +116,9 @@ async def test_a_slot_whose_dial_goes_wrong_after_its_client_is_gone_is_given_ba
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
+    assert slot.waits()
     slot.release()
+    assert not slot.waits()
     assert registry.open_slots() == [slot], "the command may be starting"
     dial.set_exception(AssertionError("a mistake"))
     await registry.emptied()
