@@ -13,6 +13,7 @@ from k8s_ws_proxy.errors import UpstreamError, UpstreamProtocolError, UpstreamRe
 from k8s_ws_proxy.kube.dial import Upstream, dial
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.relay.late import Late
 from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.channels import V5
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 _READ: Final = 32 * 1024  # bytes: a TLS record must fit
 _RETRIES: Final = (0.0, 1.0, 5.0, 15.0)  # seconds before each try
 _AT_ONCE: Final = 32  # execs of ours under way: many sessions may end together
-# Seconds for a shell to introduce itself: it says its line before it does anything else. Whoever is silent for longer
-# is perhaps no shell at all, and nobody's session is to wait for that.
+# Seconds for a shell to introduce itself before its client is told that the session has begun. A runtime that has much
+# to do may take longer: then the session begins with a Late stream.
 _INTRODUCTION: Final = 2.0
+_ASK_A_SILENT_ONE: Final = 15.0  # seconds: the wait for it has no other bound, and no pings
 _UNFIT_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell, or none that would do
 _UNFIT_MOST: Final = 1000  # containers
 _FORBIDDEN: Final = 403
@@ -53,11 +55,24 @@ class Orphan:
 
 
 @dataclass(frozen=True, slots=True)
+class LateOrphan:
+    """An Orphan that hasn't said yet which process it is."""
+
+    orphans: Orphans
+    target: ExecTarget
+    arrival: asyncio.Task[Dialled]
+
+    def hang_up(self, session: str) -> None:
+        """``session`` has ended."""
+        self.arrival.add_done_callback(lambda _: self.orphans.hang_up_late(self, session))
+
+
+@dataclass(frozen=True, slots=True)
 class Dialled:
     """What became of a dial: a connection, perhaps with a process to hang up; or why there is none, if anybody asks."""
 
     upstream: Upstream | None = None
-    orphan: Orphan | None = None
+    orphan: Orphan | LateOrphan | None = None
     error: UpstreamError | TimeoutError | None = None
 
 
@@ -88,9 +103,12 @@ class Orphans:
         ``wanted`` says whether somebody is.
         """
         task = tasks.start(self._dial(target, wanted), name="dial a command that can be hung up")
+        self._keep(task)
+        return task
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        return task
 
     async def _dial(self, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
         try:
@@ -113,13 +131,43 @@ class Orphans:
                 raise
             self._without_v5 = self._clock()
             return None
+        meeting: asyncio.Task[Dialled | None] = tasks.start(self._met(upstream, target), name="wait for a shell")
+        try:
+            done, _ = await asyncio.wait({meeting}, timeout=min(_INTRODUCTION, self._patience / 2))
+        except asyncio.CancelledError:
+            meeting.cancel()
+            raise
+        if done:
+            return meeting.result()
+        logger().info("a command is slow to start", **_names(target))
+        upstream.stream.keep_alive(_ASK_A_SILENT_ONE)
+        late = Late(asyncio.get_running_loop(), lambda: self._wait_no_longer(arrival))
+        arrival = tasks.start(self._arrival(meeting, target, late), name="wait for a slow shell")
+        self._keep(arrival)
+        return Dialled(replace(upstream, stream=late, early=b""), LateOrphan(self, target, arrival))
+
+    async def _arrival(self, meeting: asyncio.Task[Dialled | None], target: ExecTarget, late: Late) -> Dialled:
+        """The rest of _dial(), for a session that has begun with ``late``."""
+        try:
+            if (dialled := await meeting) is None:
+                async with asyncio.timeout(self._patience):
+                    dialled = await self._plain(target, lambda: not late.closed)
+        except (UpstreamError, TimeoutError) as error:
+            dialled = Dialled(error=error)
+        except BaseException:
+            late.lose("the command couldn't be started")
+            raise
+        if dialled.upstream is None:
+            late.lose("the command couldn't be started")
+        else:
+            late.arrive(dialled.upstream.stream, dialled.upstream.early)
+        return dialled
+
+    async def _met(self, upstream: Upstream, target: ExecTarget) -> Dialled | None:
+        """Wait for the shell to introduce itself, however long that takes; None as above."""
         greeting = Greeting()
         try:
-            async with asyncio.timeout(min(_INTRODUCTION, self._patience / 2)):
-                await _greeted(upstream, greeting)
-        except TimeoutError:
-            self._remember(_container(target))
-            logger().info("a command didn't say which process it is: it can't be hung up", **_names(target))
+            await _greeted(upstream, greeting)
         except NotStarted as error:
             upstream.stream.close()
             if not error.fit:
@@ -131,12 +179,24 @@ class Orphans:
         orphan = Orphan(self, target, greeting.process) if greeting.process else None
         return Dialled(replace(upstream, early=greeting.rest), orphan)
 
+    def _wait_no_longer(self, arrival: asyncio.Task[Dialled]) -> None:
+        """Its session has ended: a shell that still comes is hung up, but it must come soon."""
+        asyncio.get_running_loop().call_later(self._patience, arrival.cancel)
+
+    def hang_up_late(self, orphan: LateOrphan, session: str) -> None:
+        """As hang_up(), when it is known which process it is."""
+        arrival = orphan.arrival
+        if arrival.cancelled() or arrival.exception() is not None:
+            metrics.ORPHANS.labels("failed").inc()
+            detail = "it didn't say which one it is"
+            logger().warning("a process may be left behind", session=session, **_names(orphan.target), detail=detail)
+        elif (found := arrival.result().orphan) is not None:
+            found.hang_up(session)
+
     def hang_up(self, orphan: Orphan, session: str) -> None:
         """See to it that ``orphan`` is hung up; there is nothing to wait for."""
         logger().debug("hanging up a process", session=session, pid=orphan.process.pid)
-        task = tasks.start(self._hang_up(orphan, session), name="hang up a process")
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._keep(tasks.start(self._hang_up(orphan, session), name="hang up a process"))
 
     async def settle(self) -> None:
         """Wait until all are hung up; where that is cut short, the log says how many may not be."""

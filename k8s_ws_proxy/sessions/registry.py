@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.auth.authorizer import Principal
     from k8s_ws_proxy.kube.dial import Upstream
     from k8s_ws_proxy.relay.session import Session
-    from k8s_ws_proxy.sessions.orphans import Dialled, Orphan
+    from k8s_ws_proxy.sessions.orphans import Dialled, LateOrphan, Orphan
     from k8s_ws_proxy.wire.target import Target
 
 
@@ -32,7 +32,7 @@ class Slot:
         self.books = books
         self.session: Session | None = None
         self._dial: asyncio.Task[Dialled] | None = None  # as long as it isn't known what became of it
-        self._orphan: Orphan | None = None
+        self._orphan: Orphan | LateOrphan | None = None
 
     async def wait_for(self, dial: asyncio.Task[Dialled]) -> Upstream:
         """What was dialled, with the process that is to be hung up if the session ends before it. Raises its error.

@@ -284,6 +284,68 @@ async def test_what_can_not_be_executed_fails_as_it_does_without_us(daemon, tmp_
     assert (ended_.status["reason"], ended_.status["code"], ended_.exit_code) == ("InternalError", 500, None)
 
 
+@pytest.fixture
+def gate(tmp_path):
+    """A pipe at which a shell can be kept waiting, and what lets it go on."""
+    os.mkfifo(tmp_path / "gate")
+    fd = os.open(tmp_path / "gate", os.O_RDWR)
+    yield tmp_path / "gate", lambda: os.write(fd, b"\n")
+    os.close(fd)
+
+
+async def test_a_shell_that_is_slow_to_start_is_waited_for(daemon, dials, gate):
+    """The client has its 101 by then. What it types meanwhile arrives, the line isn't seen, the process is hung up."""
+    pipe, go_on = gate
+    await shell_of_its_own(daemon, f"read x <{pipe}")
+    command = ("/bin/sh", "-c", "echo pid $$; read x; echo got $x; read x")
+    for count in (2, 4):  # the second is wrapped again, and hung up by its own
+        async with opened(daemon, proxy_exec(*command, **TTY, **IN_ODD)) as ws:
+            await ws.send(STDIN, b"typed\n")
+            go_on()
+            seen = await ws.until(STDOUT, b"got typed")
+            assert b"k8s-ws-proxy" not in seen
+            pid = int(re.search(rb"pid ([0-9]+)", seen)[1])
+            assert len(dials()) == count
+            go_on()  # the one that hangs up
+            await close(ws)
+            await daemon.event("process hung up", pid=str(pid))
+            await ended(pid)
+
+
+async def test_a_slow_shell_that_will_not_do_is_replaced(daemon, dials, gate):
+    pipe, go_on = gate
+    await shell_of_its_own(daemon, f"read x <{pipe}; exit 3")
+    async with opened(daemon, proxy_exec("cat", **TTY, **IN_ODD)) as ws:
+        await ws.send(STDIN, b"typed\n")
+        go_on()
+        await ws.until(STDOUT, b"typed\r\ntyped\r\n")
+        await close(ws)
+        await ws.finish()
+    assert len(dials()) == 3
+
+
+@pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING)
+async def test_a_client_that_leaves_before_a_slow_shell_has_started_leaves_nothing_behind(daemon, cluster, gate, leave):
+    pipe, go_on = gate
+    await shell_of_its_own(daemon, f"read x <{pipe}")
+    async with opened(daemon, proxy_exec("sleep", "1006", **TTY, **IN_ODD)) as ws:
+        if (left := leave(ws)) is not None:
+            await left
+        await daemon.event("session ended", reason="client_left", tty=True)
+    go_on()
+    go_on()
+    await daemon.event("process hung up")
+    await cluster.observed.wait_for(lambda: cluster.observed.running == 0)
+
+
+async def test_a_slow_shell_whose_apiserver_is_lost(daemon, cluster, gate):
+    await shell_of_its_own(daemon, f"read x <{gate[0]}")
+    async with opened(daemon, proxy_exec("sleep", "1007", **TTY, **IN_ODD)) as ws:
+        await cluster.stop_listening(drop=True)
+        assert (await ws.finish()).code == 1011
+    await daemon.event("session ended", reason="upstream_lost")
+
+
 async def test_what_the_shell_complains_of_is_not_seen(daemon, dials):
     """bash does, of a locale that isn't there."""
     await shell_of_its_own(daemon, 'echo "sh: warning: setlocale: LC_ALL: cannot change locale (xx_YY.UTF-8)" >&2')
