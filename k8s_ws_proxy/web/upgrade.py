@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # RFC 3986 §3.2.2, loosely: nothing that could be taken for a user, a path or a second host.
 _HOST: Final = re.compile(r"(\[[0-9A-Za-z:.%~_-]+\]|[!$&'()*+,;=%~._0-9A-Za-z-]*)(:[0-9]*)?")
+_OF_A_BODY: Final = ("Content-Length", "Transfer-Encoding", "Expect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,13 @@ def parse_offer(request: web.BaseRequest, spoken: Sequence[str]) -> Offer:
         or headers.getall("Sec-WebSocket-Version", []) != ["13"]
     ):
         raise Refusal(Reason.UPGRADE_REQUIRED, "This path speaks WebSocket only (version 13): ask for an upgrade.")
-    # A coding that aiohttp doesn't know is no body to it (RFC 9112 §6.1 lets us refuse).
-    if request.version != (1, 1) or request.can_read_body or "Transfer-Encoding" in headers:
-        raise Refusal(Reason.BAD_HANDSHAKE, "A WebSocket upgrade is an HTTP/1.1 GET without a body.")
+    # A coding that aiohttp doesn't know is no body to it (RFC 9112 §6.1 lets us refuse), nor is a length of 00; what
+    # stands between may see it otherwise.
+    if request.version != (1, 1) or request.can_read_body or any(name in headers for name in _OF_A_BODY):
+        raise Refusal(
+            Reason.BAD_HANDSHAKE,
+            f"A WebSocket upgrade is an HTTP/1.1 GET without a body, and without {', '.join(_OF_A_BODY)}.",
+        )
     if not _HOST.fullmatch(headers.get("Host", "")):
         raise Refusal(Reason.BAD_HANDSHAKE, "The Host header must be a host's name or address, and perhaps a port.")
     keys = headers.getall("Sec-WebSocket-Key", [])
