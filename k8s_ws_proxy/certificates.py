@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import ssl
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from k8s_ws_proxy import pem
 from k8s_ws_proxy.errors import CertificateError
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.reload import Fingerprint, Reloader, fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from k8s_ws_proxy.settings import TlsSettings
 
 POLL: Final = 5.0  # seconds between looks at the files
@@ -28,29 +35,54 @@ def make_context(tls: TlsSettings, *, ask_for_certificate: bool) -> ssl.SSLConte
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.set_alpn_protocols(["http/1.1"])
+    encrypted = f"TLS_KEY_FILE {tls.key_file} has a pass phrase, and nobody is there to type it: use openssl pkey"
     try:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
-    except (OSError, ssl.SSLError) as error:
+        context.load_cert_chain(tls.cert_file, tls.key_file, pem.no_pass_phrase(encrypted))
+        pem.check_whole(tls.cert_file.read_bytes())
+    except (OSError, ValueError) as error:
         raise CertificateError(
             f"TLS_CERT_FILE {tls.cert_file} and TLS_KEY_FILE {tls.key_file} can't be used together: {error}"
         ) from error
     if ask_for_certificate and tls.client_ca_file is not None:
-        try:
-            context.load_verify_locations(tls.client_ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise CertificateError(f"TLS_CLIENT_CA_FILE {tls.client_ca_file} can't be used: {error}") from error
-        context.verify_mode = ssl.CERT_OPTIONAL
+        _ask_for_certificate(context, tls.client_ca_file)
     return context
 
 
-class ServerTls:
-    """The context for new connections. A bad renewal keeps the last good one; sessions aren't touched by either."""
+def _ask_for_certificate(context: ssl.SSLContext, client_ca_file: Path) -> None:
+    try:
+        context.load_verify_locations(client_ca_file)
+        pem.check_whole(client_ca_file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CertificateError(f"TLS_CLIENT_CA_FILE {client_ca_file} can't be used: {error}") from error
+    if not context.get_ca_certs():
+        raise CertificateError(f"TLS_CLIENT_CA_FILE {client_ca_file} can't be used: it holds no CA's certificate")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    pem.trust_partial_chains(context)
 
-    def __init__(self, tls: TlsSettings, *, ask_for_certificate: bool) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A context, until when there is nothing in it that has expired, in Unix seconds, and what that is then."""
+
+    context: ssl.SSLContext
+    good_until: float
+    what: str
+
+
+class ServerTls:
+    """The context for new connections. A bad renewal keeps the last good one; sessions aren't touched by either.
+
+    What has expired is a bad renewal as long as the last one hasn't; else it is used, since there is nothing better.
+    ``clock`` gives Unix seconds.
+    """
+
+    def __init__(self, tls: TlsSettings, *, ask_for_certificate: bool, clock: Callable[[], float] = time.time) -> None:
         self._tls = tls
         self._ask_for_certificate = ask_for_certificate
+        self._clock = clock
         known = self._fingerprint()
-        self.context = self._read()
+        self._made = self._make()
+        self._warn()
         self._reloader = Reloader(
             period=POLL,
             look=self._fingerprint,
@@ -60,6 +92,11 @@ class ServerTls:
             refuse=self._refuse,
             known=known,
         )
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """Of the last good reading."""
+        return self._made.context
 
     async def look(self) -> None:
         """Look at the files now and take what changed."""
@@ -73,14 +110,44 @@ class ServerTls:
         files = (self._tls.cert_file, self._tls.key_file, self._tls.client_ca_file)
         return fingerprint(path for path in files if path is not None)
 
-    def _read(self) -> ssl.SSLContext:
-        return make_context(self._tls, ask_for_certificate=self._ask_for_certificate)
+    def _make(self) -> _Made:
+        context = make_context(self._tls, ask_for_certificate=self._ask_for_certificate)
+        ends = [(_server_certificate_ends(context, self._tls), f"TLS_CERT_FILE {self._tls.cert_file}")]
+        if authorities := context.get_ca_certs():
+            last = max(ssl.cert_time_to_seconds(str(each["notAfter"])) for each in authorities)
+            ends.append((last, f"TLS_CLIENT_CA_FILE {self._tls.client_ca_file}"))
+        return _Made(context, *min(ends))
 
-    def _accept(self, context: ssl.SSLContext) -> None:
-        self.context = context
+    def _read(self) -> _Made:
+        made = self._make()
+        if made.good_until < self._clock() <= self._made.good_until:
+            raise CertificateError(f"{made.what} has expired")
+        return made
+
+    def _accept(self, made: _Made) -> None:
+        self._made = made
         metrics.TLS_RELOAD_OK.set(1)
         logger().info("TLS certificate loaded")
+        self._warn()
+
+    def _warn(self) -> None:
+        if self._made.good_until < self._clock():
+            logger().warning("a TLS certificate has expired", file=self._made.what)
 
     def _refuse(self, error: Exception) -> None:
         metrics.TLS_RELOAD_OK.set(0)
         logger().error("the TLS certificate can't be read; the last good one stays in use", error=str(error))
+
+
+def _server_certificate_ends(context: ssl.SSLContext, tls: TlsSettings) -> float:
+    """When what ``context`` shows expires, in Unix seconds; that isn't found out of one that no client takes."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= pem.NO_CHECK_TIME
+    pem.trust_partial_chains(client)
+    try:
+        client.load_verify_locations(tls.cert_file)
+        found = pem.shown(client, context, server_side=False)
+    except (OSError, ValueError):
+        return math.inf
+    return ssl.cert_time_to_seconds(str(found["notAfter"]))

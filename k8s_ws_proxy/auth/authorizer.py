@@ -61,7 +61,8 @@ class Authorizer:
     ) -> Principal:
         """The principal behind a request for ``path``. Raises CredentialRefused.
 
-        ``certificate`` is what ``ssl.SSLSocket.getpeercert()`` says of a chain that was verified, perhaps long ago.
+        ``certificate`` is what ``ssl.SSLSocket.getpeercert()`` says of a chain that was verified, perhaps long ago; if
+        it can't be read, anything else that isn't empty.
         """
         if certificate and self._allowed_subjects:
             return self._by_certificate(certificate)
@@ -86,6 +87,12 @@ class Authorizer:
 
     def _by_certificate(self, certificate: Mapping[str, Any]) -> Principal:
         names = subject_names(certificate)
+        if "notAfter" not in certificate:
+            raise CredentialRefused(
+                Reason.SUBJECT_DENIED,
+                "The client certificate can't be read: the names in it must be UTF-8.",
+                detail=str(certificate.get("unreadable", "")),
+            )
         # The chain was verified in the first handshake. It isn't again where a later connection resumes that session,
         # as often as it may be resumed (RFC 8446 §4.6.1, which wants this looked at), nor on one that stays open.
         if ssl.cert_time_to_seconds(certificate["notAfter"]) < self._clock():

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from k8s_ws_proxy.errors import ClusterConfigError
+from k8s_ws_proxy import pem
+from k8s_ws_proxy.errors import CertificateError, ClusterConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,7 +136,7 @@ def _endpoint(found: _Found, last: Endpoint | None) -> Endpoint:
         try:
             inputs = _tls_inputs(found)
             context = last.tls if last and last.tls_inputs == inputs else _context(found)
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ssl.SSLError, CertificateError) as error:
             raise ClusterConfigError(f"The apiserver's CA or client certificate can't be used: {error}") from error
     return Endpoint(
         host=url.hostname,
@@ -165,9 +166,11 @@ def _tls_inputs(found: _Found) -> bytes:
 def _context(found: _Found) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=found.ca_file or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    pem.trust_partial_chains(context)
     if not found.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if found.cert_file:
-        context.load_cert_chain(found.cert_file, found.key_file or None)
+        text = "the client's key has a pass phrase, and nobody is there to type it"
+        context.load_cert_chain(found.cert_file, found.key_file or None, pem.no_pass_phrase(text))
     return context

@@ -20,6 +20,7 @@ from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.wire.head import Head
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable
 
     from k8s_ws_proxy.web.lobby import Lobby
@@ -287,7 +288,7 @@ class StreamTransport(asyncio.Transport):
             case "sslcontext":
                 return tls.context if tls else default
             case "peercert":
-                return tls.getpeercert() if tls else default
+                return _certificate(tls) if tls else default
         return default
 
     def _name(self, name: str) -> Any:
@@ -314,3 +315,11 @@ class StreamTransport(asyncio.Transport):
     def can_write_eof(self) -> bool:
         """HTTP/1.1 has no use for it."""
         return False
+
+
+def _certificate(tls: ssl.SSLSocket) -> Any:
+    """As ``getpeercert()``; but one that was presented stays one if its names aren't UTF-8, which raises there."""
+    try:
+        return tls.getpeercert()
+    except ValueError as error:
+        return {"unreadable": str(error)}

@@ -11,7 +11,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import ExtendedKeyUsageOID
 from support.command import Client
-from support.pki import Pki
+from support.pki import Authority, Pki
 
 TRUE = ("default/web", "--", "true")
 
@@ -76,6 +76,13 @@ async def test_a_secret_over_tls(client, daemon, cacert, tmp_path):
 async def test_half_a_pair(client, operator, cacert, kept, told):
     status, _, stderr = await client.run(*operator[kept : kept + 2], *cacert, *TRUE)
     assert (status, stderr) == (1, f"k8s-ws-proxy: {told}: a certificate and its key go together\n")
+
+
+async def test_an_intermediate_ca_is_enough(client, daemon, operator, pki, tmp_path):
+    intermediate = Authority("intermediate", tmp_path, issuer=pki.servers)
+    intermediate.leaf("proxy")
+    await daemon.event("TLS certificate loaded")
+    assert await client.run(*operator, "--cacert", str(intermediate.file), *TRUE) == (0, b"", "")
 
 
 async def test_a_key_of_another_certificate(client, operator, cacert, pki):
@@ -228,6 +235,13 @@ async def test_an_expiry_is_warned_of(writer, pki, days, told):
 async def test_what_a_certificate_may_be_used_for(writer, pki, usage, status, told):
     found = await writer.run(*URL, *pair(pki.callers.leaf("operator", usages=(usage,))))
     assert (found[0], told in found[2]) == (status, True)
+
+
+async def test_a_name_that_is_not_utf_8(writer, pki):
+    leaf = pki.callers.leaf("operator", raw_dns=b"a\xff\xfe")
+    status, stdout, stderr = await writer.run(*URL, *pair(leaf))
+    told = f"k8s-ws-proxy: the certificate {leaf.cert} holds a name that isn't UTF-8: no proxy lets it in\n"
+    assert (status, stdout, stderr) == (1, b"", told)
 
 
 async def test_a_key_that_does_not_fit_is_not_written_down(writer, operator, pki, tmp_path):

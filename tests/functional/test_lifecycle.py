@@ -29,6 +29,7 @@ from support.caller import (
     with_query,
 )
 from support.daemon import running_daemon
+from support.pki import Pki
 
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.channels import STATUS, STDERR, STDIN, STDOUT
@@ -96,6 +97,16 @@ async def test_wrong_settings_end_it_with_2_and_every_mistake(tmp_path, environ,
         assert sentence.format(tmp=tmp_path) in stderr
     if len(sentences) > 2:
         assert stderr.count("\n  - ") == len(sentences)
+
+
+async def test_a_tls_key_with_a_pass_phrase_is_not_asked_for(tmp_path):
+    pki = Pki(tmp_path)
+    pki.servers.leaf("proxy", passphrase=b"secret")
+    (tmp_path / "secret").write_text("x" * 44)
+    status, stdout, stderr = await serve(**pki.environ(), SHARED_SECRET_FILE=str(tmp_path / "secret"))
+    assert (status, stdout) == (2, "")
+    assert stderr.count("\n  - ") == 1
+    assert f"TLS_KEY_FILE {pki.server.key} has a pass phrase" in stderr
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])

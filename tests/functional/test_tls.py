@@ -113,6 +113,37 @@ async def test_without_a_certificate_the_headers_decide(start, pki):
         assert (await ws.finish()).text(1) == "in\n"
 
 
+async def test_an_intermediate_ca_is_enough(start, pki, tmp_path):
+    """As for Go's servers: the root above it need not be named."""
+    intermediate = Authority("intermediate", tmp_path, issuer=pki.callers)
+    daemon = await start(**{**pki.environ(), "TLS_CLIENT_CA_FILE": str(intermediate.file)})
+    async with opened(daemon, pki.servers.client(intermediate.leaf("guacd"))) as ws:
+        assert (await ws.finish()).text(1) == "in\n"
+    with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
+        async with opened(daemon, pki.servers.client(pki.callers.leaf("guacd"))):
+            pass
+
+
+async def test_a_name_that_is_not_utf_8(start, pki):
+    daemon = await start(**pki.environ())
+    client = pki.servers.client(pki.callers.leaf("guacd", raw_dns=b"a\xff\xfe"))
+    async with opened(daemon, client, daemon.headers(TARGET.partition("?")[0])) as ws:
+        assert ws.answer.status == 401
+        text, reason = refusal_of(ws.answer, TARGET)
+    assert (reason, "can't be read" in text) == ("subject_denied", True)
+    assert not [line for line in daemon.log if line["level"] == "error"]
+
+
+async def test_an_expired_certificate_of_its_own_does_not_keep_it_from_starting(start, pki):
+    pki.servers.leaf("proxy", days=-1)
+    daemon = await start(**pki.environ())
+    assert (await daemon.event("a TLS certificate has expired"))["level"] == "warning"
+    client = pki.servers.client()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    async with opened(daemon, client, daemon.headers(TARGET.partition("?")[0])) as ws:
+        assert (await ws.finish()).text(1) == "in\n"
+
+
 async def test_an_empty_list_turns_the_mode_off(start, pki):
     daemon = await start(**pki.environ(subjects=""))
     client = pki.servers.client(pki.callers.leaf("guacd"))

@@ -25,15 +25,16 @@ class Leaf:
 
 
 class Authority:
-    """A CA that keeps its files in ``directory``."""
+    """A CA that keeps its files in ``directory``; of its own making, or an intermediate one of ``issuer``."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, *, issuer: Authority | None = None, days: int = 1) -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
-        builder = _builder(self._name, self._name, self._key.public_key(), days=1)
-        self._certificate = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(
-            self._key, hashes.SHA256()
+        above = issuer or self
+        builder = _builder(self._name, above._name, self._key.public_key(), days=days)
+        self._certificate = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
+            above._key, hashes.SHA256()
         )
         self.file = directory / f"{name}.crt"
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
@@ -46,19 +47,32 @@ class Authority:
         file: str = "",
         days: int = 1,
         usages: tuple[x509.ObjectIdentifier, ...] = (),
+        raw_dns: bytes = b"",
+        passphrase: bytes = b"",
     ) -> Leaf:
-        """A leaf for 127.0.0.1 and ``dns``; with ``days`` below zero it has expired, without ``usages`` it has all."""
+        """A leaf for 127.0.0.1 and ``dns``; with ``days`` below zero it has expired, without ``usages`` it has all.
+
+        ``raw_dns`` is the only name in the place of those, as no CA should make it.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.DNSName, dns)]
         builder = _builder(_name(common_name), self._name, key.public_key(), days=days)
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        der = bytes((0x30, len(raw_dns) + 2, 0x82, len(raw_dns))) + raw_dns
+        builder = builder.add_extension(
+            x509.UnrecognizedExtension(x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, der)
+            if raw_dns
+            else x509.SubjectAlternativeName(names),
+            critical=False,
+        )
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         leaf = Leaf(self._directory / f"{file or common_name}.pem", self._directory / f"{file or common_name}.key")
         leaf.key.write_bytes(
             key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption(),
             )
         )
         leaf.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -142,6 +142,11 @@ async def test_a_certificate_that_lets_in_uses_no_key_even_beside_a_good_signatu
     assert ring.uses == []
 
 
+async def test_a_certificate_that_can_not_be_read_does_not_fall_back_to_the_headers():
+    unreadable = {"unreadable": "'utf-8' codec can't decode byte 0xff"}
+    assert await ask(Ring((OLD,)), headers(), certificate=unreadable, allowed=["other"]) is Reason.SUBJECT_DENIED
+
+
 @pytest.mark.parametrize("name", ["other", "another"], ids=["listed", "not listed"])
 async def test_a_certificate_that_has_expired_since_its_handshake(name):
     late = {**CERTIFICATE, "notAfter": "Dec 31 23:59:59 2024 GMT"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import os
 import ssl
@@ -13,7 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from support.pki import Authority, Pki
 
+from k8s_ws_proxy import pem
 from k8s_ws_proxy.errors import ClusterConfigError
 from k8s_ws_proxy.kube.config import load
 
@@ -155,6 +158,28 @@ def test_a_kubeconfig_with_a_client_certificate_and_no_token(kubeconfig):
     endpoint = load(kubeconfig({"server": "https://x", "certificate-authority-data": encoded(CA)}, user))
     assert endpoint.authorization is None
     assert endpoint.port == 443
+
+
+def test_an_intermediate_ca_is_enough(account, tmp_path):
+    """As for Go's clients: the root above it need not be named."""
+    pki = Pki(tmp_path)
+    intermediate = Authority("intermediate", tmp_path, issuer=pki.servers)
+    (account / "ca.crt").write_bytes(intermediate.file.read_bytes())
+    context = load(IN_CLUSTER, service_account=account).tls
+    context.check_hostname = False
+    for authority, verdict in ((intermediate, contextlib.nullcontext()), (pki.servers, pytest.raises(ssl.SSLError))):
+        apiserver = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        leaf = authority.leaf("apiserver")
+        apiserver.load_cert_chain(leaf.cert, leaf.key)
+        with verdict:
+            assert pem.shown(context, apiserver, server_side=False)["subject"] == ((("commonName", "apiserver"),),)
+
+
+def test_a_client_key_with_a_pass_phrase_is_not_asked_for(kubeconfig, tmp_path):
+    leaf = Pki(tmp_path).callers.leaf("proxy", passphrase=b"secret")
+    user = {"client-certificate": str(leaf.cert), "client-key": str(leaf.key)}
+    with pytest.raises(ClusterConfigError, match="has a pass phrase"):
+        load(kubeconfig({"server": "https://x", "certificate-authority-data": encoded(CA)}, user))
 
 
 def test_a_kubeconfig_with_a_user_and_a_password(kubeconfig):

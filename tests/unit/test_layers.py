@@ -17,7 +17,7 @@ FLOORS = [
     {"errors"},
     {"wire"},
     {"settings"},
-    {"observe"},
+    {"observe", "pem"},
     {"reload"},
     {"keyring", "certificates"},
     {"relay"},
