@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import durationpy
 
+from k8s_ws_proxy.wire.target import names_namespace
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 LOG_LEVELS: Final = ("debug", "info", "warn", "error")
 SUBRESOURCES: Final = ("exec", "attach", "log", "portforward")
 """What an operator can switch off, each by the apiserver's name for it."""
+_PART: Final = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+# A DNS subdomain and a slash, or neither; then the name.
+_LABEL_KEY: Final = re.compile(
+    rf"(?:(?=[^/]{{1,253}}/){_PART}(?:\.{_PART})*/)?[A-Za-z0-9](?:[-._A-Za-z0-9]{{0,61}}[A-Za-z0-9])?", re.ASCII
+)
 _MOST: Final = 2**31 - 1  # of any number: far beyond what makes sense
 # durationpy takes more than Go does: days, years, and whatever stands between two numbers.
 _GO_DURATION: Final = re.compile(r"[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)")
@@ -91,7 +98,28 @@ class _Reader:
         return Path(value) if value else None
 
     def names(self, name: str) -> frozenset[str]:
-        return frozenset(part.strip() for part in self.text(name).split(",") if part.strip())
+        value = self.text(name)
+        found = frozenset(part.strip() for part in value.split(",") if part.strip())
+        if value and not found:
+            # Empty means all of them where there are limits: nobody writes a comma for that.
+            self.mistakes.append(f"{name} names nothing; it is {value!r}. Unset it if that is what is meant")
+        return found
+
+    def namespaces(self, name: str) -> frozenset[str]:
+        """Names that a namespace can have: another one is never asked for, and was meant otherwise."""
+        found = self.names(name)
+        if wrong := sorted(each for each in found if not names_namespace(each)):
+            told = ", ".join(map(repr, wrong))
+            self.mistakes.append(f"{name} must be names of namespaces, separated by commas; none can have: {told}")
+        return found
+
+    def label_key(self, name: str) -> str:
+        """A label's key (kubernetes.io, "Labels and Selectors", syntax)."""
+        value = self.text(name)
+        if value and not _LABEL_KEY.fullmatch(value):
+            self.mistakes.append(f"{name} must be a label's key, such as app or example.org/app; it is {value!r}")
+            return ""
+        return value
 
     def number(self, name: str, default: int, *, least: int) -> int:
         value = self.text(name)
@@ -194,7 +222,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         secret_dir=read.path("SHARED_SECRET_DIR"),
         skew=read.number("HMAC_SKEW_SECONDS", 300, least=0),
         tmux_cascade=read.boolean("TMUX_CASCADE"),
-        allowed_namespaces=read.names("ALLOWED_NAMESPACES"),
+        allowed_namespaces=read.namespaces("ALLOWED_NAMESPACES"),
         allowed_subresources=read.some("ALLOWED_SUBRESOURCES", SUBRESOURCES),
         allowed_ports=read.ports("ALLOWED_PORTS"),
         log_level=read.choice("LOG_LEVEL", "info", LOG_LEVELS),
@@ -203,7 +231,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         tls=_tls(read),
         allowed_subjects=read.names("CLIENT_CERT_ALLOWED_SUBJECTS"),
         guacd_subjects=read.names("GUACD_SUBJECTS"),
-        pod_alias_label=read.text("POD_ALIAS_LABEL"),
+        pod_alias_label=read.label_key("POD_ALIAS_LABEL"),
         node_name=read.text("NODE_NAME"),
         admin=read.address_or_off("WS_PROXY_ADMIN_ADDR", Address("", 9090)),
         max_sessions=read.number("MAX_SESSIONS", 2000, least=1),
@@ -220,9 +248,19 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         read.mistakes.append(
             "CLIENT_CERT_ALLOWED_SUBJECTS needs the TLS listener (TLS_CERT_FILE, TLS_KEY_FILE) and TLS_CLIENT_CA_FILE"
         )
-    if not settings.guacd_subjects <= settings.allowed_subjects:
-        read.mistakes.append("GUACD_SUBJECTS must be among CLIENT_CERT_ALLOWED_SUBJECTS: nobody else comes in by them")
     return settings, read.mistakes
+
+
+def doubts(settings: Settings) -> list[str]:
+    """A sentence for each thing that works, and that hardly anybody means."""
+    others = sorted(settings.guacd_subjects - settings.allowed_subjects)
+    if others and not settings.allowed_subjects:
+        return ["GUACD_SUBJECTS has no effect: nobody comes in by certificate, CLIENT_CERT_ALLOWED_SUBJECTS is empty"]
+    if others:
+        told = ", ".join(map(repr, others))
+        beside = "CLIENT_CERT_ALLOWED_SUBJECTS doesn't: only certificates that have a name from there, too, come in"
+        return [f"GUACD_SUBJECTS names {told}, and {beside}"]
+    return []
 
 
 def _tls(read: _Reader) -> TlsSettings | None:

@@ -131,13 +131,6 @@ true
 {{- if lt $caRenewBefore $duration -}}
 {{- $mistakes = append $mistakes "tls.caRenewBefore must be at least tls.duration, so that no certificate outlives its CA" -}}
 {{- end -}}
-{{- range $values.guacdSubjects -}}
-{{- if not (has . (append $values.tls.extraClientSubjects $values.tls.clientSubject)) -}}
-{{- $mistakes = append $mistakes (printf "guacdSubjects names %q, which nobody is let in by: it must be tls.clientSubject or one of tls.extraClientSubjects" .) -}}
-{{- end -}}
-{{- end -}}
-{{- else if $values.guacdSubjects -}}
-{{- $mistakes = append $mistakes "guacdSubjects needs tls.enabled: guacd comes in by its certificate only" -}}
 {{- end -}}
 {{- range $values.allowedPorts -}}
 {{- $ends := splitList "-" (toString .) -}}

@@ -48,10 +48,13 @@ def serve(environ: Mapping[str, str]) -> int:
     """Serve with the settings in ``environ``. Raises SettingsError."""
     from k8s_ws_proxy.observe import log  # noqa: PLC0415 - the other commands don't need it
     from k8s_ws_proxy.sessions.descriptors import raise_limit  # noqa: PLC0415
+    from k8s_ws_proxy.settings import doubts  # noqa: PLC0415
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     settings, source, reading = prepare(environ)
     log.configure(settings.log_level)
+    for sentence in doubts(settings):
+        log.logger().warning("doubtful setting", problem=sentence)
     raise_limit()
     try:
         asyncio.run(_serve(settings, source, reading, environ))

@@ -119,6 +119,16 @@ def test_what_was_asked_for_and_left_out_is_told():
     assert "WARNING" not in notes({})
 
 
+def test_a_guacd_that_only_comes_in_by_another_name_is_pointed_out():
+    """It may be let in by its common name and be guacd by its DNS name."""
+    asked = {"tls": {"enabled": True}, "guacdSubjects": ["guacd", "terminal.example.org"]}
+    warning = "WARNING: guacdSubjects names terminal.example.org, and neither tls.clientSubject nor tls.extraClient"
+    assert warning in notes(asked, apis=(CERT_MANAGER,))
+    named = {"tls": {"enabled": True, "extraClientSubjects": ["terminal.example.org"]}}
+    assert "WARNING" not in notes({**asked, **named}, apis=(CERT_MANAGER,))
+    assert "guacdSubjects" not in notes({"guacdSubjects": ["guacd"]})
+
+
 def test_helm_says_it():
     told = helm("install", "release", str(CHART), "--dry-run=client", "--output=json", "--namespace", NAMESPACE)
     assert json.loads(told)["info"]["notes"].strip() == notes({"enabled": False}).strip()

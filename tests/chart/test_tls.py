@@ -98,7 +98,9 @@ def test_more_subjects_may_be_let_in_and_only_the_first_is_guacd():
     assert rendered.environ["GUACD_SUBJECTS"] == "guacd"
 
 
-@pytest.mark.parametrize(("named", "told"), [(["jane"], "jane"), ([], ""), (["jane", "guacd"], "jane,guacd")])
+@pytest.mark.parametrize(
+    ("named", "told"), [(["jane"], "jane"), ([], ""), (["jane", "guacd"], "jane,guacd"), (["joe"], "joe")]
+)
 def test_who_is_guacd_may_be_said(named, told):
     rendered = render(merged(ON, {"tls": {"extraClientSubjects": ["jane"]}, "guacdSubjects": named}))
     assert rendered.environ["GUACD_SUBJECTS"] == told

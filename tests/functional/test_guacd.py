@@ -229,6 +229,15 @@ async def test_what_is_no_upgrade_is_refused_like_anybodys(daemon, tls):
         assert ws.answer.status == 426
 
 
+async def test_who_is_let_in_by_one_name_may_be_guacd_by_another(start, pki):
+    daemon = await start(**pki.environ(subjects="guacd"), GUACD_SUBJECTS="elsewhere.example")
+    line = await daemon.event("doubtful setting")
+    assert (line["level"], "'elsewhere.example'" in line["problem"]) == ("warning", True)
+    both = pki.servers.client(pki.callers.leaf("guacd", dns=("elsewhere.example",), file="both"))
+    text, _ = await told(daemon, both, "/bin/sh", pod="gone")
+    assert "gone" in text
+
+
 async def test_a_subject_is_guacd_by_any_of_its_names(start, pki):
     daemon = await start(**pki.environ(), GUACD_SUBJECTS="terminal.example")
     both = pki.servers.client(pki.callers.leaf("guacd", dns=("terminal.example",), file="both"))
