@@ -352,6 +352,19 @@ async def test_further_signals_shorten_the_step_that_is_under_way(monkeypatch, s
     assert orphans.cut_short
 
 
+async def test_what_the_last_words_take_too_long_is_taken_from_hanging_up(monkeypatch):
+    """A node that has no time for us lets hours go by; the sum of both steps counts."""
+    monkeypatch.setattr(way_down, "_LAST_WORDS", NEVER[1])
+    monkeypatch.setattr(way_down, "_HANG_UP", NEVER[1])
+    registry, orphans, loop = Registry(9, Clock()), Hanging(), asyncio.get_running_loop()
+    stuck = open_session(registry, ends_when_told=False)
+    now = loop.time
+    stuck.drain = lambda *_told: monkeypatch.setattr(loop, "time", lambda: now() + 7200)
+    await way_down.drain(registry, 0, Hurry(), orphans)
+    assert stuck.aborted
+    assert orphans.cut_short
+
+
 async def test_signals_that_come_before_it_begins_count(monkeypatch):
     monkeypatch.setattr(way_down, "_LAST_WORDS", NEVER[2])
     registry, hurry = Registry(9, Clock()), Hurry()
