@@ -58,8 +58,8 @@ async def drain(registry: Registry, timeout: float, hurry: Hurry, orphans: Orpha
     logger().info("shutting down", sessions=waiting, drain_seconds=timeout)
     async with hurry.step((timeout, 0.0, 0.0)):
         await registry.emptied()
-    clock = asyncio.get_running_loop().time
-    due = clock() + _LAST_WORDS[0]
+    loop = asyncio.get_running_loop()
+    due = loop.time() + _LAST_WORDS[0]
     registry.turn_away()
     if slots := registry.open_slots():
         sessions = [(slot.session, slot.books) for slot in slots if slot.session is not None]
@@ -74,6 +74,6 @@ async def drain(registry: Registry, timeout: float, hurry: Hurry, orphans: Orpha
                 slot.session.abort()
     if orphans is not None:
         # Where the last words took longer, on a node that has no time for us, this has to be shorter: the sum counts.
-        async with hurry.step(_HANG_UP, late=max(0.0, clock() - due)):
+        async with hurry.step(_HANG_UP, late=max(0.0, loop.time() - due)):
             await orphans.settle()
     logger().info("shut down")

@@ -359,7 +359,7 @@ async def test_what_the_last_words_take_too_long_is_taken_from_hanging_up(monkey
     registry, orphans, loop = Registry(9, Clock()), Hanging(), asyncio.get_running_loop()
     stuck = open_session(registry, ends_when_told=False)
     now = loop.time
-    stuck.drain = lambda *_told: monkeypatch.setattr(loop, "time", lambda: now() + 7200)
+    stuck.drain = lambda *_told: loop.call_soon(monkeypatch.setattr, loop, "time", lambda: now() + 7200)
     await way_down.drain(registry, 0, Hurry(), orphans)
     assert stuck.aborted
     assert orphans.cut_short
