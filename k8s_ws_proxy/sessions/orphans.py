@@ -199,13 +199,15 @@ class Orphans:
         self._keep(tasks.start(self._hang_up(orphan, session), name="hang up a process"))
 
     async def settle(self) -> None:
-        """Wait until all are hung up; where that is cut short, the log says how many may not be."""
+        """Wait until all are hung up; where that is cut short, the rest is given up, and the log says how many."""
         try:
             while self._under_way:
                 await asyncio.wait(self._under_way)
         finally:
             if self._under_way:
                 logger().warning("processes may be left behind", count=len(self._under_way), detail="no time left")
+                for task in self._under_way:
+                    task.cancel()
 
     def _remember(self, container: Container) -> None:
         if len(self._unfit) >= _UNFIT_MOST:

@@ -92,3 +92,18 @@ async def test_a_hang_up_is_tried_again_and_given_up_aloud(access, tries, monkey
 async def test_a_terminal_s_dial_says_it_too(access, tries):
     dialled = await orphans.Orphans(access, patience=60).dial(SHELL, lambda: True)
     assert isinstance(dialled.error, UpstreamNotTried)
+
+
+async def test_what_there_is_no_time_for_is_given_up_before_the_last_line(access, tries, monkeypatch):
+    monkeypatch.setattr(orphans, "_RETRIES", (3600.0,))
+    ours = orphans.Orphans(access, patience=60)
+    ours.hang_up(orphans.Orphan(ours, SHELL, Process("17", "4711")), "5e55")
+    (under_way,) = ours._under_way
+    with capture_logs() as log, pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await ours.settle()
+    assert log == [
+        {"event": "processes may be left behind", "log_level": "warning", "count": 1, "detail": "no time left"}
+    ]
+    with pytest.raises(asyncio.CancelledError):
+        await under_way
