@@ -32,6 +32,9 @@ _AT_ONCE: Final = 32  # execs of ours under way: many sessions may end together
 # Seconds for a shell to introduce itself before its client is told that the session has begun. A runtime that has much
 # to do may take longer: then the session begins with a Late stream.
 _INTRODUCTION: Final = 2.0
+# Seconds until it is no longer waited for at all: what was held of the session goes on, and can't be hung up. Who has
+# said something else by _INTRODUCTION isn't the shell that was started.
+_LATEST: Final = 5.0
 _ASK_A_SILENT_ONE: Final = 15.0  # seconds: the wait for it has no other bound, and no pings
 _UNFIT_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell, or none that would do
 _UNFIT_MOST: Final = 1000  # containers
@@ -164,10 +167,12 @@ class Orphans:
         return dialled
 
     async def _met(self, upstream: Upstream, target: ExecTarget) -> Dialled | None:
-        """Wait for the shell to introduce itself, however long that takes; None as above."""
+        """Wait for the shell to introduce itself; None as above."""
         greeting = Greeting()
         try:
             await _greeted(upstream, greeting)
+        except TimeoutError:
+            logger().info("a command didn't say which process it is: it can't be hung up", **_names(target))
         except NotStarted as error:
             upstream.stream.close()
             if not error.fit:
@@ -268,11 +273,17 @@ class Orphans:
 
 
 async def _greeted(upstream: Upstream, greeting: Greeting) -> None:
-    """Read until the greeting is over, or the connection is; the relay tells of that. Raises NotStarted."""
-    data = upstream.early
+    """Read until the greeting is over, or the connection is; the relay tells of that.
+
+    Raises NotStarted, or TimeoutError: something else came, or nothing.
+    """
+    data, began = upstream.early, asyncio.get_running_loop().time()
     with contextlib.suppress(EOFError, StreamLost, FrameViolation):
-        while not greeting.take(data):
-            data = await _read(upstream)
+        async with asyncio.timeout_at(began + _LATEST) as until:
+            while not greeting.take(data):
+                if greeting.strange:
+                    until.reschedule(began + _INTRODUCTION)
+                data = await _read(upstream)
 
 
 async def _read(upstream: Upstream) -> bytes:

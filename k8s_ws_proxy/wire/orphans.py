@@ -167,6 +167,11 @@ class Greeting:
         said = frames.frame(frames.BINARY, bytes((channels.STDOUT,)) + self._line) if self._line else b""
         return self._passed + said + self._buffer
 
+    @property
+    def strange(self) -> bool:
+        """Something else was said. A shell may: then its line comes right after it."""
+        return bool(self._line)
+
     def take(self, data: bytes) -> bool:
         """Whether it is over: ``process`` is known, or never will be. Raises NotStarted, or FrameViolation."""
         self._buffer += data

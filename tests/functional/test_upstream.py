@@ -124,19 +124,23 @@ async def test_an_upstream_that_falls_silent_is_noticed(daemon, upstream):
         assert await reader.read() == b""
 
 
-async def test_one_that_never_says_which_process_it_is_is_no_reason_to_wait_for_it(start, upstream):
+@pytest.mark.parametrize("first", [b"", b"who are you? "])
+async def test_one_that_never_says_which_process_it_is_is_no_reason_to_wait_for_it(start, upstream, first):
+    """It says nothing, or something else: then it isn't the shell that was started, but whatever comes is passed on."""
     daemon = await start()
-    async with both_ends(daemon, upstream) as (ws, _, writer):
+    async with opened(daemon, on_terminal("whatever")) as ws:
+        reader, writer = await upstream.opened.get()
+        if first:
+            writer.write(frames.frame(frames.BINARY, b"\1" + first))
         assert (await daemon.event("a command didn't say which process it is: it can't be hung up"))["pod"] == "shell"
-        writer.write(frames.frame(frames.BINARY, b"\1hello") + SUCCESS + CLOSE)
+        await ws.send(STDIN, b"hello")
+        while (sent := await client_frame(reader))[0] == frames.PING:
+            pass
+        writer.write(frames.frame(frames.BINARY, b"\1" + sent[1][1:]) + SUCCESS + CLOSE)
         ended = await ws.finish()
-        assert (ended.text(STDOUT), ended.code) == ("hello", frames.NORMAL)
-    async with both_ends(daemon, upstream) as (ws, _, writer):
-        writer.write(SUCCESS + CLOSE)
-        await ws.finish()
-    first, second = upstream.requests
-    assert "exec?command=sh&command=-c&command=whatever&" not in first, "started by a shell of ours"
-    assert "exec?command=sh&command=-c&command=whatever&" in second, "and not again"
+        assert (ended.text(STDOUT), ended.code) == ((first + b"hello").decode(), frames.NORMAL)
+    (request,) = upstream.requests
+    assert "exec?command=sh&command=-c&command=whatever&" not in request, "started by a shell of ours"
 
 
 async def test_an_upstream_that_answers_pings_stays(daemon, upstream):
