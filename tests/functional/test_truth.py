@@ -236,7 +236,8 @@ async def test_a_writer_over_a_process_that_does_not_read_loses_nothing(quick, t
     """Pasting into a program that is busy: held back, not cut off, whatever becomes of pings meanwhile."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    data = os.urandom(60_000_000)  # more than all the kernels' buffers on the way may grow to
+    # More than all the kernels' buffers on the way may grow to; made beside the loop, where the ticker answers pings.
+    data = await asyncio.to_thread(os.urandom, 60_000_000)
     async with opened(quick, script(f"read x <{gate}; sha256sum")) as ws:
 
         async def paste():
