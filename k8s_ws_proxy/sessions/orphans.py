@@ -211,8 +211,10 @@ class Orphans:
         finally:
             if self._under_way:
                 logger().warning("processes may be left behind", count=len(self._under_way), detail="no time left")
-                for task in self._under_way:
+                given_up = list(self._under_way)
+                for task in given_up:
                     task.cancel()
+                await asyncio.gather(*given_up, return_exceptions=True)  # what they say must not come after the end
 
     def _remember(self, container: Container) -> None:
         if len(self._unfit) >= _UNFIT_MOST:

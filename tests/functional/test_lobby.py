@@ -57,6 +57,15 @@ async def to_the_end(reader):
         await reader.read()
 
 
+async def warmed_up(daemon):
+    """What its descriptors lead to at rest, and the memory that it has once it has served somebody."""
+    before = await at_rest(daemon)
+    assert (await run(daemon, TRUE)).exit_code == 0
+    await at_rest(daemon)
+    reset_peak(daemon)
+    return before, memory(daemon)
+
+
 def client_hello():
     out = ssl.MemoryBIO()
     client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), out, server_hostname="proxy")
@@ -68,11 +77,7 @@ def client_hello():
 async def test_a_head_that_has_no_end_is_400(start):
     """Each header is as long as it may be; it is their sum."""
     daemon = await start()
-    before = await at_rest(daemon)
-    assert (await run(daemon, TRUE)).exit_code == 0
-    await at_rest(daemon)
-    reset_peak(daemon)
-    held = memory(daemon)
+    before, held = await warmed_up(daemon)
     head = LINE + b"".join(b"X-%d: %s\r\n" % (number, b"x" * 15_000) for number in range(100))
     async with crowd(daemon.port, 200, head) as connections:
         for reader in connections:
@@ -86,11 +91,7 @@ async def test_a_head_that_has_no_end_is_400(start):
 
 async def test_heads_without_an_end_do_not_pile_up(start):
     daemon = await start()
-    before = await at_rest(daemon)
-    assert (await run(daemon, TRUE)).exit_code == 0
-    await at_rest(daemon)
-    reset_peak(daemon)
-    held = memory(daemon)
+    before, held = await warmed_up(daemon)
     head = LINE + b"".join(b"X-%d: %s\r\n" % (number, b"x" * 15_000) for number in range(10))
     async with crowd(daemon.port, 400, head) as connections:
         for reader in connections[:300]:

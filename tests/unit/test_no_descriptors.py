@@ -105,5 +105,4 @@ async def test_what_there_is_no_time_for_is_given_up_before_the_last_line(access
     assert log == [
         {"event": "processes may be left behind", "log_level": "warning", "count": 1, "detail": "no time left"}
     ]
-    with pytest.raises(asyncio.CancelledError):
-        await under_way
+    assert under_way.cancelled(), "and says nothing more"
