@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from k8s_ws_proxy.errors import UpstreamError, UpstreamProtocolError, UpstreamRefused
 from k8s_ws_proxy.kube.dial import Upstream, dial
@@ -37,11 +37,12 @@ _INTRODUCTION: Final = 2.0
 _LATEST: Final = 5.0
 _ASK_A_SILENT_ONE: Final = 15.0  # seconds: the wait for it has no other bound, and no pings
 _UNFIT_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell, or none that would do
-_UNFIT_MOST: Final = 1000  # containers
+_REMEMBERED: Final = 1000  # containers of each kind
 _FORBIDDEN: Final = 403
 _ONLY_OUTPUT: Final = Streams(stdin=False, stdout=True, stderr=False, tty=False)
 
 Container = tuple[str, str, str | None]
+_Known = TypeVar("_Known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class Orphans:
         self._clock = clock
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._unfit: dict[Container, float] = {}
+        self._unfit: dict[Container, float] = {}  # since when
+        self._fit: dict[Container, str] = {}  # what the shell said it goes by
         self._without_v5: float | None = None  # since when the apiserver is known not to speak it
 
     def concern(self, target: ExecTarget) -> bool:
@@ -127,8 +129,9 @@ class Orphans:
         """None where it can't be, and nothing has been started."""
         # On v4 an exit status comes with the whole command line, ours: so only v5 is offered, and an apiserver that
         # doesn't speak it refuses without a word, before anything has begun (apiserver-facts, "Subprotocols").
+        command = introduced(target.command, self._fit.get(_container(target), ""))
         try:
-            upstream = await dial(self._access, target.with_command(introduced(target.command)).upstream_path(), (V5,))
+            upstream = await dial(self._access, target.with_command(command).upstream_path(), (V5,))
         except UpstreamRefused as error:
             if error.status != _FORBIDDEN or error.body:
                 raise
@@ -176,12 +179,15 @@ class Orphans:
         except NotStarted as error:
             upstream.stream.close()
             if not error.fit:
-                self._remember(_container(target))
+                _remember(self._unfit, _container(target), self._clock())
             return None
         except BaseException:
             upstream.stream.close()
             raise
-        orphan = Orphan(self, target, greeting.process) if greeting.process else None
+        orphan = None
+        if greeting.process is not None:
+            orphan = Orphan(self, target, greeting.process)
+            _remember(self._fit, _container(target), greeting.fit)
         return Dialled(replace(upstream, early=greeting.rest), orphan)
 
     def _wait_no_longer(self, arrival: asyncio.Task[Dialled]) -> None:
@@ -215,11 +221,6 @@ class Orphans:
                 for task in given_up:
                     task.cancel()
                 await asyncio.gather(*given_up, return_exceptions=True)  # what they say must not come after the end
-
-    def _remember(self, container: Container) -> None:
-        if len(self._unfit) >= _UNFIT_MOST:
-            self._unfit.pop(next(iter(self._unfit)))
-        self._unfit[container] = self._clock()
 
     async def _hang_up(self, orphan: Orphan, session: str) -> None:
         problem = ""
@@ -296,6 +297,12 @@ async def _read(upstream: Upstream) -> bytes:
     if not count:
         raise EOFError("the connection ended")
     return bytes(block[:count])
+
+
+def _remember(known: dict[Container, _Known], container: Container, what: _Known) -> None:
+    if len(known) >= _REMEMBERED:
+        known.pop(next(iter(known)))
+    known[container] = what
 
 
 def _names(target: ExecTarget) -> dict[str, str | None]:

@@ -24,23 +24,32 @@ GRACE: Final = 5  # seconds from the hang-up to the kill
 LONGEST_GREETING: Final = 65_536  # bytes before the line: whoever says more isn't the shell that was started
 _UNFIT: Final = 3  # the shell's exit status where it can't start any command as the runtime would
 
+# $1 is when the container's first process started, if a shell was found fit in it then; the command follows.
+#
 # - What a shell changes in the environment on its own is taken back where it is known (PWD, OLDPWD, SHLVL; bash's exec
 #   says SHLVL, mksh's says _). Then what the command would get is held against what the shell was given: names that are
 #   no identifier, IFS or UID, whatever a shell may do to it. If there is a difference, the command isn't started here.
+#   That takes four programs, so it is left out in the container in which it has been seen to be right.
 #   bash does one thing later: it sets LINES and COLUMNS after a child has ended.
 # - All of this runs in a subshell, so that no variable of the container's changes.
 # - What is executable is looked for as execvp(3) does, builtins aside: a command that isn't there must fail as it
-#   would without us. So must a script without its interpreter, and what is no program: a `read` drops the NULs of one,
-#   and leaves its magic number, class and byte order, which are compared with the shell's own.
-# - The first 22 fields of /proc/PID/stat are stable; this shell's own name has no space or parenthesis in it.
+#   would without us. So must a script without its interpreter, and what is no program: magic number, class, byte order
+#   and version are compared with the shell's own, unless it is the shell. They aren't read by `read`, which asks the
+#   kernel for each byte up to the first line's end, in a program some thousands.
+# - The fields of /proc/PID/stat are stable, and counted after the last parenthesis: a name may hold anything.
 _INTRODUCE: Final = rf"""
 become() {{ exec "$@"; }}
 [ "${{BASH_VERSION-}}${{KSH_VERSION-}}" ] && become() {{ exec env -u SHLVL -u _ "$@"; }}
 unset PWD OLDPWD SHLVL
 (
   same() {{ [ "$1" ] && [ "$1" = "$2" ]; }}
-  same "$(tr '\0' '\n' <"/proc/$$/environ" | sort)" "$(become env | sort)" || exit {_UNFIT}
+  born() {{ read -r stat <"/proc/$1/stat" && set -- ${{stat##*') '}} && echo "${{20}}"; }}
+  magic() {{ head -c 7 <"$1"; }}
+  same "$1" "$(born 1)" ||
+    same "$(tr '\0' '\n' <"/proc/$$/environ" | sort)" "$(become env | sort)" ||
+    exit {_UNFIT}
   [ "${{BASH_VERSION-}}" ] && [ "${{LINES-}}${{COLUMNS-}}" ] && exit {_UNFIT}
+  shift
   set -f
   case $1 in
   -* | *=*) exit 127 ;;
@@ -55,19 +64,23 @@ unset PWD OLDPWD SHLVL
     ;;
   esac
   [ -f "$file" ] && [ -x "$file" ] || exit 127
-  first=
-  read -r first <"$file"
-  case $first in '#!'*)
-    set -- ${{first#??}}
-    [ -f "$1" ] && [ -x "$1" ] || exit 127
-    read -r first <"$1"
-    ;;
-  esac
-  read -r mine <"/proc/$$/exe"
-  kind=${{mine%"${{mine#?ELF??}}"}}
-  case $first in "$kind"?*) ;; *) exit 127 ;; esac
-  read -r stat <"/proc/$$/stat" && set -- $stat && echo "k8s-ws-proxy: process $$ ${{22}}"
+  if ! [ "$file" -ef "/proc/$$/exe" ]; then
+    mine=$(magic "/proc/$$/exe")
+    [ "$mine" ] || exit {_UNFIT}
+    first=$(magic "$file")
+    case $first in '#!'*)
+      read -r first <"$file"
+      set -- ${{first#??}}
+      [ -f "$1" ] && [ -x "$1" ] || exit 127
+      first=$(magic "$1")
+      ;;
+    esac
+    same "$first" "$mine" || exit 127
+  fi
+  started=$(born $$)
+  [ "$started" ] && echo "k8s-ws-proxy: process $$ $started $(born 1)"
 ) 2>/dev/null || exit
+shift
 become "$@"
 """.strip()
 
@@ -107,7 +120,7 @@ while [ "$grace" -gt 0 ] && kill -0 "-$pid"; do
 done
 if is_it; then
   [ "$group" = "$pid" ] && kill -KILL "-$pid" || kill -KILL "$pid"
-elif ! look "$pid"; then
+elif kill -0 "-$pid" && ! look "$pid"; then
   for directory in /proc/[0-9]*; do
     each=${directory#/proc/}
     look "$each" && [ "$group" = "$pid" ] && [ "$session" = "$pid" ] && [ "$born" -le "$now" ] && kill -KILL "$each"
@@ -116,7 +129,7 @@ fi
 exit 0
 """.strip()
 
-_LINE: Final = re.compile(rb"k8s-ws-proxy: process ([0-9]{1,10}) ([0-9]{1,20})\r?\n")
+_LINE: Final = re.compile(rb"k8s-ws-proxy: process ([0-9]{1,10}) ([0-9]{1,20}) ([0-9]{0,20})\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +148,12 @@ class NotStarted(Exception):
         self.fit = fit
 
 
-def introduced(command: Sequence[str]) -> tuple[str, ...]:
-    """``command``, started by a shell that says first which process it is."""
-    return ("sh", "-c", _INTRODUCE, "sh", *command)
+def introduced(command: Sequence[str], fit: str = "") -> tuple[str, ...]:
+    """``command``, started by a shell that says first which process it is.
+
+    ``fit`` is what a Greeting had in this container before: if it is the same one still, its shell will do.
+    """
+    return ("sh", "-c", _INTRODUCE, "sh", fit, *command)
 
 
 def hang_up(process: Process) -> tuple[str, ...]:
@@ -160,6 +176,7 @@ class Greeting:
         self._passed = b""  # whole messages that are the caller's
         self._line = b""
         self.process: Process | None = None
+        self.fit = ""  # when the first process of the container started, in ticks; the shell is fit for that one
 
     @property
     def rest(self) -> bytes:
@@ -195,7 +212,7 @@ class Greeting:
     def _introduced(self) -> bool:
         if (found := _LINE.search(self._line)) is None:
             return False
-        pid, started = (field.decode() for field in found.groups())
+        pid, started, self.fit = (field.decode() for field in found.groups())
         self.process = Process(pid, started)
         self._line = self._line[found.end() :]
         return True

@@ -9,10 +9,12 @@ import re
 import signal
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from support import rawws
 from support.caller import PIPES, TTY, at_rest, close, on_terminal, opened, proxy_exec, request, run, script
+from support.procfs import alive, started
 
 from k8s_ws_proxy.devcluster import DevCluster, codec
 from k8s_ws_proxy.devcluster.faults import Death
@@ -30,14 +32,6 @@ async def cluster():
     """With a container that has no shell, and one whose shell is the test's."""
     async with DevCluster(replace(DEFAULT_WORLD, pods=(*DEFAULT_WORLD.pods, BARE, ODD))) as running:
         yield running
-
-
-def alive(pid):
-    """Whether there is such a process; one that has ended and is still to be collected is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 async def ended(pid):
@@ -363,6 +357,16 @@ async def test_where_the_shell_would_change_the_environment_it_is_not_asked_for_
         assert "SHLVL" not in ended_.text(STDOUT)
         assert "MY-VAR" not in ended_.text(STDOUT), "it is only the shell's"
         assert len(dials()) == before + count
+
+
+async def test_where_the_shell_was_fit_it_need_not_show_it_again(daemon, dials):
+    count = len(dials())
+    for fit in ("", started(1)):
+        ended_ = await run(daemon, proxy_exec("printenv", "PATH", **TTY))
+        assert ended_.exit_code == 0
+        (asked,) = dials()[count:]
+        count += 1
+        assert parse_qs(urlsplit(asked).query, keep_blank_values=True)["command"][3:] == ["sh", fit, "printenv", "PATH"]
 
 
 async def test_an_apiserver_without_v5_is_not_told_of_the_shell(daemon, dials, monkeypatch):

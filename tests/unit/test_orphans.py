@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.framing import PING, PONG, Frame, closing, cut_at, server
+from support.procfs import fields, started
 
 from k8s_ws_proxy.wire import orphans
 from k8s_ws_proxy.wire.channels import failure
@@ -29,7 +30,7 @@ SHELLS = [
     ["sh"],
 ]
 EACH_SHELL = pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
-LINE = server(1, b"k8s-ws-proxy: process 17 4711\r\n")
+LINE = server(1, b"k8s-ws-proxy: process 17 4711 9\r\n")
 IT = Process("17", "4711")
 
 
@@ -44,9 +45,11 @@ def run(shell, command, **env):
     return subprocess.run(under(shell, introduced(command)), env=env, capture_output=True, timeout=30, check=False)
 
 
-def started(pid):
-    """When a process started, in ticks."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
+def path_of(directory, *names):
+    """A PATH on which there are only these programs."""
+    for name in names:
+        (directory / name).symlink_to(shutil.which(name))
+    return str(directory)
 
 
 @EACH_SHELL
@@ -54,7 +57,7 @@ def test_it_becomes_the_command_it_introduced(shell):
     done = run(shell, [sys.executable, "-c", "import os; print(os.getpid(), open('/proc/self/stat').read())"])
     line, rest = done.stdout.decode().split("\n", 1)
     pid, stat = rest.split(" ", 1)
-    assert line == f"k8s-ws-proxy: process {pid} {stat.rpartition(') ')[2].split()[19]}"
+    assert line == f"k8s-ws-proxy: process {pid} {stat.rpartition(') ')[2].split()[19]} {started(1)}"
     assert done.stderr == b""
 
 
@@ -101,7 +104,7 @@ UNUSUAL = [
     {"_": "mine"},
     {"LINES": "5", "COLUMNS": "77"},
     {"BASH_VERSION": "5"},
-    dict.fromkeys(("directory", "file", "first", "kind", "mine", "stat"), "1"),
+    dict.fromkeys(("directory", "file", "first", "mine", "started", "stat"), "1"),
 ]
 
 
@@ -109,11 +112,10 @@ def entries(environ):
     return sorted(f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in environ.items())
 
 
-def received(shell, env, **kwargs):
+def received(shell, env, fit="", **kwargs):
     """What a command receives whose shell is given ``env``; None if it isn't started."""
-    done = subprocess.run(
-        under(shell, introduced(ENVIRON)), env=env, capture_output=not kwargs, timeout=30, check=False, **kwargs
-    )
+    argv = under(shell, introduced(ENVIRON, fit))
+    done = subprocess.run(argv, env=env, capture_output=not kwargs, timeout=30, check=False, **kwargs)
     if done.returncode == 3:
         assert not done.stdout
         return None
@@ -150,13 +152,24 @@ def test_the_size_of_the_terminal_changes_nothing_in_the_environment(shell):
     assert seen in (None, entries(env))
 
 
+NEEDED = ["tr", "sort", "env", "head", "cat"]
+
+
 @EACH_SHELL
-@pytest.mark.parametrize("missing", ["tr", "sort", "env"])
-def test_where_the_environment_can_not_be_looked_at_nothing_is_started(shell, missing, tmp_path):
-    for name in {"tr", "sort", "env", "cat"} - {missing}:
-        (tmp_path / name).symlink_to(shutil.which(name))
-    shell = [shutil.which(shell[0]), *shell[1:]]
-    assert received(shell, {"PATH": str(tmp_path)}) is None
+@pytest.mark.parametrize("missing", NEEDED[:4])
+def test_where_what_it_takes_to_know_is_not_there_nothing_is_started(shell, missing, tmp_path):
+    path = path_of(tmp_path, *(name for name in NEEDED if name != missing))
+    assert received([shutil.which(shell[0]), *shell[1:]], {"PATH": path}) is None
+
+
+@EACH_SHELL
+@pytest.mark.parametrize(("of_a_container", "looks"), [("of this one", False), ("of another", True)])
+def test_the_environment_is_looked_at_once_in_a_container(shell, of_a_container, looks, tmp_path):
+    fit = {"of this one": started(1), "of another": str(int(started(1)) + 1)}[of_a_container]
+    env = {"PATH": path_of(tmp_path, "env", "head", "cat")}  # and nothing to look with
+    seen = received([shutil.which(shell[0]), *shell[1:]], env, fit)
+    assert (seen is None) is looks
+    assert seen in (None, entries(env))
 
 
 @EACH_SHELL
@@ -213,8 +226,8 @@ def group(number):
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            fields = (directory / "stat").read_text().rpartition(") ")[2].split()
-            if fields[2] == str(number) and fields[0] != "Z":
+            state, _parent, its_group = fields(directory.name)[:3]
+            if its_group == str(number) and state != "Z":
                 found.append(directory.name)
     return found
 
@@ -324,7 +337,7 @@ def test_a_process_may_have_any_name(shell, victim, monkeypatch, tmp_path):
 def test_no_part_of_the_command_is_in_the_script():
     wrapped = introduced(["rm", "-rf", "$(x)"])
     assert wrapped[:2] == ("sh", "-c")
-    assert wrapped[3:] == ("sh", "rm", "-rf", "$(x)")
+    assert wrapped[3:] == ("sh", "", "rm", "-rf", "$(x)")
     assert not re.search(r"rm|x\)", wrapped[2].replace("exit", ""))
 
 
@@ -348,14 +361,14 @@ def test_the_line_is_taken_out_wherever_it_is_cut():
                 taken += part
                 over = greeting.take(part)
         assert over
-        assert greeting.process == IT
+        assert (greeting.process, greeting.fit) == (IT, "9")
         assert greeting.rest == taken.replace(LINE, b"")
 
 
 def test_the_line_may_come_in_pieces_and_with_more():
-    greeting, over = greet(server(1, b"k8s-ws-pro"), server(1, b"xy: process 17 47"), server(1, b"11\n$ "))
+    greeting, over = greet(server(1, b"k8s-ws-pro"), server(1, b"xy: process 17 47"), server(1, b"11 \n$ "))
     assert over == [False, False, True]
-    assert (greeting.process, greeting.rest) == (IT, server(1, b"$ "))
+    assert (greeting.process, greeting.rest, greeting.fit) == (IT, server(1, b"$ "), "")
 
 
 def test_what_the_shell_says_before_it_is_left_out():
