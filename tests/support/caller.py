@@ -202,7 +202,11 @@ def descriptors(daemon: Daemon) -> set[str]:
 
 def connections(daemon: Daemon) -> set[str]:
     """Those of its descriptors that are TCP and don't listen, in whatever state: a closed one is in no table."""
-    found = {name for name in descriptors(daemon) if name.startswith("socket:")}
+    return _connections(daemon, descriptors(daemon))
+
+
+def _connections(daemon: Daemon, found: set[str]) -> set[str]:
+    found = {name for name in found if name.startswith("socket:")}
     directory = Path(f"/proc/{daemon.process.pid}/net")
     for table in ("tcp", "tcp6"):
         rows = [line.split() for line in (directory / table).read_text().splitlines()[1:]]
@@ -226,6 +230,6 @@ async def at_rest(daemon: Daemon) -> set[str]:
     Another process's descriptors can only be looked at, there is nothing to await.
     """
     await hung_up(daemon)
-    while connections(daemon):  # noqa: ASYNC110 - as said
+    while _connections(daemon, found := descriptors(daemon)):  # noqa: ASYNC110 - as said
         await asyncio.sleep(0.01)
-    return descriptors(daemon)
+    return found  # not what there is by now: the daemon may have begun to ask how the apiserver is
