@@ -153,7 +153,7 @@ def introduced(command: Sequence[str], fit: str = "") -> tuple[str, ...]:
 
     ``fit`` is what a Greeting had in this container before: if it is the same one still, its shell will do.
     """
-    return ("sh", "-c", _INTRODUCE, "sh", fit, *command)
+    return ("sh", "-c", _INTRODUCE, "sh", fit or "-", *command)  # an empty argument is easily lost on a long way
 
 
 def hang_up(process: Process) -> tuple[str, ...]:

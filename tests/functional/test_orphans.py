@@ -361,7 +361,7 @@ async def test_where_the_shell_would_change_the_environment_it_is_not_asked_for_
 
 async def test_where_the_shell_was_fit_it_need_not_show_it_again(daemon, dials):
     count = len(dials())
-    for fit in ("", started(1)):
+    for fit in ("-", started(1)):
         ended_ = await run(daemon, proxy_exec("printenv", "PATH", **TTY))
         assert ended_.exit_code == 0
         (asked,) = dials()[count:]

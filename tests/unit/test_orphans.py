@@ -337,7 +337,7 @@ def test_a_process_may_have_any_name(shell, victim, monkeypatch, tmp_path):
 def test_no_part_of_the_command_is_in_the_script():
     wrapped = introduced(["rm", "-rf", "$(x)"])
     assert wrapped[:2] == ("sh", "-c")
-    assert wrapped[3:] == ("sh", "", "rm", "-rf", "$(x)")
+    assert wrapped[3:] == ("sh", "-", "rm", "-rf", "$(x)")
     assert not re.search(r"rm|x\)", wrapped[2].replace("exit", ""))
 
 
