@@ -64,6 +64,9 @@ async def start(network, kubeconfig, tmp_path):
                 "WS_PROXY_ADMIN_ADDR": "127.0.0.1:0",
                 "WS_PING_PERIOD": f"{PERIOD:g}s",
                 "MAX_SESSIONS": "1",
+                # What it asks on its own while a cable is cut has to be over before it is at rest.
+                "REAP_ORPHANS": "false",
+                "WS_HANDSHAKE_TIMEOUT": "5s",
                 **environ,
             }
             with network.daemon.inside():
