@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import aiohappyeyeballs
 
 from k8s_ws_proxy.relay.stream import Stream
+from k8s_ws_proxy.relay.tls import Tls
 
 if TYPE_CHECKING:
     import ssl
@@ -33,17 +34,16 @@ async def connect(endpoint: Endpoint) -> Stream:
     if endpoint.tls is None:
         return Stream(sock, loop)
     try:
-        secured = endpoint.tls.wrap_socket(
-            sock,
+        tls = Tls(
+            endpoint.tls,
+            server_side=False,
             server_hostname=endpoint.server_name,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
             session=_session_for(endpoint.tls),
         )
     except BaseException:
         sock.close()
         raise
-    stream = Stream(secured, loop)
+    stream = Stream(sock, loop, tls)
     try:
         await stream.handshake()
     except BaseException:
@@ -66,7 +66,7 @@ def _session_for(context: ssl.SSLContext) -> ssl.SSLSession | None:
     return kept[1] if kept and time.monotonic() - kept[0] < _SESSION_AGE else None
 
 
-def keep_session(tls: ssl.SSLSocket | None) -> None:
+def keep_session(tls: ssl.SSLObject | None) -> None:
     """Keep the session of a full handshake; with TLS 1.3 the tickets come with the first bytes."""
     if tls is not None and not tls.session_reused and (session := tls.session) is not None and session.has_ticket:
         _sessions[tls.context] = (time.monotonic(), session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import errno
@@ -192,12 +193,15 @@ async def _exchange(stream: Stream, request: bytes, receive: Callable[[bytes], _
             await stream.writable()
         else:
             view = view[sent:]
+    while not stream.flush():
+        await stream.writable()
     block = bytearray(_READ)
     while True:
         count = stream.read_into(memoryview(block))
         if count is None:
             await stream.readable()
             continue
+        await asyncio.sleep(0)  # an answer that comes faster than it is read must not keep others from their turn
         keep_session(stream.tls)
         if (result := receive(bytes(block[:count]))) is not None:
             return result

@@ -37,7 +37,7 @@ class Late(Stream):
         return self._closed
 
     @property
-    def tls(self) -> ssl.SSLSocket | None:
+    def tls(self) -> ssl.SSLObject | None:
         """The TLS socket, if it is there, and is one."""
         return self._stream.tls if self._stream else None
 
@@ -57,7 +57,12 @@ class Late(Stream):
         self._lost = why
         self.on_readable(self._on_readable)
 
-    def read_into(self, view: memoryview) -> int | None:
+    @property
+    def backlog(self) -> int:
+        """As Stream's."""
+        return self._stream.backlog if self._stream else 0
+
+    def read_into(self, view: memoryview, most: int | None = None) -> int | None:
         """As Stream's."""
         if self._lost:
             raise StreamLost(self._lost)
@@ -65,11 +70,15 @@ class Late(Stream):
             part, self._early = self._early[: len(view)], self._early[len(view) :]
             view[: len(part)] = part
             return len(part)
-        return self._stream.read_into(view) if self._stream else None
+        return self._stream.read_into(view, most) if self._stream else None
 
     def write(self, view: bytes | memoryview) -> int | None:
         """As Stream's."""
         return self._stream.write(view) if self._stream else None
+
+    def flush(self) -> bool:
+        """As Stream's."""
+        return self._stream.flush() if self._stream else True
 
     def on_readable(self, callback: Callable[[], None] | None) -> None:
         """As Stream's."""

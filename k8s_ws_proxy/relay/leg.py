@@ -2,53 +2,74 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.wire.cutter import HEADROOM
+from k8s_ws_proxy.wire.tls_records import RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.wire.cutter import Piece
+
+_NOTHING: Final = memoryview(b"")
 
 
 class Leg:
     """Reads blocks from its stream, writes pieces to it, and keeps what the socket wouldn't take.
 
-    ``waiting`` is the number of bytes kept. The session reads nothing for this leg while there are any, so it is
-    never more than one block and a few control frames.
+    ``waiting`` is the number of bytes that wait, here or in the stream. The session reads nothing for this leg while
+    there are any, so it is never more than one block and a few control frames.
     """
 
-    __slots__ = ("_outbox", "_pace", "broken", "received", "sent", "stream", "under_way", "unread", "waiting")
+    __slots__ = (
+        "_held",
+        "_outbox",
+        "_pace",
+        "broken",
+        "carried",
+        "due",
+        "received",
+        "sent",
+        "stream",
+        "under_way",
+        "unread",
+        "waiting",
+    )
 
     def __init__(self, stream: Stream, pace: Pace) -> None:
         self.stream = stream
         self._pace = pace
-        self._outbox: list[memoryview] = []  # seldom more than one: a deque would cost 600 bytes in an idle session
+        self._outbox = _NOTHING
+        self.carried = 0  # bytes that were read from it, and wait for their turn; see carry()
+        self._held = 0  # bytes of memory that what waits takes, as far as the pace knows
         self.waiting = 0
         self.received = 0  # bytes, framing included
         self.sent = 0
         self.unread = False  # since the last tick it was not being read for a while, or isn't yet
         self.under_way = False  # at the last tick the kernel had bytes that weren't acknowledged
+        self.due = False  # the rest of what was read from it has the next turn
         self.broken = False  # a write failed: nothing more will go out, but there may be bytes to read
 
     def unanswered(self, period: float) -> bool:
         """For the whole of the last period bytes or probes were under way, and nothing was acknowledged."""
         return self.stream.unanswered(period, under_way=self.under_way)
 
-    def read(self, carry: bytes, most: int | None = None) -> int | None:
+    def read(self, carry: bytes, most: int | None = None, *, halted: bool = False) -> int | None:
         """Read into the block, ``carry`` before it: the offset after the last byte, None if there is nothing yet.
 
-        At most ``most`` bytes, which must be a TLS record's 16 KiB or more.
-
-        Raises StreamLost; an end is told as EOFError.
+        At most ``most`` bytes of the wire, and none if ``halted``. Raises StreamLost; an end is told as EOFError.
         """
         block = self._pace.block
         start = HEADROOM + len(carry)
+        if halted:
+            block.buf[HEADROOM:start] = carry
+            return start
         allowance = self._pace.allowance() if most is None else min(most, self._pace.allowance())
-        count = self.stream.read_into(block.view[start : start + allowance])
+        view = block.view[start : start + allowance + RECORD]
+        count = self.stream.read_into(view, min(allowance, len(view) - RECORD))
         if count is None:
             return None
         if count == 0:
@@ -57,44 +78,66 @@ class Leg:
         self.received += count
         return start + count
 
-    def send(self, pieces: Iterable[Piece]) -> None:
-        """Write ``pieces`` in order; what can't be written now is copied and kept."""
-        for piece in pieces:
-            done = 0 if self._outbox else self._write(memoryview(piece))
-            if done < len(piece) and not self.broken:
-                self._outbox.append(memoryview(bytes(piece[done:])))
-                self._keep(len(piece) - done)
+    def send(self, pieces: Sequence[Piece]) -> None:
+        """Write ``pieces`` in order; what can't be written now is copied and kept.
+
+        They are joined first: each piece would be a TLS record and a system call of its own, and a peer that sends
+        single bytes makes tens of thousands of a block.
+        """
+        if self.broken or not pieces:
+            return
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._outbox:
+            self._outbox = memoryview(b"".join((self._outbox, data)))
+        else:
+            done = self._write(memoryview(data))
+            self._outbox = memoryview(bytes(data[done:])) if done < len(data) else _NOTHING
+        self._account()
 
     def flush(self) -> None:
         """Write what was kept, as far as the socket takes it."""
-        while self._outbox:
-            piece = self._outbox[0]
-            done = self._write(piece)
-            if self.broken:
-                return
-            self._keep(-done)
-            if done < len(piece):
-                self._outbox[0] = piece[done:]
-                return
-            self._outbox.pop(0)
+        left = self._outbox[self._write(self._outbox) :]
+        if not left:
+            left = _NOTHING
+        elif 2 * len(left) <= _size(left):  # else what is gone would keep its memory for as long as the rest waits
+            left = memoryview(bytes(left))
+        self._outbox = left
+        self._account()
+
+    def carry(self, count: int) -> None:
+        """``count`` bytes that were read from it wait for their turn."""
+        self._hold(self._held - self.carried + count)
+        self.carried = count
 
     def close(self) -> None:
         """Close the stream; what was kept is let go."""
-        self._forget()
         self.stream.close()
+        self.carried = 0
+        self._forget()
 
-    def _keep(self, count: int) -> None:
-        self.waiting += count
-        self._pace.held += count
+    def _account(self) -> None:
+        """Count what waits, and the memory that it takes."""
+        if self.broken:
+            self._forget()
+            return
+        backlog = self.stream.backlog
+        self.waiting = len(self._outbox) + backlog
+        self._hold((_size(self._outbox)) + backlog + self.carried)
 
     def _forget(self) -> None:
-        self._outbox.clear()
-        self._keep(-self.waiting)
+        self._outbox = _NOTHING
+        self.waiting = 0
+        self._hold(self.carried)
+
+    def _hold(self, held: int) -> None:
+        self._pace.held += held - self._held
+        self._held = held
 
     def _write(self, view: memoryview) -> int:
         """Bytes written, fewer than there are only if the socket is full or broken."""
         done, size = 0, len(view)
         try:
+            self.stream.flush()
             while done < size:
                 count = self.stream.write(view[done:] if done else view)
                 if count is None:
@@ -102,6 +145,12 @@ class Leg:
                 done += count
         except StreamLost:
             self.broken = True
-            self._forget()
         self.sent += done
         return done
+
+
+def _size(view: memoryview) -> int:
+    """Bytes of memory that ``view``, however little it shows of them, keeps from being let go."""
+    kept = view.obj
+    assert isinstance(kept, bytes)
+    return len(kept)

@@ -10,14 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.wire.cutter import Block
+from k8s_ws_proxy.wire.tls_records import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Bytes. A full block of input, with the header that a cut message gets, makes 15 full TLS records. Two blocks, one in
-# each direction, are the most that a session holds, a few control frames apart.
+# Bytes of the wire. A full block of input, with the header that a cut message gets, makes 15 full TLS records; the rest
+# of one that had begun may come besides. Two blocks, one in each direction, are the most that a session holds, a few
+# control frames apart.
 BLOCK_SIZE: Final = 15 * 16384 - 64
-SMALL_SIZE: Final = 16 * 1024  # bytes: one TLS record, the least that can be read
+SMALL_SIZE: Final = 16 * 1024
 # Bytes that wait in all sessions before every turn is SMALL_SIZE: the two bound what all sessions hold together.
 HELD_LIMIT: Final = 24 * 1024 * 1024
 _TYPING: Final = 1.0  # seconds after a keystroke in which the next one is expected
@@ -29,7 +31,7 @@ class Pace:
     __slots__ = ("_clock", "_until", "block", "held")
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.block = Block(BLOCK_SIZE)
+        self.block = Block(BLOCK_SIZE + RECORD)
         self._clock = clock
         self._until = 0.0
         self.held = 0  # bytes that wait to be written, in all legs of all sessions
@@ -44,5 +46,5 @@ class Pace:
         return self.held > HELD_LIMIT
 
     def allowance(self) -> int:
-        """Bytes that may be read in this turn."""
+        """Bytes of the wire that may be read in this turn."""
         return SMALL_SIZE if self.held > HELD_LIMIT or self._clock() < self._until else BLOCK_SIZE

@@ -140,8 +140,11 @@ class Session:
         self._drop_upstream()
 
     def _client_readable(self) -> None:
+        if self.timer is None:
+            return
+        self._client.due = False
         try:
-            end = self._client.read(self.relay.client_carry())
+            end = self._client.read(self.relay.client_carry(), halted=self.relay.client_halted)
         except (EOFError, StreamLost):
             if self.relay.phase is Phase.CLOSING:
                 self._finish()
@@ -157,9 +160,12 @@ class Session:
         self._settle()
 
     def _upstream_readable(self) -> None:
-        assert self._upstream is not None
+        if self._upstream is None or self.relay.phase is Phase.CLOSING:
+            return
+        self._upstream.due = False
         try:
-            end = self._upstream.read(self.relay.upstream_carry(), self.relay.most)
+            relay = self.relay
+            end = self._upstream.read(relay.upstream_carry(), relay.most, halted=relay.upstream_halted)
         except EOFError:
             self.relay.upstream_end()
         except StreamLost:
@@ -202,20 +208,33 @@ class Session:
         assert upstream is not None
         # Back-pressure: nothing is read for a side that still has something to take.
         reading = not upstream.waiting and client.waiting <= _MOST_WAITING
-        client.stream.on_readable(self._client_readable if reading else None)
+        client.stream.on_readable(self._client_readable if reading and not self.relay.client_halted else None)
         client.stream.on_writable(self._client_writable if client.waiting else None)
         upstream.stream.on_writable(self._upstream_writable if upstream.waiting else None)
-        if client.waiting or upstream.waiting > _MOST_WAITING:
-            upstream.stream.on_readable(None)
+        taking = not client.waiting and upstream.waiting <= _MOST_WAITING
+        upstream.stream.on_readable(self._upstream_readable if taking and not self.relay.upstream_halted else None)
+        if self.relay.client_halted or client.carried:
+            self._go_on(client, self._client_readable, self.relay.client_carry(), self.relay.client_halted and reading)
+        if self.relay.upstream_halted or upstream.carried:
+            self._go_on(
+                upstream, self._upstream_readable, self.relay.upstream_carry(), self.relay.upstream_halted and taking
+            )
+        if not taking:
             upstream.unread = True
-        else:
-            upstream.stream.on_readable(self._upstream_readable)
         if not reading:
             client.unread = True
             if self._watching is None:
                 self._watching = self._loop.call_later(_WATCH, self._watch)
         if self.relay.status_seen and self._overdue is None:
             self._overdue = self._loop.call_later(_STATUS_GRACE, self._status_overdue)
+
+    def _go_on(self, leg: Leg, callback: Callable[[], None], carry: bytes, due: bool) -> None:
+        """Many tiny frames were read from ``leg``: the rest of them has the next turn, and others before it."""
+        leg.carry(len(carry) if self.relay.phase is Phase.RELAYING else 0)
+        leg.unread = True
+        if due and not leg.due:
+            leg.due = True
+            self._loop.call_soon(callback)
 
     def _watch(self) -> None:
         """A client that isn't read because upstream is slow can't be seen to leave: ask the kernel."""

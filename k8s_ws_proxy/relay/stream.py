@@ -1,7 +1,8 @@
 """One connected, non-blocking socket, plain or TLS, behind one face.
 
-asyncio's own TLS transport keeps a 256 KiB buffer for each connection and copies every byte twice; a non-blocking
-``ssl.SSLSocket`` keeps none. So sockets are read and written directly here, and the event loop only says when.
+asyncio's own TLS transport keeps a 256 KiB buffer for each connection. So sockets are read and written directly here,
+and the event loop only says when; TLS is done in memory that all connections share (``relay.tls``). What is read in a
+turn has a bound in bytes of the wire: content may be anything from all of them to none.
 """
 
 from __future__ import annotations
@@ -15,15 +16,30 @@ import struct
 import termios
 from typing import TYPE_CHECKING, Final
 
+from k8s_ws_proxy.wire.tls_records import RECORD, HandshakeRecords, HandshakeRefused, RecordCounter
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+    from k8s_ws_proxy.relay.tls import Tls
+
+# Bytes of the wire that are read, and then opened, at once.
+_FIRST_SLICE: Final = 4 * 1024
+_SMALLEST_SLICE: Final = 2 * 1024
+_LARGEST_SLICE: Final = 32 * 1024
+_WIRE: Final = memoryview(bytearray(_LARGEST_SLICE))  # all connections': it is opened before the next one is read
+_SEAL: Final = 64 * 1024  # bytes of content that become records at once, and may have to wait as such
+_MOST_ANSWERS: Final = 16 * 1024  # bytes that TLS itself wants to say: alerts, KeyUpdates in answer to others
+_RECORDS_AT_ONCE: Final = 128
+_WORTH_A_REST: Final = 16  # records in a row without content; an apiserver sends two session tickets by themselves
+_FIRST_REST: Final = 0.01  # seconds; twice as long each time
+_LONGEST_REST: Final = 1.0
 
 # struct tcp_info of linux/tcp.h, as far as it is used here.
 _TCP_INFO_SIZE: Final = 104
 _CLOSE_WAIT: Final = 8
 _CLOSED: Final = 7
-_TLS_RECORD: Final = 16384  # bytes: RFC 8446 §5.1
 # Seconds. A kernel whose window has just closed answers one probe of a quick series and leaves out the next ones
 # (tcp_invalid_ratelimit): more than a second has been seen to pass so while the peer was well.
 _PROBES_MAY_TAKE: Final = 3.0
@@ -43,90 +59,207 @@ class Stream:
     ``on_readable`` and ``on_writable`` register callbacks with the loop; passing None takes them back.
     """
 
-    __slots__ = ("_closed", "_fd", "_loop", "_reading", "_sock", "_tls", "_writing")
+    __slots__ = (
+        "_barren",
+        "_closed",
+        "_fd",
+        "_loop",
+        "_lost",
+        "_on_readable",
+        "_pause",
+        "_reading",
+        "_records",
+        "_slice",
+        "_sock",
+        "_tls",
+        "_unsent",
+        "_writing",
+    )
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, tls: Tls | None = None) -> None:
         sock.setblocking(False)
         with contextlib.suppress(OSError):  # not a TCP socket
             # A keystroke is a segment of its own; waiting for more of them is what people feel.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
-        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self._tls = tls
         self._loop = loop
         self._fd = sock.fileno()
+        self._on_readable: Callable[[], None] | None = None
         self._reading = False
         self._writing = False
         self._closed = False
+        self._lost = ""  # why there is nothing more to read, once that is known and wasn't told yet
+        self._unsent = b""  # records that the socket hasn't taken
+        self._slice = _FIRST_SLICE
+        self._barren = 0  # slices in a row with hardly any content
+        self._records = RecordCounter()
+        self._pause: asyncio.TimerHandle | None = None
 
     @property
-    def tls(self) -> ssl.SSLSocket | None:
-        """The TLS socket, if it is one."""
-        return self._tls
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS connection, if it is one, to be asked about certificates and sessions."""
+        return self._tls.object if self._tls else None
 
     @property
     def socket(self) -> socket.socket:
         """The socket itself, for asking it about names; reading and writing is this class's."""
         return self._sock
 
-    def read_into(self, view: memoryview) -> int | None:
-        """Read until ``view`` is full or nothing is there: the bytes read, 0 at the end, None if it must wait.
+    @property
+    def backlog(self) -> int:
+        """Bytes that write() has taken and the socket hasn't."""
+        return len(self._unsent)
 
-        ``view`` must hold a TLS record, 16 KiB. What was read before an end or a break is returned first; the next
+    def read_into(self, view: memoryview, most: int | None = None) -> int | None:
+        """Read up to ``most`` bytes of the wire: the bytes of content in them, 0 at the end, None if it must wait.
+
+        ``view`` must hold a TLS record, 16 KiB, more than ``most``, since the rest of one may have come before; by
+        default it is filled as far as that lets it. What was read before an end or a break is returned first; the next
         call then says so. Raises StreamLost.
         """
         if self._tls is None:
             try:
-                return self._sock.recv_into(view)
+                return self._sock.recv_into(view, len(view) if most is None else most)
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError as error:
                 raise StreamLost(str(error)) from error
-        filled = 0
-        try:
-            # A TLS read yields one record at most; the block is worth filling before it is looked at. A record is
-            # never taken in part: the rest would wait inside OpenSSL, where the event loop doesn't see it.
-            read, last = self._tls.read, len(view) - _TLS_RECORD
-            while filled <= last:
-                count: int = read(_TLS_RECORD, view[filled:])  # type: ignore[assignment]  # with a buffer
-                if count == 0:
-                    return filled
-                filled += count
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return filled or None
-        except ssl.SSLZeroReturnError:
-            return filled
-        except ssl.SSLEOFError as error:
-            if filled:
-                return filled
-            raise StreamLost("the connection ended without TLS's close_notify") from error
-        except OSError as error:
-            if filled:
-                return filled
-            raise StreamLost(str(error)) from error
-        return filled
+        return self._read_records(self._tls, view, len(view) - RECORD if most is None else most)
+
+    def _read_records(self, tls: Tls, view: memoryview, most: int) -> int | None:
+        """A slice of the wire after the other, as long as there is content in them (see _weigh())."""
+        if self._lost:
+            raise StreamLost(self._lost)
+        if tls.ended:
+            return 0
+        filled = taken = 0
+        going_on = True
+        while going_on and taken < most:
+            wanted = min(self._slice, most - taken)
+            try:
+                count = self._sock.recv_into(_WIRE, wanted)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                self._lost = str(error)
+                break
+            if not count:
+                self._lost = "the connection ended without TLS's close_notify"
+                break
+            taken += count
+            records = self._records.count(_WIRE[:count])
+            content = tls.open(_WIRE[:count], view[filled:])
+            self._lost = tls.broken
+            filled += content
+            if tls.answers:
+                self._answer(tls)
+            going_on = not (self._lost or tls.ended) and self._weigh(count, content, records) and count == wanted
+        if self._lost or tls.ended:
+            if not filled:
+                return self._read_records(tls, view, most)  # which says so
+            self._look_again()
+        return filled or None
+
+    def _weigh(self, count: int, content: int, records: int) -> bool:
+        """Whether to go on after a slice of ``count`` bytes; how much to read next, and when.
+
+        A record costs OpenSSL some microseconds, a KeyUpdate twenty (RFC 8446 §4.6.3), and the smallest of either is
+        under 30 bytes. So slices grow while records are large, and shrink while they are small; and a connection whose
+        records have hardly any content rests, ever longer.
+        """
+        if records * self._slice * 2 <= count * _RECORDS_AT_ONCE:
+            self._slice = min(self._slice * 2, _LARGEST_SLICE)
+        elif records * self._slice > count * _RECORDS_AT_ONCE:
+            self._slice = max(self._slice // 2, _SMALLEST_SLICE)
+        if content > records or records < _WORTH_A_REST:
+            self._barren = 0
+            return records <= _RECORDS_AT_ONCE
+        self._barren += 1
+        self._rest(min(_LONGEST_REST, _FIRST_REST * 2**self._barren))
+        return False
+
+    def _rest(self, seconds: float) -> None:
+        """Read nothing for so long."""
+        if self._pause is None and not self._closed:
+            self._pause = self._loop.call_later(seconds, self._rested)
+            self._register()
+
+    def _rested(self) -> None:
+        self._pause = None
+        self._register()
+
+    def _look_again(self) -> None:
+        """There is more to tell, and the socket won't become readable for it."""
+        self._loop.call_soon(self._tell_again)
+
+    def _tell_again(self) -> None:
+        if self._on_readable is not None and not self._closed:
+            self._on_readable()
+
+    def _answer(self, tls: Tls) -> None:
+        """Send what TLS itself has to say. A peer that makes it say much and doesn't read is as good as lost."""
+        self._unsent += tls.answers
+        tls.answers = b""
+        if len(self._unsent) > _SEAL + _MOST_ANSWERS:
+            self._lost = "it makes TLS answer, and doesn't read the answers"
+            return
+        with contextlib.suppress(StreamLost):  # reading will say so
+            self.flush()
 
     def write(self, view: bytes | memoryview) -> int | None:
-        """Write what the socket takes: the bytes taken, None if it must wait.
+        """Write what is taken: the bytes of ``view``, None if none. Of those, ``backlog`` may still have to be flushed.
 
-        With TLS that is all or, as far as is told, nothing: OpenSSL knows how far it came, and what is repeated as it
-        is goes on from there. Raises StreamLost.
+        Raises StreamLost.
         """
-        try:
-            return self._sock.send(view) if self._tls is None else self._tls.write(view)
-        except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return None
-        except OSError as error:
-            raise StreamLost(str(error)) from error
+        if self._tls is None:
+            try:
+                return self._sock.send(view)
+            except (BlockingIOError, InterruptedError):
+                return None
+            except OSError as error:
+                raise StreamLost(str(error)) from error
+        done, size = 0, len(view)
+        while done < size and self.flush():
+            part = view[done : done + _SEAL] if size > _SEAL else view
+            try:
+                self._unsent = self._tls.seal(part)
+            except ssl.SSLError as error:
+                raise StreamLost(str(error)) from error
+            done += len(part)
+        self.flush()
+        return done or None
+
+    def flush(self) -> bool:
+        """Send what write() took: whether all of it is gone. Raises StreamLost."""
+        while self._unsent:
+            try:
+                sent = self._sock.send(self._unsent)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                raise StreamLost(str(error)) from error
+            self._unsent = self._unsent[sent:]
+        return True
 
     def on_readable(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called whenever there is something to read."""
-        if callback is not None:
-            if not self._reading and not self._closed:
-                self._loop.add_reader(self._fd, callback)
-                self._reading = True
-        elif self._reading:
+        if (callback is None) is (self._on_readable is None):
+            return
+        self._on_readable = callback
+        self._register()
+        if self._lost or (self._tls is not None and self._tls.ended):
+            self._look_again()
+
+    def _register(self) -> None:
+        reading = self._on_readable is not None and self._pause is None and not self._closed
+        if reading is self._reading:
+            return
+        self._reading = reading
+        if reading:
+            self._loop.add_reader(self._fd, self._on_readable)  # type: ignore[arg-type]  # it isn't None
+        else:
             self._loop.remove_reader(self._fd)
-            self._reading = False
 
     def on_writable(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called whenever something can be written."""
@@ -160,18 +293,38 @@ class Stream:
             register(None)
 
     async def handshake(self) -> None:
-        """Complete the TLS handshake, if this is a TLS socket. Raises ssl.SSLError or OSError."""
-        if self._tls is None:
+        """Complete the TLS handshake, if this is to be TLS. Raises OSError, of which ssl's errors are some."""
+        tls = self._tls
+        if tls is None:
             return
+        records, data, done = HandshakeRecords(), b"", False
+        while not done:
+            try:
+                done = tls.shake_hands(data)
+            finally:  # an alert, if it failed
+                self._unsent, tls.answers = self._unsent + tls.answers, b""
+                with contextlib.suppress(StreamLost):
+                    self.flush()
+            while not self.flush():
+                await self.writable()
+            if not done:
+                data = await self._some(records)
+
+    async def _some(self, records: HandshakeRecords) -> bytes:
+        """Some of the peer's handshake. Raises OSError."""
         while True:
             try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
+                data = self._sock.recv(records.want)
+            except (BlockingIOError, InterruptedError):
                 await self.readable()
-            except ssl.SSLWantWriteError:
-                await self.writable()
-            else:
-                return
+                continue
+            if not data:
+                raise ConnectionResetError("the connection ended in the TLS handshake")
+            try:
+                records.take(data)
+            except HandshakeRefused as error:
+                raise ssl.SSLError(str(error)) from error
+            return data
 
     def keep_alive(self, seconds: float) -> None:
         """Have the kernel ask a silent peer, and break the connection if none answers, within twice ``seconds``.
@@ -231,29 +384,29 @@ class Stream:
     def discard(self) -> bool:
         """Throw away what has come, whatever it is, beneath TLS: that has failed. Whether nothing more will come."""
         try:
-            while socket.socket.recv(self._sock, _TLS_RECORD):
-                pass
+            return not self._sock.recv(RECORD)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
-            pass
-        return True
+            return True
 
     def end_output(self) -> None:
         """Tell the peer that nothing more will come: TLS's close_notify, then a FIN."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, StreamLost):
             if self._tls is not None:
-                self._tls.unwrap()
-                self._tls = None  # the peer had said so first: what still comes isn't TLS, and isn't looked at
-        with contextlib.suppress(OSError):
-            # Not SSLSocket.shutdown: it would drop the TLS state, and what the peer still says is discarded anyway.
-            socket.socket.shutdown(self._sock, socket.SHUT_WR)
+                self._unsent += self._tls.say_goodbye()
+                self.flush()
+            self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Close the socket and forget it in the loop."""
         if self._closed:
             return
         self._closed = True
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         self.on_readable(None)
         self.on_writable(None)
+        self._unsent = b""
         self._sock.close()

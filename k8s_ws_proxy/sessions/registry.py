@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
@@ -23,11 +23,18 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.target import Target
 
 
+# Bytes of memory that requests may take while they are dialled, all together. A request line of 128 KiB takes 1.3 MB:
+# itself in five places, and a string for each of up to 30,000 arguments.
+HELD_BY_DIALS: Final = 16 * 1024 * 1024
+_TAKES: Final = 12  # bytes of memory for each byte of a request's target, at the worst
+
+
 class Slot:
     """One admitted session. ``session`` is None while it is dialled, until its 101."""
 
-    def __init__(self, registry: Registry, namespace: str, books: Books) -> None:
+    def __init__(self, registry: Registry, namespace: str, books: Books, held: int) -> None:
         self._registry = registry
+        self.held = held  # bytes of memory, until it is dialled
         self.namespace = namespace
         self.books = books
         self.session: Session | None = None
@@ -112,11 +119,12 @@ class Registry:
         self._empty = asyncio.Event()
         self._empty.set()
         self._dials: set[asyncio.Timeout] = set()
+        self._held = 0  # bytes of memory, by those that are dialled
         self.draining = False  # nobody new is admitted
         self.ending = False  # who was admitted and still has no session doesn't get one
 
-    def admit(self, principal: Principal, target: Target, peer: str) -> Slot:
-        """A slot for one session.
+    def admit(self, principal: Principal, target: Target, peer: str, size: int = 0) -> Slot:
+        """A slot for one session, of a request whose target has ``size`` bytes.
 
         Raises Refusal: ``shutting_down``, ``too_many_sessions``, ``too_many_sessions_in_namespace``,
         ``too_many_handshakes`` or ``no_descriptors``.
@@ -132,7 +140,9 @@ class Registry:
                 Reason.TOO_MANY_IN_NAMESPACE,
                 f"Namespace {target.namespace} has as many sessions as it may: end one, or try again in a while.",
             )
-        if self._handshakes and len(self._dialling) >= self._handshakes:
+        held = size * _TAKES
+        many = self._handshakes and len(self._dialling) >= self._handshakes
+        if many or (self._dialling and self._held + held > HELD_BY_DIALS):
             raise Refusal(
                 Reason.TOO_MANY_HANDSHAKES, "This proxy is opening as many sessions as it can: try again in a moment."
             )
@@ -141,9 +151,11 @@ class Registry:
                 Reason.NO_DESCRIPTORS,
                 "This proxy has no file descriptors left: try again in a while.",
             )
-        slot = Slot(self, target.namespace, Books(secrets.token_hex(8), principal, target, peer, self._clock))
+        books = Books(secrets.token_hex(8), principal, target, peer, self._clock)
+        slot = Slot(self, target.namespace, books, held)
         self._slots.add(slot)
         self._dialling.add(slot)
+        self._held += held
         self._namespaces[slot.namespace] += 1
         self._empty.clear()
         metrics.SESSIONS_OPEN.set(len(self._slots))
@@ -151,20 +163,27 @@ class Registry:
 
     def dialled(self, slot: Slot) -> None:
         """The slot's handshake with the apiserver is over; twice does no harm."""
-        self._dialling.discard(slot)
+        if slot in self._dialling:
+            self._dialling.discard(slot)
+            self._held -= slot.held
 
     def release(self, slot: Slot) -> None:
         """Give a slot back; twice does no harm."""
         if slot not in self._slots:
             return
         self._slots.remove(slot)
-        self._dialling.discard(slot)
+        self.dialled(slot)
         self._namespaces[slot.namespace] -= 1
         if not self._namespaces[slot.namespace]:
             del self._namespaces[slot.namespace]
         metrics.SESSIONS_OPEN.set(len(self._slots))
         if not self._slots:
             self._empty.set()
+
+    @property
+    def open(self) -> int:
+        """How many are admitted now."""
+        return len(self._slots)
 
     def open_slots(self) -> list[Slot]:
         """Those admitted now."""

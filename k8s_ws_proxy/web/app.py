@@ -27,10 +27,11 @@ from k8s_ws_proxy.sessions.orphans import Orphans
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.errors import closing, refuse
 from k8s_ws_proxy.web.exec import Sessions
+from k8s_ws_proxy.web.handshakes import Handshakes
 from k8s_ws_proxy.web.health import Health
 from k8s_ws_proxy.web.keys import keys_answer
 from k8s_ws_proxy.web.listener import Listener, bind
-from k8s_ws_proxy.web.lobby import Lobby
+from k8s_ws_proxy.web.lobby import HEADS, IDLE, Lobby, places
 from k8s_ws_proxy.web.reads import Reads
 from k8s_ws_proxy.web.transport import MAX_HEADER, MAX_LINE, StreamTransport
 from k8s_ws_proxy.wire.discovery import parse_reading
@@ -184,9 +185,12 @@ async def running(
     metrics.TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
     daemon = Daemon(settings, keyring, registry, sessions, reads, Health(keyring, access, registry))
-    lobby = Lobby(loop, lambda: settings.max_sessions - len(registry.open_slots()))
+    lobby = Lobby(loop, lambda: places(settings.max_sessions - registry.open))
+    idle = Lobby(loop, lambda: IDLE, heads=HEADS // 4)
+    handshakes = Handshakes(loop)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(lobby.close)
+        stack.callback(idle.close)
 
         def listen(name: str, variable: str, address: Address, handler: Any, tls: ServerTls | None = None) -> None:
             server = _Server(
@@ -208,6 +212,8 @@ async def running(
                 block=pace.block,
                 head_timeout=settings.handshake_timeout,
                 lobby=lobby,
+                idle=idle,
+                handshakes=handshakes,
                 tls=(lambda: tls.context) if tls else None,
             )
             stack.push_async_callback(server.shutdown, 0.1)

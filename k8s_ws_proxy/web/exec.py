@@ -130,7 +130,7 @@ class Sessions:
         self._policy.check_ports(target)
         if attempt.guacd and isinstance(target, ExecTarget):
             target = target.with_command(guacd.split_command(target.command))
-        slot = self._registry.admit(attempt.principal, target, peer_of(request))
+        slot = self._registry.admit(attempt.principal, target, peer_of(request), len(request.raw_path))
         try:
             return await self._dial_and_relay(attempt, target, offer, slot)
         except asyncio.CancelledError:

@@ -14,12 +14,14 @@ from k8s_ws_proxy.errors import Reason, rule
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.stream import Stream
+from k8s_ws_proxy.relay.tls import Tls
 from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k8s_ws_proxy.settings import Address
+    from k8s_ws_proxy.web.handshakes import Handshakes
     from k8s_ws_proxy.web.lobby import Lobby
     from k8s_ws_proxy.wire.cutter import Block
 
@@ -50,6 +52,8 @@ class Listener:
         block: Block,
         head_timeout: float,
         lobby: Lobby,
+        idle: Lobby,
+        handshakes: Handshakes,
         tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         sock.setblocking(False)
@@ -59,6 +63,8 @@ class Listener:
         self._block = block
         self._head_timeout = head_timeout
         self._lobby = lobby
+        self._idle = idle
+        self._handshakes = handshakes
         self._tls = tls
         self._connections: set[StreamTransport] = set()
         self._spare: int | None = None  # a descriptor, given up for a moment when there is no other one left
@@ -136,35 +142,33 @@ class Listener:
             self._loop.add_reader(self._sock.fileno(), self._accept)
 
     def _secure(self, sock: socket.socket, peer: str, context: ssl.SSLContext) -> None:
-        try:
-            secured = context.wrap_socket(
-                sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-            )
-        except OSError as error:  # it was reset before it was accepted
-            sock.close()
-            _failed(peer, error)
-            return
-        stream = Stream(secured, self._loop)
-        handshake = tasks.start(self._shake_hands(stream, peer), name="TLS handshake")
+        sock.setblocking(False)
+        handshake = tasks.start(self._shake_hands(sock, peer, context), name="TLS handshake")
         # One that is cancelled before its first step closes nothing itself.
-        handshake.add_done_callback(lambda task: stream.close() if task.cancelled() else None)
-        handshake.add_done_callback(lambda _: self._lobby.leave(stream))
-        self._lobby.enter(stream, handshake.cancel)
+        handshake.add_done_callback(lambda task: sock.close() if task.cancelled() else None)
+        handshake.add_done_callback(lambda _: self._lobby.leave(sock))
+        self._lobby.enter(sock, handshake.cancel)
 
-    async def _shake_hands(self, stream: Stream, peer: str) -> None:
+    async def _shake_hands(self, sock: socket.socket, peer: str, context: ssl.SSLContext) -> None:
+        stream = None
         try:
-            async with asyncio.timeout(self._head_timeout):
+            async with (
+                asyncio.timeout(self._head_timeout),
+                self._handshakes.place(lambda: self._lobby.turn_out(sock)),
+            ):
+                stream = Stream(sock, self._loop, Tls(context, server_side=True))
                 await stream.handshake()
         except (OSError, TimeoutError) as error:
             _failed(peer, error)
-            if isinstance(error, ssl.SSLError):
+            if stream is not None and isinstance(error, ssl.SSLError):
                 await _let_read_why(stream)
-            stream.close()
+            _close(stream, sock)
         except BaseException:
-            stream.close()
+            _close(stream, sock)
             raise
         else:
-            self._lobby.leave(stream)  # the transport takes its place
+            assert stream is not None
+            self._lobby.leave(sock)  # the transport takes its place
             self._serve(stream)
 
     def _serve(self, stream: Stream) -> None:
@@ -175,10 +179,19 @@ class Listener:
             block=self._block,
             head_timeout=self._head_timeout,
             lobby=self._lobby,
+            idle=self._idle,
             on_closed=self._connections.discard,
         )
         if not connection.is_closing():
             self._connections.add(connection)
+
+
+def _close(stream: Stream | None, sock: socket.socket) -> None:
+    """The socket, and what the loop knows of it."""
+    if stream is None:
+        sock.close()
+    else:
+        stream.close()
 
 
 def _failed(peer: str, error: Exception) -> None:

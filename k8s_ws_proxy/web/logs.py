@@ -61,7 +61,7 @@ class Logs:
             _check_plain(request)
         target = parse_target(route, request.raw_path)
         assert isinstance(target, LogTarget)
-        slot = self._registry.admit(principal, target, peer_of(request))
+        slot = self._registry.admit(principal, target, peer_of(request), len(request.raw_path))
         try:
             return await self._dial_and_relay(request, route, target, offer, slot, began)
         except asyncio.CancelledError:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MAX_LINE: Final = 128 * 1024  # bytes of a request line: a command's arguments stand in it
 MAX_HEADER: Final = 16 * 1024  # bytes of one header
 _MAX_HEAD: Final = MAX_LINE + 2 * MAX_HEADER  # bytes of all of it; aiohttp bounds the two above, not their sum
+_READ: Final = 16 * 1024  # bytes of the wire in a turn
 LINGER: Final = 1.0  # seconds for a refused caller to read its answer before the socket closes
 _WATCH: Final = 0.5  # seconds between looks at a client that isn't being read
 
@@ -51,8 +52,9 @@ def bare_answer(reason: Reason, text: str) -> bytes:
 class StreamTransport(asyncio.Transport):
     """A connection while it is still HTTP.
 
-    A request must be complete ``head_timeout`` seconds after its first byte. It is in the ``lobby`` until its caller is
-    known. ``on_closed`` is called when the transport is done with the stream, closed or handed on.
+    A request must be complete ``head_timeout`` seconds after its first byte, and an answer taken as long after it was
+    written. It is in the ``lobby`` until its caller is known; whoever was known and has been answered is in ``idle``.
+    ``on_closed`` is called when the transport is done with the stream, closed or handed on.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class StreamTransport(asyncio.Transport):
         block: Block,
         head_timeout: float,
         lobby: Lobby,
+        idle: Lobby,
         on_closed: Callable[[StreamTransport], None],
     ) -> None:
         super().__init__()
@@ -73,6 +76,7 @@ class StreamTransport(asyncio.Transport):
         self._block = block
         self._head_timeout = head_timeout
         self._lobby = lobby
+        self._idle = idle
         self._on_closed = on_closed
         self._outbox = bytearray()
         self._closing = False
@@ -83,6 +87,8 @@ class StreamTransport(asyncio.Transport):
         self._writing_paused = False
         self._head: Head | None = Head()  # None while a request is being handled
         self._head_timer: asyncio.TimerHandle | None = None
+        self._answer_timer: asyncio.TimerHandle | None = None
+        self._answered = False
         self._first_byte_at: float | None = None
         lobby.enter(self, self.turn_out)
         protocol.connection_made(self)
@@ -100,10 +106,16 @@ class StreamTransport(asyncio.Transport):
     def caller_known(self) -> None:
         """The credential is accepted."""
         self._lobby.leave(self)
+        self._lobby = self._idle
+        self._lobby.leave(self)
 
     def turn_out(self) -> None:
-        """Somebody else needs the place. What can be told is told at once: nothing is kept for it."""
-        if not self._closing and not self._outbox:
+        """Somebody else needs the place. What can be told is told at once: nothing is kept for it.
+
+        Where no request has begun since the last answer there is nobody to tell it to.
+        """
+        idle = self._answered and self._first_byte_at is None
+        if not self._closing and not self._outbox and not idle:
             answer = bare_answer(
                 Reason.TOO_MANY_CONNECTIONS, "Too many connect at once: this one had to go. Try again in a moment."
             )
@@ -123,11 +135,13 @@ class StreamTransport(asyncio.Transport):
 
     def _readable(self) -> None:
         try:
-            count = self._stream.read_into(self._block.view)
+            count = self._stream.read_into(self._block.view, _READ)
         except StreamLost as error:
             self._lose(error)
             return
         if count is None:
+            # Something came all the same, beneath TLS: whoever sends only such things has no longer than others.
+            self._start_head_timer()
             return
         if self._closing:
             if count == 0:
@@ -142,8 +156,12 @@ class StreamTransport(asyncio.Transport):
             return
         if self._first_byte_at is None:
             self._first_byte_at = self._loop.time()
-            self._head_timer = self._loop.call_later(self._head_timeout, self._head_overdue)
+        self._start_head_timer()
         self._protocol.data_received(data)
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None and self._head is not None and not self._closing:
+            self._head_timer = self._loop.call_later(self._head_timeout, self._head_overdue)
 
     def _fits(self, head: Head, data: bytes) -> bool:
         """Whether the parser may have ``data``: there is room for the head that it is of."""
@@ -172,14 +190,14 @@ class StreamTransport(asyncio.Transport):
 
     def _writable(self) -> None:
         try:
-            while self._outbox:
-                count = self._stream.write(bytes(self._outbox))
-                if count is None:
-                    return
-                del self._outbox[:count]
+            if not self._flushed():
+                return
         except StreamLost as error:
             self._lose(error)
             return
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
         if self._writing_paused:
             self._writing_paused = False
             self._stream.on_writable(None)
@@ -187,21 +205,37 @@ class StreamTransport(asyncio.Transport):
         if self._closing:
             self._end_output()
 
+    def _flushed(self) -> bool:
+        """Whether the socket has taken all that was written. Raises StreamLost."""
+        while self._outbox:
+            count = self._stream.write(bytes(self._outbox))
+            if count is None:
+                return False
+            del self._outbox[:count]
+        return self._stream.flush()
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send ``data`` after what waits already."""
         if self._closing or self._detached:
             return
         if self._head is None:
             self._head = Head()  # what comes after an answer is the next request
-        if not self._outbox:
-            self._outbox += data
+            self._answered = True
+            self._lobby.enter(self, self.turn_out)
+            if self._closing:
+                return
+        self._outbox += data
+        if self._answer_timer is None:
             self._writable()
-            if self._outbox:
+            if self._unwritten and not self._closing:
+                self._answer_timer = self._loop.call_later(self._head_timeout, self._lose, None)
                 self._writing_paused = True
                 self._protocol.pause_writing()
                 self._stream.on_writable(self._writable)
-        else:
-            self._outbox += data
+
+    @property
+    def _unwritten(self) -> bool:
+        return bool(self._outbox or self._stream.backlog)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Send all of it."""
@@ -216,7 +250,7 @@ class StreamTransport(asyncio.Transport):
             return
         self._closing = True
         self._drop_head_timer()
-        if not self._outbox:
+        if not self._unwritten:
             self._end_output()
 
     def abort(self) -> None:
@@ -234,6 +268,8 @@ class StreamTransport(asyncio.Transport):
             return
         self._lost = self._closing = True
         self._drop_head_timer()
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
         if not self._detached:
             self._stream.close()
         self._loop.call_soon(self._protocol.connection_lost, error)
@@ -307,7 +343,7 @@ class StreamTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Bytes that wait to be written."""
-        return len(self._outbox)
+        return len(self._outbox) + self._stream.backlog
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Answers are small: whatever the socket doesn't take at once pauses the writer."""
@@ -317,7 +353,7 @@ class StreamTransport(asyncio.Transport):
         return False
 
 
-def _certificate(tls: ssl.SSLSocket) -> Any:
+def _certificate(tls: ssl.SSLObject) -> Any:
     """As ``getpeercert()``; but one that was presented stays one if its names aren't UTF-8, which raises there."""
     try:
         return tls.getpeercert()

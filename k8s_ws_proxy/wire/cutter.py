@@ -37,6 +37,8 @@ RESIZE_LIMIT: Final = 65_535
 # Bytes of such a message that comes in fragments. What is put together is held besides the block, and counts towards
 # what a session may hold; nobody fragments a resize.
 ASSEMBLY_LIMIT: Final = 8_192
+# Frames that are looked at one by one in a take(): a block may hold 40,000, of a few microseconds each.
+FRAMES_AT_ONCE: Final = 512
 _WORTH_CUTTING: Final = 126  # bytes: what there is of a message, if less, waits for the rest
 
 Piece = bytes | memoryview
@@ -106,6 +108,7 @@ class Cutter:
         "carry",
         "ended",
         "events",
+        "halted",
     )
 
     def __init__(self, *, masked: bool, framing: Framing = Framing.TERMINAL) -> None:
@@ -118,6 +121,7 @@ class Cutter:
         self.carry = b""  # bytes of an incomplete frame: the shell lays them before the next read
         self.events: list[Event] = []  # what the last take() saw, in order
         self.ended = False  # after a close or a violation
+        self.halted = False  # the last take() has seen FRAMES_AT_ONCE: ``carry`` can be taken without reading more
         # Of the frame whose payload is being passed on in parts: bytes to come, bytes gone, its key.
         self._left = 0
         self._offset = 0
@@ -137,16 +141,22 @@ class Cutter:
     def take(self, block: Block, start: int, end: int) -> list[Piece]:
         """What may be passed on of ``block[start:end]``, which begins with ``carry`` and goes on with new bytes.
 
-        The pieces may point into the block, and up to HEADROOM bytes before ``start``.
+        With many tiny frames that is a part of it, and ``halted`` says so. The pieces may point into the block, and up
+        to HEADROOM bytes before ``start``.
         """
         assert not self.ended, "bytes after the end"
         cut = _Cut(block, start)
         self.events = []
-        pos = start
+        pos, looks = start, 0
+        self.halted = False
         try:
             if self._left:
                 pos = self._go_on(cut, start, end)
             while pos < end:
+                if looks == FRAMES_AT_ONCE:
+                    self.halted = True
+                    break
+                looks += 1
                 if not self._in_message:
                     pos = skip_whole_frames(block.buf, pos, end, masked=self._masked, watching=bool(self._watched))
                 after = self._one(cut, pos, end)

@@ -114,11 +114,21 @@ class Relay:
 
     def client_carry(self) -> bytes:
         """What has to lie before the next bytes from the client."""
-        return self._from_client.carry
+        return self._from_client.carry if self.phase is Phase.RELAYING else b""
 
     def upstream_carry(self) -> bytes:
         """What has to lie before the next bytes from upstream."""
-        return self._from_upstream.carry
+        return self._from_upstream.carry if self.phase is Phase.RELAYING else b""
+
+    @property
+    def client_halted(self) -> bool:
+        """There is more to be done with the client's carry, before anything more is read."""
+        return self._from_client.halted and self.phase is Phase.RELAYING
+
+    @property
+    def upstream_halted(self) -> bool:
+        """There is more to be done with upstream's carry, before anything more is read."""
+        return self._from_upstream.halted and self.phase is Phase.RELAYING
 
     def begin(self) -> None:
         """The client has its answer, and what came with both handshakes was taken."""

@@ -114,7 +114,16 @@ def cut_at(data: bytes, offsets: Iterable[int]) -> Iterator[bytes]:
 
 
 def take(cutter: Cutter, part: bytes, *, block: Block | None = None) -> tuple[bytes, list[Event]]:
-    """What a shell does with ``part``: lays the carry before it, takes, and copies before the block is used again."""
+    """What a shell does with ``part``, in as many turns as it takes."""
+    out, events = take_once(cutter, part, block=block)
+    while cutter.halted:
+        more, seen = take_once(cutter, b"", block=block)
+        out, events = out + more, events + seen
+    return out, events
+
+
+def take_once(cutter: Cutter, part: bytes, *, block: Block | None = None) -> tuple[bytes, list[Event]]:
+    """One turn: lays the carry before it, takes, and copies before the block is used again."""
     carry = cutter.carry
     block = block or Block(len(carry) + len(part) + 64)
     end = HEADROOM + len(carry) + len(part)

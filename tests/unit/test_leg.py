@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 
 import pytest
 
@@ -56,6 +57,38 @@ async def test_what_waits_is_counted_until_it_is_written(pace, legs):
     assert 0 < one.waiting <= BLOCK_SIZE
     drain(one, theirs)
     assert pace.held == other.waiting
+
+
+async def test_pieces_are_kept_as_one(pace, legs):
+    """Each would take an object of its own, many times what it says, and a write of its own."""
+    leg, theirs = legs()
+    fill(leg)
+    before = leg.waiting
+    leg.send([b"xy"] * 50_000)
+    assert leg.waiting == before + 100_000
+    assert pace.held == sys.getsizeof(leg._outbox.obj) - sys.getsizeof(b"") == leg.waiting
+    drain(leg, theirs)
+
+
+async def test_what_is_written_of_it_is_let_go(pace, legs):
+    leg, theirs = legs()
+    fill(leg)
+    leg.send([BLOCK])
+    most = 0
+    while leg.waiting:
+        most = max(most, pace.held - 2 * leg.waiting)
+        theirs.recv(1 << 14)
+        leg.flush()
+    assert most <= 0, "what is held is never more than twice what waits"
+
+
+async def test_what_waits_for_its_turn_is_counted(pace, legs):
+    leg, _ = legs()
+    fill(leg)
+    leg.carry(1000)
+    assert pace.held == leg.waiting + 1000
+    leg.carry(0)
+    assert pace.held == leg.waiting
 
 
 async def test_closing_lets_go_of_what_waits(pace, legs):

@@ -11,6 +11,7 @@ import pytest
 
 from k8s_ws_proxy.relay.pace import Pace
 from k8s_ws_proxy.settings import Address
+from k8s_ws_proxy.web.handshakes import Handshakes
 from k8s_ws_proxy.web.listener import Listener, bind
 from k8s_ws_proxy.web.lobby import Lobby
 
@@ -24,7 +25,9 @@ async def listener():
         loop=loop,
         block=Pace(loop.time).block,
         head_timeout=1.0,
-        lobby=Lobby(loop, lambda: 0),
+        lobby=Lobby(loop, lambda: 1),
+        idle=Lobby(loop, lambda: 1),
+        handshakes=Handshakes(loop),
     )
     yield made
     made.close()

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from k8s_ws_proxy.observe import metrics
-from k8s_ws_proxy.web.lobby import HEADS, LEAST, MOST, Lobby
+from k8s_ws_proxy.web.lobby import HEADS, LEAST, MOST, Lobby, places
 
 
 class Door:
@@ -18,7 +18,7 @@ class Door:
         self.spare = spare
         self.out = []
         self.timers = []
-        self.lobby = Lobby(self, lambda: self.spare)
+        self.lobby = Lobby(self, lambda: places(self.spare))
 
     def call_later(self, _seconds, callback):
         self.timers.append(callback)
