@@ -18,7 +18,7 @@ from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.channels import V5
 from k8s_ws_proxy.wire.frames import FrameViolation
-from k8s_ws_proxy.wire.orphans import Greeting, NotStarted, Process, hang_up, introduced, outcome
+from k8s_ws_proxy.wire.orphans import Answer, Greeting, NotStarted, Process, SaysTooMuch, hang_up, introduced
 from k8s_ws_proxy.wire.target import ExecTarget, Streams
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _ASK_A_SILENT_ONE: Final = 15.0  # seconds: the wait for it has no other bound, 
 _UNFIT_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell, or none that would do
 _REMEMBERED: Final = 1000  # containers of each kind
 _FORBIDDEN: Final = 403
+# Stands in what an admission webhook's or a ValidatingAdmissionPolicy's refusal is told as.
+_ADMISSION: Final = b"dmission"
 _ONLY_OUTPUT: Final = Streams(stdin=False, stdout=True, stderr=False, tty=False)
 
 Container = tuple[str, str, str | None]
@@ -47,7 +49,7 @@ _Known = TypeVar("_Known")
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A process that will be one if its session ends before it does. ``target`` has the pod's own name."""
+    """A process that will be one if its session ends before it does. ``target`` has the pod's own name, no command."""
 
     orphans: Orphans
     target: ExecTarget
@@ -91,14 +93,13 @@ class Orphans:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._unfit: dict[Container, float] = {}  # since when
         self._fit: dict[Container, str] = {}  # what the shell said it goes by
-        self._without_v5: float | None = None  # since when the apiserver is known not to speak it
 
     def concern(self, target: ExecTarget) -> bool:
         """Whether ``target`` is a terminal that somebody types into, and can be hung up as far as is known."""
         if not target.interactive or not target.streams.stdout:
             return False
-        known = (self._unfit.get(_container(target)), self._without_v5)
-        return all(since is None or self._clock() - since > _UNFIT_FOR for since in known)
+        since = self._unfit.get(_container(target))
+        return since is None or self._clock() - since > _UNFIT_FOR
 
     def dial(self, target: ExecTarget, wanted: Callable[[], bool]) -> asyncio.Task[Dialled]:
         """As kube.dial, until the command is about to start; with nobody to hang up where that can't be.
@@ -123,19 +124,29 @@ class Orphans:
             return Dialled(error=error)
 
     async def _plain(self, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
-        return Dialled(await dial(self._access, target.upstream_path())) if wanted() else Dialled()
+        if not wanted():
+            return Dialled()
+        upstream = await dial(self._access, target.upstream_path())
+        if upstream.subprotocol != V5:
+            _remember(self._unfit, _container(target), self._clock())
+        return Dialled(upstream)
 
     async def _introduced(self, target: ExecTarget) -> Dialled | None:
         """None where it can't be, and nothing has been started."""
-        # On v4 an exit status comes with the whole command line, ours: so only v5 is offered, and an apiserver that
-        # doesn't speak it refuses without a word, before anything has begun (apiserver-facts, "Subprotocols").
+        # On v4 an exit status comes with the whole command line, ours: so only v5 is offered. An apiserver that doesn't
+        # speak it refuses without a word, before anything has begun; but so may whatever stands between. The plain dial
+        # that follows shows which it was.
         command = introduced(target.command, self._fit.get(_container(target), ""))
         try:
             upstream = await dial(self._access, target.with_command(command).upstream_path(), (V5,))
         except UpstreamRefused as error:
-            if error.status != _FORBIDDEN or error.body:
+            if error.status == _FORBIDDEN and not error.body:
+                return None
+            if _ADMISSION not in error.body:
                 raise
-            self._without_v5 = self._clock()
+            # Whoever admits commands may have taken offence at ours: then the caller's own runs, and isn't hung up.
+            logger().info("a command was refused as it would be started: it can't be hung up", **_names(target))
+            _remember(self._unfit, _container(target), self._clock())
             return None
         meeting: asyncio.Task[Dialled | None] = tasks.start(self._met(upstream, target), name="wait for a shell")
         try:
@@ -150,7 +161,7 @@ class Orphans:
         late = Late(asyncio.get_running_loop(), lambda: self._wait_no_longer(arrival))
         arrival = tasks.start(self._arrival(meeting, target, late), name="wait for a slow shell")
         self._keep(arrival)
-        return Dialled(replace(upstream, stream=late, early=b""), LateOrphan(self, target, arrival))
+        return Dialled(replace(upstream, stream=late, early=b""), LateOrphan(self, _without_command(target), arrival))
 
     async def _arrival(self, meeting: asyncio.Task[Dialled | None], target: ExecTarget, late: Late) -> Dialled:
         """The rest of _dial(), for a session that has begun with ``late``."""
@@ -178,7 +189,7 @@ class Orphans:
             logger().info("a command didn't say which process it is: it can't be hung up", **_names(target))
         except NotStarted as error:
             upstream.stream.close()
-            if not error.fit:
+            if error.unfit:
                 _remember(self._unfit, _container(target), self._clock())
             return None
         except BaseException:
@@ -186,7 +197,7 @@ class Orphans:
             raise
         orphan = None
         if greeting.process is not None:
-            orphan = Orphan(self, target, greeting.process)
+            orphan = Orphan(self, _without_command(target), greeting.process)
             _remember(self._fit, _container(target), greeting.fit)
         return Dialled(replace(upstream, early=greeting.rest), orphan)
 
@@ -258,10 +269,10 @@ class Orphans:
                 return "gone"
             raise
         try:
-            data = upstream.early
-            while (found := outcome(data)) is None:
-                data += await _read(upstream)
-        except (EOFError, StreamLost, NotStarted, FrameViolation) as error:
+            answer, data = Answer(), upstream.early
+            while (found := answer.take(data)) is None:
+                data = await _read(upstream)
+        except (EOFError, StreamLost, NotStarted, SaysTooMuch, FrameViolation) as error:
             raise UpstreamProtocolError("The process couldn't be hung up.", detail=str(error)) from error
         else:
             # A connection that is dropped without a close may take its process along, on some runtimes with v4.
@@ -290,7 +301,11 @@ async def _greeted(upstream: Upstream, greeting: Greeting) -> None:
 
 
 async def _read(upstream: Upstream) -> bytes:
-    """The next bytes. Raises EOFError or StreamLost."""
+    """The next bytes. Raises EOFError or StreamLost.
+
+    Others have their turn before, and a time-out its chance, however much there is to be read.
+    """
+    await asyncio.sleep(0)
     block = bytearray(_READ)
     while (count := upstream.stream.read_into(memoryview(block))) is None:
         await upstream.stream.readable()
@@ -307,6 +322,11 @@ def _remember(known: dict[Container, _Known], container: Container, what: _Known
 
 def _names(target: ExecTarget) -> dict[str, str | None]:
     return {"namespace": target.namespace, "pod": target.pod, "container": target.container}
+
+
+def _without_command(target: ExecTarget) -> ExecTarget:
+    """What is kept for a session's whole life: a command may have 128 KiB, and isn't asked for any more."""
+    return replace(target, command=())
 
 
 def _container(target: ExecTarget) -> Container:

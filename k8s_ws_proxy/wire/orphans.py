@@ -11,9 +11,10 @@ comes, the shell ends, and the command is started plainly.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.wire import channels, frames
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 GRACE: Final = 5  # seconds from the hang-up to the kill
 LONGEST_GREETING: Final = 65_536  # bytes before the line: whoever says more isn't the shell that was started
+LONGEST_ANSWER: Final = 4_096  # bytes that a hang-up may say, framing included; it has a dozen to say
 _UNFIT: Final = 3  # the shell's exit status where it can't start any command as the runtime would
 
 # $1 is when the container's first process started, if a shell was found fit in it then; the command follows.
@@ -82,7 +84,7 @@ unset PWD OLDPWD SHLVL
 ) 2>/dev/null || exit
 shift
 become "$@"
-""".strip()
+"""
 
 # $1 is the process id, $2 its start time, $3 the grace. A process's name may hold anything, so the fields are counted
 # after its last parenthesis: state is 1, process group 3, session 4, start time 20.
@@ -127,9 +129,13 @@ elif kill -0 "-$pid" && ! look "$pid"; then
   done
 fi
 exit 0
-""".strip()
+"""
 
 _LINE: Final = re.compile(rb"k8s-ws-proxy: process ([0-9]{1,10}) ([0-9]{1,20}) ([0-9]{0,20})\r?\n")
+# Runtimes name the program that they don't find: `exec: "sh": executable file not found in $PATH`, or as crun puts it,
+# "executable file `sh` not found in $PATH".
+_NO_SHELL: Final = re.compile(r"""["'`/]sh["'`].*(not found|no such file)""", re.IGNORECASE | re.DOTALL)
+_LONGEST_LINE: Final = 80  # bytes of what _LINE finds
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +147,15 @@ class Process:
 
 
 class NotStarted(Exception):
-    """The shell ended before it had become the command. ``fit``: there is one, and it can start others."""
+    """The shell ended before it had become the command. ``unfit``: it is certain that it can start none here."""
 
-    def __init__(self, *, fit: bool) -> None:
+    def __init__(self, *, unfit: bool = False) -> None:
         super().__init__("the shell ended")
-        self.fit = fit
+        self.unfit = unfit
+
+
+class SaysTooMuch(Exception):
+    """What answers isn't the shell that hangs up."""
 
 
 def introduced(command: Sequence[str], fit: str = "") -> tuple[str, ...]:
@@ -153,7 +163,7 @@ def introduced(command: Sequence[str], fit: str = "") -> tuple[str, ...]:
 
     ``fit`` is what a Greeting had in this container before: if it is the same one still, its shell will do.
     """
-    return ("sh", "-c", _INTRODUCE, "sh", fit or "-", *command)  # an empty argument is easily lost on a long way
+    return ("sh", "-c", _sent(_INTRODUCE), "sh", fit or "-", *command)  # an empty argument is easily lost on a long way
 
 
 def hang_up(process: Process) -> tuple[str, ...]:
@@ -161,7 +171,13 @@ def hang_up(process: Process) -> tuple[str, ...]:
 
     It says ``gone``, ``failed``, or ``hung up``, and then waits.
     """
-    return ("sh", "-c", _HANG_UP, "sh", process.pid, process.started, str(GRACE))
+    return ("sh", "-c", _sent(_HANG_UP), "sh", process.pid, process.started, str(GRACE))
+
+
+@functools.cache
+def _sent(script: str) -> str:
+    """As it is sent: it stands in the apiserver's audit log, and before whoever admits commands, so without indents."""
+    return "\n".join(line.strip() for line in script.strip().splitlines())
 
 
 class Greeting:
@@ -172,17 +188,17 @@ class Greeting:
     """
 
     def __init__(self) -> None:
-        self._buffer = b""
-        self._passed = b""  # whole messages that are the caller's
-        self._line = b""
+        self._buffer = b""  # of a message that isn't there as a whole
+        self._passed = bytearray()  # whole messages that are the caller's
+        self._line = bytearray()
         self.process: Process | None = None
         self.fit = ""  # when the first process of the container started, in ticks; the shell is fit for that one
 
     @property
     def rest(self) -> bytes:
         """Whole messages, and perhaps the beginning of one."""
-        said = frames.frame(frames.BINARY, bytes((channels.STDOUT,)) + self._line) if self._line else b""
-        return self._passed + said + self._buffer
+        said = frames.frame(frames.BINARY, bytes((channels.STDOUT,)) + bytes(self._line)) if self._line else b""
+        return bytes(self._passed) + said + self._buffer
 
     @property
     def strange(self) -> bool:
@@ -191,48 +207,74 @@ class Greeting:
 
     def take(self, data: bytes) -> bool:
         """Whether it is over: ``process`` is known, or never will be. Raises NotStarted, or FrameViolation."""
-        self._buffer += data
-        while (head := frames.parse_header(self._buffer, 0, len(self._buffer), masked=False)) is not None:
-            after = head.size + head.length
-            if after > len(self._buffer):
+        data, pos = self._buffer + data, 0
+        while (head := frames.parse_header(data, pos, len(data), masked=False)) is not None:
+            body, after = pos + head.size, pos + head.size + head.length
+            if after > len(data):
                 break
-            message, payload = self._buffer[:after], self._buffer[head.size : after]
-            if head.opcode == frames.CLOSE or payload[:1] == bytes((channels.STATUS,)):
-                status = channels.parse_status(payload[1:])
-                raise NotStarted(fit=status is not None and channels.exit_code(status) not in (None, _UNFIT))
-            self._buffer = self._buffer[after:]
-            if head.opcode == frames.BINARY and head.fin and payload[:1] == bytes((channels.STDOUT,)) and payload[1:]:
-                self._line += payload[1:]
-                if self._introduced():
+            if head.opcode == frames.CLOSE or data[body : min(body + 1, after)] == bytes((channels.STATUS,)):
+                self._buffer = data[pos:]
+                raise NotStarted(unfit=_unfit(channels.parse_status(data[body + 1 : after])))
+            pos_before, pos = pos, after
+            said = head.opcode == frames.BINARY and head.fin and data[body : body + 1] == bytes((channels.STDOUT,))
+            if said and head.length > 1:
+                if self._introduced(data[body + 1 : after]):
+                    self._buffer = data[pos:]
                     return True
             else:
-                self._passed += message
+                self._passed += data[pos_before:after]
+        self._buffer = data[pos:]
         return len(self._line) + len(self._passed) + len(self._buffer) > LONGEST_GREETING
 
-    def _introduced(self) -> bool:
-        if (found := _LINE.search(self._line)) is None:
+    def _introduced(self, said: bytes) -> bool:
+        before = len(self._line)
+        self._line += said
+        # The line ends in what has just come, so it can't begin much before that.
+        if (found := _LINE.search(self._line, max(0, before - _LONGEST_LINE))) is None:
             return False
         pid, started, self.fit = (field.decode() for field in found.groups())
         self.process = Process(pid, started)
-        self._line = self._line[found.end() :]
+        del self._line[: found.end()]
         return True
 
 
-def outcome(data: bytes) -> str | None:
-    """What hang_up() said in ``data``, all that came so far: ``gone``, ``hung_up``, ``failed``; None if nothing yet.
+def _unfit(status: dict[str, Any] | None) -> bool:
+    """Whether the end of a shell says that there is none, or none that will do; anything else may pass."""
+    if status is None:
+        return False
+    code = channels.exit_code(status)
+    return code == _UNFIT or (code is None and _NO_SHELL.search(str(status.get("message", ""))) is not None)
 
-    Raises NotStarted, or FrameViolation.
+
+class Answer:
+    """What hang_up() says. Bytes in, ``gone``, ``hung_up`` or ``failed`` out.
+
+    Whoever speaks isn't to be trusted: it is the container's ``sh``, and may say anything, for ever.
     """
-    said, pos = b"", 0
-    while (head := frames.parse_header(data, pos, len(data), masked=False)) is not None:
-        body, pos = pos + head.size, pos + head.size + head.length
-        if pos > len(data):
-            break
-        channel, payload = data[body : body + 1], data[body + 1 : pos]
-        if head.opcode == frames.CLOSE or channel == bytes((channels.STATUS,)):
-            raise NotStarted(fit=False)
-        if channel == bytes((channels.STDOUT,)) and head.opcode in (frames.BINARY, frames.TEXT):
-            said += payload
-            if b"\n" in said:
-                return {b"gone\n": "gone", b"failed\n": "failed"}.get(said[: said.index(b"\n") + 1], "hung_up")
-    return None
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._buffer = b""  # of a message that isn't there as a whole
+        self._said = b""
+
+    def take(self, data: bytes) -> str | None:
+        """None if nothing was said yet. Raises NotStarted, FrameViolation, or SaysTooMuch."""
+        data, pos = self._buffer + data[: LONGEST_ANSWER - self._taken], 0
+        self._taken += len(data) - len(self._buffer)
+        while (head := frames.parse_header(data, pos, len(data), masked=False)) is not None:
+            body, after = pos + head.size, pos + head.size + head.length
+            if after > len(data):
+                break
+            pos = after
+            channel = data[body : min(body + 1, after)]
+            if head.opcode == frames.CLOSE or channel == bytes((channels.STATUS,)):
+                raise NotStarted
+            if channel == bytes((channels.STDOUT,)) and head.opcode in (frames.BINARY, frames.TEXT):
+                self._said += data[body + 1 : after]
+                if b"\n" in self._said:
+                    line = self._said[: self._said.index(b"\n") + 1]
+                    return {b"gone\n": "gone", b"failed\n": "failed"}.get(line, "hung_up")
+        self._buffer = data[pos:]
+        if self._taken >= LONGEST_ANSWER:
+            raise SaysTooMuch(f"it says more than {LONGEST_ANSWER} bytes")
+        return None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import pytest
 from support import rawws
@@ -183,6 +184,44 @@ async def test_one_that_may_not_be_signalled_is_not_said_to_be_hung_up(daemon):
     assert line["detail"] == "the container's user may not signal it"
     assert alive(pid)
     os.kill(pid, signal.SIGKILL)
+
+
+FLOODS = "case $1 in *hung*) head -c 3000000 /dev/zero; exec sleep 1008 ;; esac"
+FLOOD_OR_BE = f'''script=$1; {FLOODS}; shift 2; eval "$script"'''
+
+
+async def test_a_container_that_floods_what_hangs_up_holds_nobody_up(daemon):
+    """Its `sh` greets as it must, and then says much and no word. Each try is over after some KiB."""
+    await shell_of_its_own(daemon, "", f"/bin/sh -c '{FLOOD_OR_BE}' \"$@\"")
+    async with opened(daemon, proxy_exec("/bin/sh", "-c", "echo pid $$; read x", **TTY, **IN_ODD)) as ws:
+        pid = await pid_from(ws)
+        await close(ws)
+    await daemon.event("session ended", tty=True)
+    assert (await run(daemon, script("echo others go on"))).text(STDOUT) == "others go on\n"
+    line = await daemon.event("a process may be left behind", pid=str(pid))
+    assert "says more than" in line["detail"]
+    assert await daemon.terminate() == 0
+    os.kill(pid, signal.SIGKILL)
+
+
+async def test_where_the_way_it_is_started_is_not_admitted_it_is_started_as_it_was_asked_for(daemon, cluster, dials):
+    message = 'admission webhook "commands.example.com" denied the request: no scripts'
+    status = {"kind": "Status", "status": "Failure", "message": message, "reason": "Forbidden", "code": 403}
+    cluster.faults.refuse(403, json.dumps(status).encode())
+    for count in (2, 3):
+        assert (await run(daemon, proxy_exec("echo", "hello", **TTY))).text(STDOUT) == "hello\r\n"
+        assert len(dials()) == count
+    await daemon.event("a command was refused as it would be started: it can't be hung up")
+
+
+@pytest.mark.parametrize("body", [b"", b"Forbidden"])
+async def test_one_refusal_by_anything_in_between_changes_nothing_for_the_next(daemon, cluster, dials, body):
+    cluster.faults.refuse(403, body, content_type="text/plain")
+    await run(daemon, proxy_exec("true", **TTY))
+    before = len(dials())
+    await run(daemon, proxy_exec("true", **TTY))
+    (asked,) = dials()[before:]
+    assert "k8s-ws-proxy" in unquote_plus(asked)
 
 
 async def test_another_session_s_process_is_not_touched(daemon):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -19,10 +20,19 @@ from hypothesis import strategies as st
 from support.framing import PING, PONG, Frame, closing, cut_at, server
 from support.procfs import fields, started
 
-from k8s_ws_proxy.wire import orphans
-from k8s_ws_proxy.wire.channels import failure
+from k8s_ws_proxy.wire import channels, orphans
 from k8s_ws_proxy.wire.frames import FrameViolation
-from k8s_ws_proxy.wire.orphans import LONGEST_GREETING, Greeting, NotStarted, Process, hang_up, introduced, outcome
+from k8s_ws_proxy.wire.orphans import (
+    LONGEST_ANSWER,
+    LONGEST_GREETING,
+    Answer,
+    Greeting,
+    NotStarted,
+    Process,
+    SaysTooMuch,
+    hang_up,
+    introduced,
+)
 
 SHELLS = [
     *([shell] for shell in ("dash", "bash", "mksh", "zsh") if shutil.which(shell)),
@@ -341,6 +351,14 @@ def test_no_part_of_the_command_is_in_the_script():
     assert not re.search(r"rm|x\)", wrapped[2].replace("exit", ""))
 
 
+LINE_PATTERN = orphans._LINE
+
+
+def failure(message):
+    """A command that couldn't be started, as the apiserver tells it."""
+    return channels.failure(message, reason="InternalError", code=500)
+
+
 def exited(code):
     """A command's end, as the apiserver tells it."""
     causes = [{"reason": "ExitCode", "message": str(code)}]
@@ -385,30 +403,70 @@ def test_a_shell_that_talks_on_is_let_alone():
 
 
 @pytest.mark.parametrize(
-    ("end", "fit"),
+    ("end", "unfit"),
     [
-        (server(3, failure("no sh", reason="InternalError", code=500)), False),
-        (server(3, exited(127)), True),
-        (server(3, exited(3)), False),
-        (server(3, b"what"), False),
-        (closing(1000), False),
+        (failure('OCI runtime exec failed: exec: "sh": executable file not found in $PATH: unknown'), True),
+        (failure("executable file `sh` not found in $PATH: No such file or directory"), True),
+        (failure('exec: "/bin/sh": stat /bin/sh: no such file or directory'), True),
+        (failure("cannot join cgroup: device or resource busy"), False),
+        (failure("context deadline exceeded"), False),
+        (exited(127), False),
+        (exited(3), True),
+        (b"what", False),
+        (b'{"status":"Success"}', False),
+        (None, False),
     ],
 )
-def test_an_end_before_the_line(end, fit):
+def test_an_end_before_the_line(end, unfit):
+    """Only what is certain is told as such: a runtime may be busy, a connection may be lost."""
     with pytest.raises(NotStarted) as error:
-        greet(server(1, b""), end)
-    assert error.value.fit is fit
+        greet(server(1, b""), closing(1000) if end is None else server(3, end))
+    assert error.value.unfit is unfit
+
+
+def test_what_the_shell_says_is_looked_at_once_however_it_comes(monkeypatch):
+    """A container decides how many messages it takes for 64 KiB."""
+    looked = []
+
+    class Recorder:
+        def search(self, line, begin):
+            looked.append(len(line) - begin)
+            return LINE_PATTERN.search(line, begin)
+
+    monkeypatch.setattr(orphans, "_LINE", Recorder())
+    greeting, _ = greet(server(1, b"\n") * 20_000)
+    assert greeting.strange
+    assert sum(looked) <= 20_000 * 100
+
+
+def answer(*parts):
+    """The first thing that is understood, as the parts come."""
+    hanging = Answer()
+    return next((said for part in parts if (said := hanging.take(part)) is not None), None)
 
 
 def test_what_hanging_up_said():
-    assert outcome(b"") is None
-    assert outcome(server(1, b"") + server(1, b"hung")) is None
-    assert outcome(server(1, b"") + server(1, b"hung") + Frame(PONG, b"").encode() + server(1, b" up\n")) == "hung_up"
-    assert outcome(server(1, b"gone\n")) == "gone"
-    assert outcome(server(1, b"failed\n")) == "failed"
+    assert answer(b"") is None
+    assert answer(server(1, b"") + server(1, b"hung")) is None
+    hung_up = server(1, b"") + server(1, b"hung") + Frame(PONG, b"").encode() + server(1, b" up\n")
+    assert answer(hung_up) == "hung_up"
+    assert answer(*[hung_up[at : at + 1] for at in range(len(hung_up))]) == "hung_up"
+    assert answer(server(1, b"gone\n")) == "gone"
+    assert answer(server(1, b"failed\n")) == "failed"
     for end in (server(3, b"{}"), closing(1000)):
         with pytest.raises(NotStarted):
-            outcome(end)
+            answer(end)
+
+
+@pytest.mark.parametrize(
+    "part", [server(1, b"x"), server(1, b"x" * 200), server(2, b"x" * 30_000), Frame(PONG, b"").encode()]
+)
+def test_of_what_talks_on_instead_so_much_is_read_and_no_more(part):
+    hanging, parts = Answer(), itertools.repeat(part, 10 * LONGEST_ANSWER)
+    with pytest.raises(SaysTooMuch):
+        list(map(hanging.take, parts))
+    assert len(list(parts)) * len(part) > 8 * LONGEST_ANSWER
+    assert len(hanging._said) + len(hanging._buffer) <= LONGEST_ANSWER
 
 
 @given(st.lists(st.binary(max_size=60), max_size=6))
@@ -418,6 +476,6 @@ def test_whatever_comes_only_what_is_documented_is_raised(parts):
         for part in parts:
             if greeting.take(part):
                 break
-        outcome(b"".join(parts))
+        answer(b"".join(parts))
     except (NotStarted, FrameViolation):
         pass
