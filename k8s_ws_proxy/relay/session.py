@@ -36,6 +36,8 @@ class Session:
     __slots__ = (
         "_aging",
         "_client",
+        "_close_from",
+        "_holding",
         "_loop",
         "_on_closed",
         "_on_end",
@@ -75,6 +77,8 @@ class Session:
         self._stop_flushing: asyncio.TimerHandle | None = None
         self._overdue: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
+        self._holding: asyncio.TimerHandle | None = None
+        self._close_from = 0.0  # the loop's time
         self.relay = relay(partial(secrets.token_bytes, 4))
         self._aging: asyncio.TimerHandle | None = None
         if limits is not None:
@@ -98,8 +102,7 @@ class Session:
 
     def start(self, head: bytes, *, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
         """Send ``head`` (the 101) to the client, then relay; the rest are bytes that came with the handshakes."""
-        self._client.send([head])
-        self._client.sent = 0
+        self._send_head(head)
         for early, take in ((from_client, self.relay.client_data), (from_upstream, self.relay.upstream_data)):
             for offset in range(0, len(early), BLOCK_SIZE // 2):
                 part = early[offset : offset + BLOCK_SIZE // 2]
@@ -114,10 +117,14 @@ class Session:
 
     def refuse(self, head: bytes, status: bytes, reason: str) -> None:
         """Instead of start(): send ``head`` (the 101), tell ``status`` on channel 3, and close with 1011."""
-        self._client.send([head])
-        self._client.sent = 0
+        self._send_head(head)
         self.relay.fail(status, reason)
         self._settle()
+
+    def _send_head(self, head: bytes) -> None:
+        self._client.send([head])
+        self._client.sent = 0
+        self._close_from = self._loop.time() + self.relay.close_after
 
     def drain(self, line: bytes, channel: int, reason: str) -> None:
         """The daemon goes down: tell the client, close with 1001."""
@@ -292,12 +299,15 @@ class Session:
                     self._stop_flushing = self._loop.call_later(_UPSTREAM_FLUSH, self._drop_upstream)
         if self.timer is None:
             return  # the client's side is closed already
+        held = bool(self.relay.farewell) and not self._take_leave()
         if client.broken or self.relay.ending is Ending.CLIENT_SILENT:
             self._tell()
             self._finish()
             return
         client.stream.on_writable(self._client_writable if client.waiting else None)
         client.stream.on_readable(self._client_readable)
+        if held:
+            return
         if not client.waiting and not self._told:
             client.stream.end_output()
             self._tell()
@@ -305,6 +315,21 @@ class Session:
         elif client.waiting and self.relay.ending is Ending.CLIENT_LEFT:
             self._tell()
             self._finish()  # it isn't there to read the rest
+
+    def _take_leave(self) -> bool:
+        """Send the close that had to wait; False if it still has to. Upstream doesn't wait for it."""
+        early = self._close_from - self._loop.time()
+        if early > 0:
+            if self._holding is None:
+                self._holding = self._loop.call_later(early, self._held_long_enough)
+            return False
+        farewell, self.relay.farewell = self.relay.farewell, b""
+        self._client.send([farewell])
+        return True
+
+    def _held_long_enough(self) -> None:
+        self._holding = None
+        self._settle()
 
     def _linger(self) -> None:
         """Closing with unread bytes in our kernel would reset the connection, and cut off what is still under way."""
@@ -331,7 +356,7 @@ class Session:
     def _finish(self) -> None:
         if self.timer is None:
             return
-        for handle in (self.timer, self._aging, self._overdue, self._watching):
+        for handle in (self.timer, self._aging, self._overdue, self._watching, self._holding):
             if handle is not None:
                 handle.cancel()
         self.timer = None

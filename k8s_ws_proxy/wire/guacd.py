@@ -1,8 +1,9 @@
 """What Apache Guacamole's guacd needs, and nobody else gets (field-notes, "guacd, observed").
 
 Its WebSocket library hands a message on in pieces of 4,096 bytes, and it takes the first byte of each for a channel;
-it shows neither HTTP bodies nor channel 3 nor close reasons; it gives up five seconds after its request; it notices
-that its user has gone only when something arrives; and it sends a whole command as one argument.
+it shows neither HTTP bodies nor channel 3 nor close reasons; what came before the close isn't drawn if the close is
+there before its first frame; it gives up five seconds after its request; it notices that its user has gone only when
+something arrives; and it sends a whole command as one argument.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k8s_ws_proxy.wire.cutter import Block, Event, Piece
+    from k8s_ws_proxy.wire.relay import Ending
 
 MOST: Final = 4096  # bytes of a message towards it, the channel byte included
 PING_PERIOD: Final = 1.0  # seconds: with one ping a second its FIN has come after 0.6 to 1.6
 ANSWER_WITHIN: Final = 3.5  # seconds from its request, half a second less than it is promised for the answer's way
+CLOSE_AFTER: Final = 0.5  # seconds from the 101: its first frame is there after 0.1, also on a busy machine
 _LONGEST_LINE: Final = 1000  # characters
 
 
@@ -30,6 +33,8 @@ class GuacdRelay(Relay):
     """A session with guacd: small messages towards it, and failures told on its terminal."""
 
     __slots__ = ()
+
+    close_after = CLOSE_AFTER
 
     def upstream_data(self, block: Block, start: int, end: int) -> None:
         """As ever, in small messages."""
@@ -54,6 +59,10 @@ class GuacdRelay(Relay):
         super()._upstream_event(event)
         if isinstance(event, Status) and self.exit_code is None:
             self._tell_line(event.payload)
+
+    def _close(self, ending: Ending, code: int, reason: str) -> None:
+        super()._close(ending, code, reason)
+        self.farewell = bytes(self.to_client.pop())
 
     def _tell_line(self, status: bytes) -> None:
         told = channels.parse_status(status)

@@ -79,6 +79,7 @@ class Relay:
         "close_code",
         "ending",
         "exit_code",
+        "farewell",
         "phase",
         "status_seen",
         "to_client",
@@ -88,6 +89,8 @@ class Relay:
 
     most: int | None = None
     """Bytes that may be read from upstream at once; None is whatever the shell reads."""
+    close_after: float = 0.0
+    """Seconds from the 101: what is in ``farewell`` isn't sent before."""
 
     def __init__(self, mask_key: Callable[[], bytes], framing: Framing = Framing.TERMINAL) -> None:
         self._mask_key = mask_key
@@ -104,6 +107,7 @@ class Relay:
         self.status_seen = False
         self.typed = False  # the last bytes from the client were a keystroke, or a few
         self.exit_code: int | None = None
+        self.farewell = b""  # the client's close frame, where it has to wait for close_after; after to_client
         self.to_client: list[Piece] = []
         self.to_upstream: list[Piece] = []
 

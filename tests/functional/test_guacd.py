@@ -10,6 +10,7 @@ from support.caller import opened, refusal_of, script
 from support.pki import Pki
 
 from k8s_ws_proxy.wire import channels
+from k8s_ws_proxy.wire.guacd import CLOSE_AFTER
 
 COUNT = "seq 1 1400000"  # 10 MB and a little
 COUNTED = b"".join(b"%d\n" % number for number in range(1, 1_400_001))
@@ -139,7 +140,8 @@ async def told(daemon, tls, *command, **where):
     """What the terminal shows of a failure, and the close."""
     async with terminal(daemon, tls, *command, **where) as seen:
         await seen.finish()
-    text = bytes(seen.terminal).decode()
+    assert seen.drawn == seen.terminal, "the close came before the first frame was drawn"
+    text = seen.drawn.decode()
     assert text.startswith("\r\nk8s-ws-proxy: ")
     assert text.endswith("\r\n")
     assert text.count("\n") == 2, "one line"
@@ -201,6 +203,30 @@ async def test_a_long_failure_is_one_short_line(cluster, daemon, tls):
     assert "\x1b" not in text
     assert len(text) < 2000
     assert code == 1011
+
+
+@pytest.mark.parametrize("command", ["echo done", "exit 3", "sleep 0.2; echo done"])
+async def test_what_a_command_says_that_ends_at_once_is_drawn(daemon, tls, command):
+    async with terminal(daemon, tls, f"sh -c '{command}'") as seen:
+        await seen.finish()
+    assert seen.drawn == seen.terminal
+    assert (b"done\r\n" in seen.drawn) == ("done" in command)
+    assert seen.closed is not None
+    assert seen.closed - seen.asked >= CLOSE_AFTER
+    assert seen.close == (1000, "")
+
+
+@pytest.mark.parametrize("signals", [1, 3])
+async def test_a_drain_does_not_wait_longer_for_the_close(start, pki, tls, signals):
+    """Not even where the session has only begun; after a third signal it isn't waited for at all."""
+    daemon = await start(**pki.environ(), GUACD_SUBJECTS="guacd", DRAIN_TIMEOUT="0s")
+    async with terminal(daemon, tls, "/bin/sh") as seen:
+        for _ in range(signals):
+            daemon.process.terminate()
+        await seen.finish()
+        if signals == 1:
+            assert b"shutting down" in seen.drawn
+    assert await daemon.process.wait() == 0
 
 
 async def test_a_drain_is_told_on_the_terminal(start, pki, tls):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import os
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
 
+FIRST_FRAME = 0.1  # seconds from the 101: it draws nothing before, and stops at the close
 PIECE = 4096  # bytes that its library hands on at once
 RESIZE = b'{"Width":100,"Height":40}'
 
@@ -41,11 +43,20 @@ def request(*command: str, namespace: str = "default", pod: str = "shell", conta
 
 
 class Guacd:
-    """One terminal of it, after the 101. ``terminal`` is what its user has seen, ``close`` what nobody sees."""
+    """One terminal of it, after the 101.
 
-    def __init__(self, ws: rawws.RawWebSocket) -> None:
+    ``terminal`` is what came for its user's eyes, ``drawn`` what they saw of it at the end, ``close`` what nobody sees.
+    ``asked`` is the loop's time before its request, ``closed`` that of the close.
+    """
+
+    def __init__(self, ws: rawws.RawWebSocket, asked: float) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._opened = self._clock()
+        self.asked = asked
+        self.closed: float | None = None
         self.ws = ws
         self.terminal = bytearray()
+        self.drawn = b""
         self.longest = 0  # bytes of a message, channel byte included
         self.pings = 0
         self.close: tuple[int | None, str] | None = None
@@ -71,6 +82,8 @@ class Guacd:
                 await self.ws.send_frame(frames.PONG, frame.payload)
             elif frame.opcode == frames.CLOSE:
                 self.close = frames.parse_close(frame.payload)
+                self.closed = self._clock()
+                self.drawn = bytes(self.terminal) if self.closed - self._opened >= FIRST_FRAME else b""
             elif frame.opcode in (frames.TEXT, frames.BINARY):
                 self._show(frame.payload)
             return True
@@ -106,9 +119,10 @@ class Guacd:
 @contextlib.asynccontextmanager
 async def connected(port: int, tls: ssl.SSLContext, data: bytes) -> AsyncIterator[Guacd]:
     """guacd on the TLS listener, after the 101 without which it would have said nothing but 519."""
+    asked = asyncio.get_running_loop().time()
     async with rawws.connected(port, data, tls=tls) as ws:
         assert ws.answer.status == 101, ws.answer
         assert ws.answer.headers.get("sec-websocket-protocol") == channels.V4
-        guacd = Guacd(ws)
+        guacd = Guacd(ws, asked)
         await guacd.resize()
         yield guacd

@@ -13,6 +13,7 @@ from k8s_ws_proxy.relay.pace import BLOCK_SIZE, Pace
 from k8s_ws_proxy.relay.session import Session
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.wire import frames
+from k8s_ws_proxy.wire.guacd import CLOSE_AFTER, GuacdRelay
 
 
 def connection():
@@ -72,3 +73,38 @@ async def test_an_apiserver_that_pings_and_does_not_read_is_not_read_either(sess
             with contextlib.suppress(BlockingIOError):
                 peer.recv(1 << 20)
             await asyncio.sleep(0)
+
+
+async def test_a_close_that_waits_holds_up_neither_what_is_said_nor_upstream():
+    """guacd's: it comes half a second after the 101; the apiserver's connection is closed in the same turn."""
+    loop = asyncio.get_running_loop()
+    (near_client, client), (near_upstream, upstream) = connection(), connection()
+    ended = loop.create_future()
+    running = Session(
+        loop,
+        Pace(loop.time),
+        Stream(near_client, loop),
+        Stream(near_upstream, loop),
+        ping_period=30.0,
+        on_end=lambda _: None,
+        on_closed=ended.set_result,
+        relay=GuacdRelay,
+    )
+    with client, upstream:
+        began = loop.time()
+        running.start(b"HEAD")
+        running.drain(b"bye", 1, "")
+        data = b""
+        while b"bye" not in data:
+            data += await loop.sock_recv(client, 4096)
+        said = data
+        assert frames.frame(frames.CLOSE, b"\x03\xe9") not in said
+        while await loop.sock_recv(upstream, 4096):
+            pass
+        assert running.timer is not None, "the client's side is open still"
+        while more := await loop.sock_recv(client, 4096):
+            data += more
+        assert loop.time() - began >= CLOSE_AFTER
+        assert data.endswith(frames.frame(frames.CLOSE, b"\x03\xe9"))
+        client.close()
+        await ended
