@@ -34,9 +34,13 @@ class Source:
                     return b""
                 await self._readable()
             except OSError as exc:
-                if exc.errno == errno.EIO:  # a pty of which nobody holds the other side any more
+                if exc.errno != errno.EIO:
+                    raise
+                # Nobody holds a pty's other side at this moment. While the process lives that isn't the end: there may
+                # still be output, of one that opens its terminal again at the least.
+                if self._left is not None:
                     return b""
-                raise
+                await self._ended()
             else:
                 if self._left is not None:
                     self._left -= len(data)
@@ -57,6 +61,13 @@ class Source:
         else:
             (self._left,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4))
         self._wake()
+
+    async def _ended(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def close(self) -> None:
         """Close the descriptor; a read under way ends as if nothing more came."""
