@@ -196,6 +196,7 @@ class Refusal(ProxyError):
     def __init__(self, reason: Reason, message: str, *, detail: str = "") -> None:
         super().__init__(message, detail=detail)
         self.reason = reason
+        self.level: LogLevel | None = None  # where it isn't the reason's own
 
 
 class CredentialRefused(Refusal):

@@ -60,7 +60,7 @@ def note_refusal(request: web.BaseRequest, refusal: Refusal) -> None:
     """Log and count a refusal, however it is told."""
     decided = rule(refusal.reason)
     metrics.REFUSALS.labels(refusal.reason.value).inc()
-    say = getattr(logger(), decided.level)
+    say = getattr(logger(), refusal.level or decided.level)
     facts: dict[str, Any] = {"detail": refusal.detail} if refusal.detail else {}
     say(
         "request refused",

@@ -6,9 +6,9 @@ import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.errors import Refusal, UpstreamError, rule
+from k8s_ws_proxy.errors import CredentialRefused, Refusal, UpstreamError, rule
 from k8s_ws_proxy.kube.dial import Upstream, dial
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.guacd import keep_pinging
@@ -17,10 +17,10 @@ from k8s_ws_proxy.web.errors import note_refusal, peer_of, refuse, refuse_upstre
 from k8s_ws_proxy.web.fallback import Fallback, asks_for_spdy
 from k8s_ws_proxy.web.logs import Logs
 from k8s_ws_proxy.web.transport import StreamTransport
-from k8s_ws_proxy.web.upgrade import HandedOn, Offer, parse_offer, take_over
+from k8s_ws_proxy.web.upgrade import HandedOn, Offer, asks_for_websocket, parse_offer, take_over
 from k8s_ws_proxy.web.upstream import reach, resolved, status_of
 from k8s_ws_proxy.wire import guacd, tmux
-from k8s_ws_proxy.wire.channels import STDERR, STDOUT, failure
+from k8s_ws_proxy.wire.channels import STDERR, STDOUT, SUBPROTOCOLS, failure
 from k8s_ws_proxy.wire.forward import ForwardRelay
 from k8s_ws_proxy.wire.lifetime import Limits
 from k8s_ws_proxy.wire.relay import Relay
@@ -36,7 +36,7 @@ from k8s_ws_proxy.wire.target import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiohttp import web
 
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.orphans import Orphans
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
+
+
+_TOLD_AT_ONCE: Final = 64  # some 40 KiB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Sessions:
         self._fallback = Fallback(time.monotonic)
         self.orphans = orphans
         self._pace = pace
+        self._telling = 0  # refusals that guacd is being told
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         self._limits = limits if limits.idle or limits.duration else None
         self._logs = Logs(settings, access=access, registry=registry, pace=pace, limits=self._limits)
@@ -94,7 +98,10 @@ class Sessions:
         assert isinstance(transport, StreamTransport)
         began = transport.request_began()
         within = self._settings.handshake_timeout
-        route = parse_path(request.raw_path)
+        try:
+            route = parse_path(request.raw_path)
+        except Refusal as refusal:
+            return await self._no_such_path(request, transport, refusal)
         principal = await self._authorizer.authorize(route.path, request.headers, transport.get_extra_info("peercert"))
         transport.caller_known()
         if not (principal.guacd and route.subresource in (Subresource.EXEC, Subresource.ATTACH)):
@@ -103,7 +110,24 @@ class Sessions:
         try:
             return await self._admit(attempt)
         except Refusal as refusal:
-            return self._tell_guacd(attempt, refusal)
+            return self._tell_guacd(request, route.subprotocols, refusal)
+
+    async def _no_such_path(
+        self, request: web.BaseRequest, transport: StreamTransport, refusal: Refusal
+    ) -> web.StreamResponse:
+        """Who has a certificate has mistyped a name: that is told, and logged. To others there is no such path."""
+        certificate = transport.get_extra_info("peercert")
+        if not certificate or not self._settings.allowed_subjects:
+            raise refusal
+        try:
+            principal = await self._authorizer.authorize("", request.headers, certificate)
+        except CredentialRefused:
+            raise refusal from None
+        transport.caller_known()
+        refusal.level = "info"
+        if principal.guacd and asks_for_websocket(request):
+            return self._tell_guacd(request, SUBPROTOCOLS, refusal)
+        raise refusal
 
     async def _admit_or_tell_again(self, attempt: _Attempt) -> web.StreamResponse:
         """As _admit(); but where kubectl tries again with SPDY, that attempt is answered as the first one was."""
@@ -181,7 +205,7 @@ class Sessions:
         return await dial(self._access, target.upstream_path(), target.subprotocols)
 
     def _session(
-        self, attempt: _Attempt, target: Target | None, client: Stream, upstream: Upstream | None, slot: Slot | None
+        self, attempt: _Attempt, target: Target, client: Stream, upstream: Upstream | None, slot: Slot
     ) -> Session:
         session = Session(
             asyncio.get_running_loop(),
@@ -190,25 +214,43 @@ class Sessions:
             upstream.stream if upstream else None,
             ping_period=self._settings.ping_period,
             limits=self._limits,
-            notices=STDOUT if slot and slot.books.tty else STDERR,
-            on_end=slot.ended if slot else _nothing,
-            on_closed=slot.release if slot else _nothing,
+            notices=STDOUT if slot.books.tty else STDERR,
+            on_end=slot.ended,
+            on_closed=slot.release,
             relay=_relay(attempt, target),
         )
-        if slot:
-            slot.dialled(session)
+        slot.dialled(session)
         if attempt.guacd:
             keep_pinging(session, guacd.PING_PERIOD)
         return session
 
-    def _tell_guacd(self, attempt: _Attempt, refusal: Refusal) -> web.StreamResponse:
-        """A refusal after the 101, on the terminal: guacd shows nothing of any other answer."""
-        offer = parse_offer(attempt.request, attempt.route.subprotocols)
-        note_refusal(attempt.request, refusal)
-        if (taken := take_over(attempt.request)) is not None:
+    def _tell_guacd(self, request: web.BaseRequest, spoken: Sequence[str], refusal: Refusal) -> web.StreamResponse:
+        """A refusal after the 101, on the terminal: guacd shows nothing of any other answer.
+
+        It has no slot, and its close waits: so there are only so many at once, and the rest gets that other answer.
+        """
+        if self._telling >= _TOLD_AT_ONCE:
+            raise refusal
+        offer = parse_offer(request, spoken)
+        note_refusal(request, refusal)
+        if (taken := take_over(request)) is not None:
+            session = Session(
+                asyncio.get_running_loop(),
+                self._pace,
+                taken[0],
+                None,
+                ping_period=self._settings.ping_period,
+                on_end=_nothing,
+                on_closed=self._told,
+                relay=guacd.GuacdRelay,
+            )
+            self._telling += 1
             status = failure(str(refusal), reason=refusal.reason.value, code=rule(refusal.reason).status)
-            self._session(attempt, None, taken[0], None, None).refuse(offer.switching(), status, str(refusal))
+            session.refuse(offer.switching(), status, str(refusal))
         return HandedOn()
+
+    def _told(self, _session: Session) -> None:
+        self._telling -= 1
 
     def _wrapped(self, target: Target) -> Target:
         if self._settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:
@@ -216,7 +258,7 @@ class Sessions:
         return target
 
 
-def _relay(attempt: _Attempt, target: Target | None) -> Callable[[Callable[[], bytes]], Relay]:
+def _relay(attempt: _Attempt, target: Target) -> Callable[[Callable[[], bytes]], Relay]:
     if attempt.guacd:
         return guacd.GuacdRelay
     return partial(ForwardRelay, ports=target.ports) if isinstance(target, PortForwardTarget) else Relay

@@ -3,7 +3,8 @@
 Its WebSocket library hands a message on in pieces of 4,096 bytes, and it takes the first byte of each for a channel;
 it shows neither HTTP bodies nor channel 3 nor close reasons; what came before the close isn't drawn if the close is
 there before its first frame; it gives up five seconds after its request; it notices that its user has gone only when
-something arrives; and it sends a whole command as one argument.
+something arrives; and it sends a whole command as one argument, or from 1.6.1 on each of its words as one, wherever
+the quotation marks are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ MOST: Final = 4096  # bytes of a message towards it, the channel byte included
 PING_PERIOD: Final = 1.0  # seconds: with one ping a second its FIN has come after 0.6 to 1.6
 ANSWER_WITHIN: Final = 3.5  # seconds from its request, half a second less than it is promised for the answer's way
 CLOSE_AFTER: Final = 0.5  # seconds from the 101: its first frame is there after 0.1, also on a busy machine
+_KILLED: Final = 137
 _LONGEST_LINE: Final = 1000  # characters
 
 
@@ -57,8 +59,12 @@ class GuacdRelay(Relay):
 
     def _upstream_event(self, event: Event) -> None:
         super()._upstream_event(event)
-        if isinstance(event, Status) and self.exit_code is None:
+        if not isinstance(event, Status):
+            return
+        if self.exit_code is None:
             self._tell_line(event.payload)
+        elif self.exit_code:
+            self._say_line(_ended(self.exit_code))
 
     def _close(self, ending: Ending, code: int, reason: str) -> None:
         super()._close(ending, code, reason)
@@ -67,7 +73,17 @@ class GuacdRelay(Relay):
     def _tell_line(self, status: bytes) -> None:
         told = channels.parse_status(status)
         text = str(told.get("message") or told.get("reason") or "") if told else status.decode("utf-8", "replace")
+        self._say_line(text)
+
+    def _say_line(self, text: str) -> None:
         self.to_client.append(frames.frame(frames.BINARY, bytes((channels.STDOUT,)) + terminal_line(text)))
+
+
+def _ended(exit_code: int) -> str:
+    """Of a command that failed. A kubelet kills what runs in a pod that is deleted: 128 and SIGKILL's number."""
+    if exit_code == _KILLED:
+        return f"The command was killed (exit status {exit_code}): its pod was deleted, perhaps, or memory ran out."
+    return f"The command ended with exit status {exit_code}."
 
 
 def small_messages(pieces: Sequence[Piece]) -> list[Piece]:
@@ -105,9 +121,19 @@ def terminal_line(text: str) -> bytes:
 def split_command(command: tuple[str, ...]) -> tuple[str, ...]:
     """The command it meant: one argument with white space in it is a whole command line, an empty one is none.
 
-    Raises Refusal(``bad_query``) where a quotation mark in it is never closed.
+    Several are such a line that was cut at its white space. They are what they are where a quotation mark in it is
+    never closed, or one of them has white space: that one wasn't cut. Raises Refusal(``bad_query``) where a quotation
+    mark in a single argument is never closed.
     """
-    if len(command) != 1 or not (command[0] == "" or any(blank in command[0] for blank in words.BLANKS)):
+    blank = any(blank in argument for argument in command for blank in words.BLANKS)
+    if len(command) > 1:
+        if blank:
+            return command
+        try:
+            return tuple(words.split(" ".join(command))) or DEFAULT_COMMAND
+        except words.Unfinished:
+            return command
+    if command[0] and not blank:
         return command
     try:
         return tuple(words.split(command[0])) or DEFAULT_COMMAND

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.log_options import LogOptions
 
 DEFAULT_COMMAND = ("/bin/sh",)
+_LONGEST_SHOWN: Final = 63  # characters of a name that is none
 MOST_PORTS: Final = 127  # of one port-forward: a channel is a byte, each port has two, and 255 is reserved (wsstream)
 
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
@@ -186,7 +187,8 @@ def parse_path(raw_target: str) -> Route:
         case ["", "proxy", ("exec" | "attach" | "logs" | "portforward") as kind, namespace, pod]:
             container, dialect, subresource = None, Dialect.PROXY, _KINDS[kind]
         case ["", "proxy", ("exec" | "attach" | "logs") as kind, namespace, pod, container_segment]:
-            container, dialect, subresource = _name(container_segment, _DNS_LABEL), Dialect.PROXY, _KINDS[kind]
+            container, dialect = _name(container_segment, _DNS_LABEL, "container"), Dialect.PROXY
+            subresource = _KINDS[kind]
         case ["", "api", "v1", "namespaces", namespace, "pods", pod, kind] if kind in _SUBRESOURCES:
             container, dialect, subresource = None, Dialect.APISERVER, Subresource(kind)
         case _:
@@ -195,8 +197,8 @@ def parse_path(raw_target: str) -> Route:
         path="/".join(segments),
         dialect=dialect,
         subresource=subresource,
-        namespace=_name(namespace, _DNS_LABEL),
-        pod=_name(pod, _DNS_SUBDOMAIN),
+        namespace=_name(namespace, _DNS_LABEL, "namespace"),
+        pod=_name(pod, _DNS_SUBDOMAIN, "pod"),
         container=container,
     )
 
@@ -295,9 +297,14 @@ def _decode(segment: str) -> str:
         raise bad_path() from None
 
 
-def _name(text: str, pattern: re.Pattern[str]) -> str:
+def _name(text: str, pattern: re.Pattern[str], what: str) -> str:
     if not pattern.fullmatch(text):
-        raise bad_path()
+        marks = "'-' and '.'" if pattern is _DNS_SUBDOMAIN else "'-'"
+        raise Refusal(
+            Reason.BAD_PATH,
+            f"{text[:_LONGEST_SHOWN]!a} can't be the name of a {what}: only small letters, digits and, between them, "
+            f"{marks} can stand in one. {bad_path()}",
+        )
     return text
 
 

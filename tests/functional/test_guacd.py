@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from urllib.parse import unquote
 
 import pytest
 from support import guacd, rawws
@@ -75,9 +77,17 @@ async def test_other_clients_get_the_large_messages(daemon):
     [
         (('sh -c \'printf "<%s>" "$@"\' sh a \'b  c\' "d\\$e"',), b"<a><b  c><d$e>"),
         (("printf <%s> $HOME * ~",), b"<$HOME><*><~>"),
+        (("sh", "-c", "'printf", '"<%s>"', '"$@"\'', "sh", "a", "'b", "c'"), b"<a><b c>"),
+        (("printf", "<%s>", "it's", "b"), b"<it's><b>"),
         (("printf", "<%s>", "a b"), b"<a b>"),
     ],
-    ids=["quoted", "nothing is expanded", "several arguments are left alone"],
+    ids=[
+        "quoted",
+        "nothing is expanded",
+        "cut at white space by 1.6.1",
+        "a quotation that stays open",
+        "not cut at white space",
+    ],
 )
 async def test_a_command_in_one_argument_is_split_as_a_shell_would(daemon, tls, command, shown):
     async with terminal(daemon, tls, *command) as seen:
@@ -133,7 +143,45 @@ async def test_pings_go_on(daemon, tls):
         await seen.type(b"exit 3\n")
         await seen.finish()
     assert (await daemon.event("session ended"))["exit_code"] == 3
-    assert b"k8s-ws-proxy" not in seen.terminal, "an exit status is no failure"
+    assert seen.drawn.endswith(b"\r\nk8s-ws-proxy: The command ended with exit status 3.\r\n")
+
+
+async def test_a_command_that_is_killed_is_told_on_the_terminal(daemon, tls):
+    """As when its pod is deleted."""
+    text, code = await told(daemon, tls, "sh -c 'kill -KILL $$'")
+    assert "killed (exit status 137)" in text
+    assert "pod was deleted" in text
+    assert code == 1000
+
+
+@pytest.mark.parametrize("pod", ["Shell", "shell%20", "sh_ell"])
+async def test_a_mistyped_name_is_told_on_the_terminal_and_logged(daemon, tls, pod):
+    text, code = await told(daemon, tls, "/bin/sh", pod=pod)
+    assert f"'{unquote(pod)}' can't be the name of a pod" in text
+    assert code == 1011
+    line = await daemon.event("request refused")
+    assert (line["reason"], line["level"]) == ("bad_path", "info")
+
+
+async def test_a_mistyped_name_is_logged_for_others_with_a_certificate_and_for_strangers_it_is_not(start, pki, tls):
+    daemon = await start(**pki.environ(), LOG_LEVEL="debug")
+    stranger = pki.servers.client(pki.callers.leaf("somebody"))
+    for who, level in ((tls, "info"), (stranger, "debug"), (pki.servers.client(), "debug")):
+        async with rawws.connected(daemon.ports["https"], guacd.request("sh", pod="Shell"), tls=who) as ws:
+            assert ws.answer.status == 404
+        assert (await daemon.event("request refused", level=level))["reason"] == "bad_path"
+
+
+async def test_only_so_many_are_told_at_once(daemon, tls):
+    """They have no place of a session's: the rest is refused like anybody."""
+    async with contextlib.AsyncExitStack() as stack:
+        data = guacd.request("sh", pod="Shell")
+        for _ in range(64):
+            await stack.enter_async_context(terminal(daemon, tls, "sh", pod="Shell"))
+        async with rawws.connected(daemon.ports["https"], data, tls=tls) as ws:
+            assert ws.answer.status == 404
+    text, _ = await told(daemon, tls, "sh", pod="gone")
+    assert "gone" in text
 
 
 async def told(daemon, tls, *command, **where):

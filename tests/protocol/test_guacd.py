@@ -85,14 +85,20 @@ def test_a_failure_that_is_no_exit_status_is_told_on_the_terminal():
 
 
 @pytest.mark.parametrize(
-    "status",
+    ("code", "said"),
     [
-        {"status": "Success"},
-        {"status": "Failure", "message": "it said 3", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]}},
+        (0, b""),
+        (3, b"\r\nk8s-ws-proxy: The command ended with exit status 3.\r\n"),
+        (
+            137,
+            terminal_line("The command was killed (exit status 137): its pod was deleted, perhaps, or memory ran out."),
+        ),
     ],
 )
-def test_an_exit_status_is_not(status):
-    assert shown(from_upstream(relay(), server(3, json.dumps(status).encode()))) == b""
+def test_a_command_that_fails_is_told_in_a_line(code, said):
+    causes = {"causes": [{"reason": "ExitCode", "message": str(code)}]}
+    status = {"status": "Failure", "message": "...", "details": causes} if code else {"status": "Success"}
+    assert shown(from_upstream(relay(), server(3, json.dumps(status).encode()))) == said
 
 
 def test_an_upstream_that_is_lost_is_told_once():
@@ -135,7 +141,10 @@ def test_commands():
     assert split_command(("sh",)) == ("sh",)
     assert split_command(("'sh'",)) == ("'sh'",), "no white space, nothing to split"
     assert split_command(("sh -l",)) == ("sh", "-l")
-    assert split_command(("a b", "c")) == ("a b", "c")
+    assert split_command(("sh", "-c", "'echo", "hi;", "exec", "sh'")) == ("sh", "-c", "echo hi; exec sh")
+    assert split_command(("a b", "'c'")) == ("a b", "'c'"), "not cut at white space"
+    assert split_command(("it's", "b")) == ("it's", "b"), "a quotation stays open"
+    assert split_command(("", "")) == ("/bin/sh",)
     assert split_command(("",)) == split_command(("  ",)) == ("/bin/sh",)
     with pytest.raises(Refusal, match="quotation mark") as refused:
         split_command(("sh 'a",))
