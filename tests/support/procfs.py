@@ -1,4 +1,4 @@
-"""What the kernel says of a process (proc(5), /proc/PID/stat)."""
+"""What the kernel says of a process, and of a connection (proc(5), /proc/PID/stat and /proc/PID/net/tcp)."""
 
 from pathlib import Path
 
@@ -19,3 +19,14 @@ def alive(pid):
 def started(pid):
     """When it started, in ticks since the machine did."""
     return fields(pid)[19]
+
+
+def unread(port, peer_port):
+    """Bytes that lie unread in the socket of TCP ``port`` whose peer has ``peer_port``, both of this machine."""
+    ends = f":{port:04X}", f":{peer_port:04X}"
+    for table in ("tcp", "tcp6"):  # a socket that takes both is among the latter
+        for line in Path("/proc/self/net", table).read_text().splitlines()[1:]:
+            _, local, remote, _, queues, *_ = line.split()
+            if (local[-5:], remote[-5:]) == ends:
+                return int(queues.partition(":")[2], 16)
+    return 0
