@@ -109,10 +109,11 @@ def _pod(value: Pod | ForeignPod, containers: list[Object], *, ready: bool = Tru
         Phase.RUNNING: {"running": {}},
         Phase.COMPLETED: {"terminated": {"exitCode": 0, "reason": "Completed"}},
     }
+    annotations = {"annotations": dict(noted)} if (noted := getattr(value, "annotations", None)) else {}
     return {
         "kind": "Pod",
         "apiVersion": "v1",
-        "metadata": {"name": value.name, "namespace": value.namespace, "labels": dict(value.labels)},
+        "metadata": {"name": value.name, "namespace": value.namespace, "labels": dict(value.labels), **annotations},
         "spec": {**({"nodeName": value.node} if value.node else {}), "containers": containers},
         "status": {
             "phase": value.phase.value,

@@ -50,6 +50,7 @@ class Pod:
     labels: dict[str, str] = field(default_factory=dict)
     phase: Phase = Phase.RUNNING
     node: str = "dev-node"
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

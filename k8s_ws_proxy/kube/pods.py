@@ -1,4 +1,4 @@
-"""Pod aliases: a workload's name in the place of a pod's (wire-contract, "Pod aliases")."""
+"""What is meant: a pod by a workload's name (wire-contract, "Pod aliases"), a container where none is named."""
 
 from __future__ import annotations
 
@@ -7,15 +7,49 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from k8s_ws_proxy.errors import Reason, Refusal, UpstreamProtocolError
+from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamProtocolError
 from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.wire.handshake import refusal
+from k8s_ws_proxy.wire.podview import Default, default_container
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from k8s_ws_proxy.kube.access import Access
 
 # What may stand in a label's value; a pod's name may be longer (apimachinery, IsValidLabelValue).
 _LABEL_VALUE: Final = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+
+_REMEMBERED: Final = 1000  # pods
+_GOOD_FOR: Final = 60.0  # seconds: an annotation may change, and a StatefulSet's pod come back as another
+
+
+class Defaults:
+    """The containers that are meant where none is named. ``clock`` is monotonic, in seconds."""
+
+    def __init__(self, access: Access, clock: Callable[[], float]) -> None:
+        self._access = access
+        self._clock = clock
+        self._known: dict[tuple[str, str], tuple[float, Default]] = {}
+
+    def known(self, namespace: str, pod: str) -> Default | None:
+        """What was found a short while ago."""
+        found = self._known.get((namespace, pod))
+        return found[1] if found and self._clock() - found[0] < _GOOD_FOR else None
+
+    async def find(self, namespace: str, pod: str) -> Default | None:
+        """Ask the apiserver; None where it doesn't say, for want of a right perhaps."""
+        self._known.pop((namespace, pod), None)
+        try:
+            status, _, body = await get(self._access, f"/api/v1/namespaces/{namespace}/pods/{pod}")
+            found = default_container(json.loads(body)) if status == 200 else None
+        except (UpstreamError, ValueError, RecursionError):
+            return None
+        if found is not None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.pop(next(iter(self._known)))
+            self._known[namespace, pod] = self._clock(), found
+        return found
 
 
 async def resolve(access: Access, namespace: str, segment: str, *, label: str, node: str) -> str:

@@ -56,6 +56,10 @@ class Books:
         if pod != self._facts["pod"]:
             self._facts["alias"], self._facts["pod"] = self._facts["pod"], pod
 
+    def entered(self, container: str) -> None:
+        """No container was named: this one was meant."""
+        self._facts["container"] = container
+
     def opened(self) -> None:
         """The line for the 101."""
         self._opened = True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import CredentialRefused, Refusal, UpstreamError, rule
 from k8s_ws_proxy.kube.dial import Upstream, dial
+from k8s_ws_proxy.kube.pods import Defaults
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.guacd import keep_pinging
 from k8s_ws_proxy.relay.session import Session
@@ -18,13 +19,14 @@ from k8s_ws_proxy.web.fallback import Fallback, asks_for_spdy
 from k8s_ws_proxy.web.logs import Logs
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, asks_for_websocket, parse_offer, take_over
-from k8s_ws_proxy.web.upstream import reach, resolved, status_of
-from k8s_ws_proxy.wire import guacd, tmux
+from k8s_ws_proxy.web.upstream import in_container, reach, resolved, status_of
+from k8s_ws_proxy.wire import frames, guacd, tmux
 from k8s_ws_proxy.wire.channels import STDERR, STDOUT, SUBPROTOCOLS, failure
 from k8s_ws_proxy.wire.forward import ForwardRelay
 from k8s_ws_proxy.wire.lifetime import Limits
 from k8s_ws_proxy.wire.relay import Relay
 from k8s_ws_proxy.wire.target import (
+    AttachTarget,
     Dialect,
     ExecTarget,
     PortForwardTarget,
@@ -90,7 +92,10 @@ class Sessions:
         self._telling = 0  # refusals that guacd is being told
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         self._limits = limits if limits.idle or limits.duration else None
-        self._logs = Logs(settings, access=access, registry=registry, pace=pace, limits=self._limits)
+        self._defaults = Defaults(access, time.monotonic)
+        self._logs = Logs(
+            settings, access=access, registry=registry, pace=pace, limits=self._limits, defaults=self._defaults
+        )
 
     async def open(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer ``request``: a session, or why not. Raises Refusal."""
@@ -169,13 +174,13 @@ class Sessions:
         clock = asyncio.get_running_loop().time
         dialling = clock()
         try:
-            upstream = await reach(
+            upstream, word = await reach(
                 lambda: self._dial(target, slot),
                 self._access,
                 self._registry,
                 until=attempt.began + attempt.within,
                 within=attempt.within,
-                drop=lambda late: late.stream.close(),
+                drop=lambda late: late[0].stream.close(),
             )
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
@@ -195,11 +200,16 @@ class Sessions:
         slot.opened(session)
         metrics.DIAL_SECONDS.observe(clock() - dialling)
         metrics.HANDSHAKE_SECONDS.observe(clock() - attempt.began)
-        session.start(offer.switching(), from_client=early, from_upstream=upstream.early)
+        session.start(offer.switching() + _said(target, word), from_client=early, from_upstream=upstream.early)
         return HandedOn()
 
-    async def _dial(self, target: Target, slot: Slot) -> Upstream:
+    async def _dial(self, target: Target, slot: Slot) -> tuple[Upstream, str]:
         target = self._wrapped(await resolved(target, slot, self._settings, self._access))
+        if isinstance(target, AttachTarget):
+            return await in_container(target, slot, self._defaults, lambda meant: self._enter(meant, slot))
+        return await dial(self._access, target.upstream_path(), target.subprotocols), ""
+
+    async def _enter(self, target: AttachTarget, slot: Slot) -> Upstream:
         if self.orphans is not None and isinstance(target, ExecTarget) and self.orphans.concern(target):
             return await slot.wait_for(self.orphans.dial(target, slot.waits))
         return await dial(self._access, target.upstream_path(), target.subprotocols)
@@ -256,6 +266,17 @@ class Sessions:
         if self._settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:
             return target.with_command(tmux.wrap(target.command))
         return target
+
+
+def _said(target: Target, word: str) -> bytes:
+    """``word`` for the person, as a message, where there is a channel for it."""
+    if not word or not isinstance(target, AttachTarget):
+        return b""
+    streams = target.streams
+    if not (streams.tty or streams.stderr):
+        return b""
+    channel, end = (STDOUT, "\r\n") if streams.tty else (STDERR, "\n")
+    return frames.frame(frames.BINARY, bytes((channel,)) + f"{word}{end}".encode())
 
 
 def _relay(attempt: _Attempt, target: Target) -> Callable[[Callable[[], bytes]], Relay]:

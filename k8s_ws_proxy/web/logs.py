@@ -13,7 +13,7 @@ from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.session import Session
 from k8s_ws_proxy.web.errors import peer_of, refuse_upstream
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, asks_for_websocket, parse_offer, take_over
-from k8s_ws_proxy.web.upstream import reach, resolved, status_of
+from k8s_ws_proxy.web.upstream import in_container, reach, resolved, status_of
 from k8s_ws_proxy.wire.body import Body
 from k8s_ws_proxy.wire.log_relay import LogRelay, PlainLogRelay
 from k8s_ws_proxy.wire.target import Dialect, LogTarget, Route, parse_target
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.auth.authorizer import Principal
     from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Registry, Slot
@@ -39,9 +40,17 @@ class Logs:
     """
 
     def __init__(
-        self, settings: Settings, *, access: Access, registry: Registry, pace: Pace, limits: Limits | None
+        self,
+        settings: Settings,
+        *,
+        access: Access,
+        registry: Registry,
+        pace: Pace,
+        limits: Limits | None,
+        defaults: Defaults,
     ) -> None:
         self._settings = settings
+        self._defaults = defaults
         self._access = access
         self._registry = registry
         self._pace = pace
@@ -117,7 +126,11 @@ class Logs:
 
     async def _download(self, target: LogTarget, slot: Slot) -> tuple[Stream, Download]:
         target = await resolved(target, slot, self._settings, self._access)
-        return await download(self._access, target.upstream_path())
+        # A body has no room for a word about the container: it is the log's. Our own log has it.
+        reached, _ = await in_container(
+            target, slot, self._defaults, lambda meant: download(self._access, meant.upstream_path())
+        )
+        return reached
 
     def _session(self, slot: Slot, client: Stream, upstream: Stream | None, body: Body, offer: Offer | None) -> Session:
         # A peer of either sort that was sent nothing can only be asked by the kernel: HTTP has no pings.

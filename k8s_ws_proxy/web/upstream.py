@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
+    from k8s_ws_proxy.wire.podview import Default
 
+# A pod with several, and none named; one that was there when it was found out.
+_NOT_THIS_CONTAINER: Final = (b"a container name must be specified", b"is not valid for pod")
 _Target = TypeVar("_Target", bound=AttachTarget | LogTarget | PortForwardTarget)
 _Reached = TypeVar("_Reached")
+_InContainer = TypeVar("_InContainer", bound=AttachTarget | LogTarget)
 _FAIR: Final = 0.5  # of the time for a whole handshake, an apiserver that is well has answered
 
 
@@ -71,6 +76,34 @@ async def resolved(target: _Target, slot: Slot, settings: Settings, access: Acce
     pod = await resolve(access, target.namespace, target.pod, label=label, node=settings.node_name)
     slot.books.resolved(pod)
     return replace(target, pod=pod)
+
+
+async def in_container(
+    target: _InContainer,
+    slot: Slot,
+    defaults: Defaults,
+    dial: Callable[[_InContainer], Awaitable[_Reached]],
+) -> tuple[_Reached, str]:
+    """What ``dial`` returns, in the default container where the apiserver wants one named; and what is said of that.
+
+    It is found out after the apiserver's refusal only, or remembered: a pod with one container costs nothing.
+    """
+    if target.container is not None:
+        return await dial(target), ""
+
+    async def enter(default: Default) -> tuple[_Reached, str]:
+        slot.books.entered(default.container)
+        return await dial(replace(target, container=default.container)), default.word
+
+    known = defaults.known(target.namespace, target.pod)
+    try:
+        return await enter(known) if known else (await dial(target), "")
+    except UpstreamRefused as error:
+        if error.status != 400 or not any(text in error.body for text in _NOT_THIS_CONTAINER):
+            raise
+        if (found := await defaults.find(target.namespace, target.pod)) is None or found == known:
+            raise
+    return await enter(found)
 
 
 def status_of(error: UpstreamError) -> bytes:

@@ -6,7 +6,11 @@ annotations. Whoever may only read a log isn't told them by this proxy.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
+
+DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
+_LONGEST_WORD: Final = 1000  # characters
 
 _Tree = dict[str, "_Tree | None"]
 
@@ -23,7 +27,7 @@ _POD: Final[_Tree] = {
     "metadata": {
         "name": None,
         "namespace": None,
-        "annotations": {"kubectl.kubernetes.io/default-container": None},
+        "annotations": {DEFAULT_CONTAINER: None},
     },
     "spec": {"containers": _CONTAINER, "initContainers": _CONTAINER, "ephemeralContainers": _CONTAINER},
     "status": {"phase": None},
@@ -36,6 +40,34 @@ def pod_view(pod: object) -> dict[str, Any]:
         raise ValueError("not a Pod")
     kept: dict[str, Any] = _kept(pod, _POD)
     return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """The container that is meant where none is named, and what is said of it: nothing, if the pod itself says so."""
+
+    container: str
+    word: str
+
+
+def default_container(pod: object) -> Default:
+    """As kubectl has it: the one that the pod's annotation names, else the first (kubectl, podcmd.FindOrDefault...).
+
+    Raises ValueError if ``pod`` isn't a pod's shape.
+    """
+    try:
+        view = pod_view(pod)
+        named = (view["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER)
+        spec = view["spec"]
+        names = [each["name"] for each in spec["containers"]]
+        if named in names:
+            return Default(str(named), "")
+        others = [f"{each['name']} (ephem)" for each in spec.get("ephemeralContainers") or ()]
+        others += [f"{each['name']} (init)" for each in spec.get("initContainers") or ()]
+        word = f'Defaulted container "{names[0]}" out of: {", ".join(names + others)}'
+        return Default(names[0], word[:_LONGEST_WORD])
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError("not a Pod's shape") from error
 
 
 def _kept(value: Any, wanted: _Tree | None) -> Any:

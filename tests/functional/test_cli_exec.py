@@ -194,7 +194,6 @@ async def test_a_shutdown_of_the_proxy_is_told(start, tmp_path):
     ("words", "told"),
     [
         (("default/nope", "--", "true"), 'k8s-ws-proxy: pods "nope" not found\n'),
-        (("default/shell", "--", "true"), "a container name must be specified for pod shell"),
         (("default/web", "-c", "nope", "--", "true"), "container nope is not valid for pod web"),
         (("default/web", "--", "/no/such"), "/no/such"),
         (("web", "--", "true"), "NAMESPACE/POD, for example default/web"),

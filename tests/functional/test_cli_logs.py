@@ -104,7 +104,6 @@ async def test_the_run_before(client, ended, daemon):
     ("words", "told"),
     [
         (("default/nope",), 'pods "nope" not found'),
-        (("default/pair",), "a container name must be specified for pod pair, choose one of: [four both]"),
         (("default/four", "-c", "nope"), "container nope is not valid for pod four"),
         (("default/four", "-p"), 'previous terminated container "four" in pod "four" not found'),
         (("four",), "say in which namespace the pod is: NAMESPACE/POD, for example default/four"),

@@ -112,11 +112,6 @@ REFUSED = {
     "pod missing": ({"pod": "nope", "container": "nope"}, 404, 'pods "nope" not found'),
     "namespace missing": ({"namespace": "nope"}, 404, 'pods "shell" not found'),
     "container unknown": ({"container": "nope"}, 400, "container nope is not valid for pod shell"),
-    "no container named, pod has two": (
-        {"container": None},
-        400,
-        "a container name must be specified for pod shell, choose one of: [shell side]",
-    ),
     "pod pending": ({"pod": "pending", "container": "pending"}, 400, "pod pending does not have a host assigned"),
     "container completed": ({"pod": "quick", "container": "quick"}, 500, 'container not found ("quick")'),
 }

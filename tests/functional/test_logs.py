@@ -219,11 +219,6 @@ class TestLines:
             (proxy_log("nope"), 404, 'pods "nope" not found'),
             (proxy_log("four", "nope"), 400, "container nope is not valid for pod four"),
             (
-                "/proxy/logs/default/pair",
-                400,
-                "a container name must be specified for pod pair, choose one of: [four both]",
-            ),
-            (
                 proxy_log("four", previous="true"),
                 400,
                 'previous terminated container "four" in pod "four" not found',
@@ -338,7 +333,6 @@ class TestBody:
         ("target", "code", "message"),
         [
             (api_log("nope"), 404, 'pods "nope" not found'),
-            (api_log("pair"), 400, "a container name must be specified for pod pair, choose one of: [four both]"),
             (api_log("four", previous="true"), 400, 'previous terminated container "four" in pod "four" not found'),
         ],
     )
