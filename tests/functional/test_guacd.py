@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
+import subprocess
 from urllib.parse import unquote
 
 import pytest
@@ -317,3 +319,22 @@ async def test_a_subject_is_guacd_by_any_of_its_names(start, pki):
     both = pki.servers.client(pki.callers.leaf("guacd", dns=("terminal.example",), file="both"))
     text, _ = await told(daemon, both, "/bin/sh", pod="gone")
     assert "gone" in text
+
+
+def ran(*argv):
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+async def test_what_the_guide_has_an_operator_run(daemon, pki):
+    """docs/guides/guacamole.md: with guacd's three files, 426 means that they are good."""
+    leaf = pki.callers.leaf("guacd")
+    port = daemon.ports["https"]
+    answer = await asyncio.to_thread(
+        ran,
+        *("curl", "--silent", "--cert", leaf.cert, "--key", leaf.key, "--cacert", pki.servers.file, "-i"),
+        *("--resolve", f"proxy:{port}:127.0.0.1", f"https://proxy:{port}/api/v1/namespaces/default/pods/web/exec"),
+    )
+    assert answer.startswith("HTTP/1.1 426 ")
+    told = await asyncio.to_thread(ran, "openssl", "x509", "-in", leaf.cert, "-noout", "-subject", "-enddate")
+    assert "guacd" in told
+    assert "notAfter=" in told
