@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamProtocolError
 from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.wire.handshake import refusal
-from k8s_ws_proxy.wire.podview import Default, default_container
+from k8s_ws_proxy.wire.podview import Default, default_container, has_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,15 @@ class Defaults:
                 self._known.pop(next(iter(self._known)))
             self._known[namespace, pod] = self._clock(), found
         return found
+
+
+async def lacks_terminal(access: Access, namespace: str, pod: str, container: str | None) -> bool:
+    """Whether the apiserver says that the container's own process has no terminal; False where it doesn't say."""
+    try:
+        status, _, body = await get(access, f"/api/v1/namespaces/{namespace}/pods/{pod}")
+        return status == 200 and not has_terminal(json.loads(body), container)
+    except (UpstreamError, ValueError, RecursionError):
+        return False
 
 
 async def resolve(access: Access, namespace: str, segment: str, *, label: str, node: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import CredentialRefused, Refusal, UpstreamError, rule
 from k8s_ws_proxy.kube.dial import Upstream, dial
-from k8s_ws_proxy.kube.pods import Defaults
+from k8s_ws_proxy.kube.pods import Defaults, lacks_terminal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.guacd import keep_pinging
 from k8s_ws_proxy.relay.session import Session
@@ -175,7 +175,7 @@ class Sessions:
         dialling = clock()
         try:
             upstream, word = await reach(
-                lambda: self._dial(target, slot),
+                lambda: self._dial(target, slot, attempt.guacd),
                 self._access,
                 self._registry,
                 until=attempt.began + attempt.within,
@@ -203,10 +203,20 @@ class Sessions:
         session.start(offer.switching() + _said(target, word), from_client=early, from_upstream=upstream.early)
         return HandedOn()
 
-    async def _dial(self, target: Target, slot: Slot) -> tuple[Upstream, str]:
+    async def _dial(self, target: Target, slot: Slot, by_guacd: bool) -> tuple[Upstream, str]:
+        """What was dialled, and what is said of it."""
         target = self._wrapped(await resolved(target, slot, self._settings, self._access))
         if isinstance(target, AttachTarget):
-            return await in_container(target, slot, self._defaults, lambda meant: self._enter(meant, slot))
+            said: list[str] = []
+
+            async def enter(meant: AttachTarget) -> Upstream:
+                if by_guacd and meant.interactive and not isinstance(meant, ExecTarget):
+                    bare = await lacks_terminal(self._access, meant.namespace, meant.pod, meant.container)
+                    said[:] = [guacd.NO_TERMINAL] if bare else []
+                return await self._enter(meant, slot)
+
+            upstream, word = await in_container(target, slot, self._defaults, enter)
+            return upstream, "\r\n".join(filter(None, (word, *said)))
         return await dial(self._access, target.upstream_path(), target.subprotocols), ""
 
     async def _enter(self, target: AttachTarget, slot: Slot) -> Upstream:

@@ -27,6 +27,7 @@ MOST: Final = 4096  # bytes of a message towards it, the channel byte included
 PING_PERIOD: Final = 1.0  # seconds: with one ping a second its FIN has come after 0.6 to 1.6
 ANSWER_WITHIN: Final = 3.5  # seconds from its request, half a second less than it is promised for the answer's way
 CLOSE_AFTER: Final = 0.5  # seconds from the 101: its first frame is there after 0.1, also on a busy machine
+NO_TERMINAL: Final = "k8s-ws-proxy: this container has no terminal: nothing that is typed will be shown"
 _KILLED: Final = 137
 _LONGEST_LINE: Final = 1000  # characters
 

@@ -70,6 +70,15 @@ def default_container(pod: object) -> Default:
         raise ValueError("not a Pod's shape") from error
 
 
+def has_terminal(pod: object, container: str | None) -> bool:
+    """Whether the process of ``container``, by default the first, has a terminal. Raises ValueError as above."""
+    try:
+        containers = pod_view(pod)["spec"]["containers"]
+        return any(each.get("tty") for each in containers if each["name"] == (container or containers[0]["name"]))
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError("not a Pod's shape") from error
+
+
 def _kept(value: Any, wanted: _Tree | None) -> Any:
     """``value`` with the named parts only; of a list, those of each element."""
     if value is None or (wanted is None and isinstance(value, str | int)):

@@ -321,6 +321,26 @@ async def test_a_subject_is_guacd_by_any_of_its_names(start, pki):
     assert "gone" in text
 
 
+NO_TERMINAL = b"this container has no terminal: nothing that is typed will be shown\r\n"
+
+
+async def test_attach_without_a_terminal_is_told(daemon, tls):
+    async with terminal(daemon, tls, pod="web", container=None) as seen:
+        await seen.until(NO_TERMINAL)
+
+
+async def test_attach_with_one_and_without_the_right_to_look_is_not(cluster, daemon, tls):
+    async with terminal(daemon, tls, pod="term", container=None) as seen:
+        await seen.type(b"hello\n")
+        await seen.until(b"echo: hello\r\n")
+    assert NO_TERMINAL not in seen.terminal
+    cluster.faults.deny("get", "pods")
+    async with terminal(daemon, tls, pod="web", container=None) as seen:
+        await seen.type(b"hello\n")
+        await seen.until(b"echo: hello\n")
+    assert NO_TERMINAL not in seen.terminal
+
+
 def ran(*argv):
     return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
 
