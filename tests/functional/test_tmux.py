@@ -201,3 +201,10 @@ async def test_several_containers_have_a_session_each(daemon):
         await shell.until(STDOUT, b"in-shell-2")
         await side.send(STDIN, b"echo in-side-$((1+1))\n")
         assert b"in-shell-2" not in await side.until(STDOUT, b"in-side-2")
+
+
+async def test_the_exit_status_is_tmux_s(daemon):
+    async with terminal(daemon, "sh", "-c", "read line; exit 7") as ws:
+        await ws.send(STDIN, b"\n")
+        ended = await ws.finish()
+    assert ended.exit_code == 0
