@@ -5,6 +5,7 @@ from collections.abc import Iterator
 BINARY, CLOSE, PING, PONG = 0x2, 0x8, 0x9, 0xA
 STDIN, STDOUT, STATUS = b"\x00", b"\x01", b"\x03"
 MASK = b"\x5a\xc3\x17\x8e"
+CTRL_C = b"\x03"
 BLOCK_BYTES = 256 * 1024
 
 SUCCESS = b'{"metadata":{},"status":"Success"}'
@@ -39,6 +40,22 @@ def client_frame(payload: bytes, opcode: int = BINARY) -> bytes:
 def stdout_frame(size: int) -> bytes:
     """A channel-1 frame whose payload, the channel byte included, is `size` bytes."""
     return server_frame(STDOUT + b"." * (size - 1))
+
+
+def pattern(size: int) -> bytes:
+    """Content of which no piece can be lost or change places without being missed: its period is a prime."""
+    period = bytes(0x20 + at % 95 for at in range(997))
+    return (period * (size // len(period) + 1))[:size]
+
+
+def pattern_frame(size: int) -> bytes:
+    """As stdout_frame, its content a pattern; the next one goes on where it began."""
+    return server_frame(STDOUT + pattern(size - 1))
+
+
+def tally(count: int) -> bytes:
+    """How a flood that was interrupted says how many bytes of it there were."""
+    return b"\n%d in all\n" % count
 
 
 def stdin_frame(size: int) -> bytes:

@@ -109,6 +109,15 @@ def _keystroke(table: Table) -> Iterator[Must]:
     yield Must("keystroke's echo, p99", limit=1, at_most=True, unit="ms over HAProxy's", measured=over)
 
 
+def _interrupt(table: Table) -> Iterator[Must]:
+    what, row = "output still shown after Ctrl-C, a reader of 1 MB/s", "interrupt"
+    more = table.added(row, "ours", "kib_after")
+    yield Must(what, limit=128, at_most=True, unit="KiB added", measured=more)
+    for peer in ("haproxy", "nginx"):
+        ratio = table.ratio(row, "ours", peer, "kib_after")
+        yield Must(what, limit=1, at_most=True, unit=f"x {_PEERS[peer]}", measured=ratio)
+
+
 def _cost_and_growth(table: Table) -> Iterator[Must]:
     cost = table.ratio("stdout-32768", "ours", "haproxy", "cpu_seconds_per_gb")
     yield Must("CPU per GB, 32 KiB frames", limit=1.0, at_most=True, unit="x HAProxy", measured=cost)
@@ -120,5 +129,5 @@ def _cost_and_growth(table: Table) -> Iterator[Must]:
 
 def all_of(table: Table) -> list[Must]:
     """In the order of the demand."""
-    parts = (_throughput, _logs, _fifty, _memory, _opening, _keystroke, _cost_and_growth)
+    parts = (_throughput, _logs, _fifty, _memory, _opening, _keystroke, _interrupt, _cost_and_growth)
     return [must for part in parts for must in part(table)]

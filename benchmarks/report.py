@@ -125,13 +125,16 @@ class _Page:
     def keystroke(self) -> str:
         return self._by_target(("median, ms", "keystroke", "median_ms"), ("p99, ms", "keystroke", "p99_ms"))
 
+    def interrupt(self) -> str:
+        return self._by_target(("KiB", "interrupt", "kib_after"), ("seconds", "interrupt", "seconds_after"))
+
     def versions(self) -> str:
         return _markdown(["", ""], [[name, text] for name, text in self._results["versions"].items()])
 
     def text(self) -> str:
         plain = {name: f"{value:,}" for name, value in self._plan.items() if isinstance(value, int | float)}
         tables = ("musts", "losses", "notes", "throughput", "cost", "logs", "fifty", "memory", "growth", "opening")
-        drawn = {name: getattr(self, name)() for name in ("warning", *tables, "keystroke", "versions")}
+        drawn = {name: getattr(self, name)() for name in ("warning", *tables, "keystroke", "interrupt", "versions")}
         text = Template(_PAGE.read_text()).substitute(plain | drawn)
         while "\n\n\n" in text:
             text = text.replace("\n\n\n", "\n\n")

@@ -1,6 +1,6 @@
 """What is measured, in the order in which it is."""
 
-from benchmarks.rows import base, fifty, growth, keystroke, logs, opening, throughput
+from benchmarks.rows import base, fifty, growth, interrupt, keystroke, logs, opening, throughput
 
 _IN_ORDER: tuple[base.Row, ...] = (
     *(throughput.Stdout(size) for size in throughput.SIZES),
@@ -13,5 +13,6 @@ _IN_ORDER: tuple[base.Row, ...] = (
     growth.Held("held-tls", touched=True, client_tls=True),
     opening.Opening(),
     keystroke.Keystroke(),
+    interrupt.Interrupt(),
 )
 ALL = {row.name: row for row in _IN_ORDER}

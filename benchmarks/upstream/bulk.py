@@ -1,13 +1,14 @@
 """Bulk in both directions, a thread each: OpenSSL works without the GIL, so no echo waits for a flood."""
 
 import contextlib
+import select
 import ssl
 import threading
 from collections.abc import Callable
 
 from benchmarks import frames
 
-_FAREWELL = frames.server_frame(frames.STATUS + frames.SUCCESS) + frames.server_frame(
+FAREWELL = frames.server_frame(frames.STATUS + frames.SUCCESS) + frames.server_frame(
     frames.NORMAL_CLOSURE,
     frames.CLOSE,
 )
@@ -26,9 +27,42 @@ def flood(sock: ssl.SSLSocket, size: int, total: int) -> None:
         part = block[:left]
         _write(sock, part)
         left -= len(part)
-    _write(sock, memoryview(_FAREWELL))
+    _write(sock, memoryview(FAREWELL))
     while sock.recv(65536):
         pass
+
+
+def flood_until_interrupted(sock: ssl.SSLSocket, size: int) -> None:
+    """Channel-1 frames of `size` bytes until a Ctrl-C comes, then how many bytes of output it were, and the end.
+
+    No frame is begun after the Ctrl-C: what is seen of the flood from then on was under way before.
+    """
+    frame = frames.pattern_frame(size)
+    sock.setblocking(False)
+    incoming, count = bytearray(), 0
+    while not any(payload == frames.STDIN + frames.CTRL_C for _, payload in frames.take(incoming)):
+        count += size - 1
+        left = memoryview(frame)
+        while left:
+            try:
+                left = left[sock.send(left) :]
+            except ssl.SSLWantWriteError:
+                select.select([sock], [sock], [])
+            _read_what_came(sock, incoming)
+    sock.setblocking(True)
+    _write(sock, memoryview(frames.server_frame(frames.STDOUT + frames.tally(count)) + FAREWELL))
+    while sock.recv(65536):
+        pass
+
+
+def _read_what_came(sock: ssl.SSLSocket, incoming: bytearray) -> None:
+    try:
+        data = sock.recv(65536)
+    except ssl.SSLWantReadError:
+        return
+    if not data:
+        raise ConnectionResetError("the reader has gone")
+    incoming += data
 
 
 def log(sock: ssl.SSLSocket, line: int, chunk: int) -> None:

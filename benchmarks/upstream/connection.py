@@ -20,6 +20,11 @@ _SWITCHED = (
 )
 # As the apiserver does, the first message is an empty one on channel 1.
 _FIRST = frames.server_frame(frames.STDOUT)
+_BULK = {
+    "flood": bulk.flood,
+    "flood-until-interrupted": bulk.flood_until_interrupted,
+    "sink": bulk.sink,
+}
 
 
 class Connection:
@@ -96,12 +101,9 @@ class Connection:
     def _execute(self, command: list[str]) -> None:
         name, *words = command
         numbers = [int(word) for word in words]
-        if name == "flood":
+        if name in _BULK:
             self._detach()
-            bulk.start(self._sock, bulk.flood, *numbers)
-        elif name == "sink":
-            self._detach()
-            bulk.start(self._sock, bulk.sink, *numbers)
+            bulk.start(self._sock, _BULK[name], *numbers)
         else:
             self._on_data = self._on_echo if name == "echo" else self._on_idle
             if self._buffer:
