@@ -86,7 +86,7 @@ class Sessions:
         self._policy = policy
         self._access = access
         self._registry = registry
-        self._fallback = Fallback(time.monotonic)
+        self._fallback = Fallback(time.monotonic, asyncio.get_running_loop().call_later)
         self.orphans = orphans
         self._pace = pace
         self._telling = 0  # refusals that guacd is being told

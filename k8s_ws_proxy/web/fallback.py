@@ -6,6 +6,7 @@ wrong mistake. So the answer to the first attempt is kept for a moment and given
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.auth.authorizer import Principal
 
 _KEPT: Final = 10.0  # seconds: the second attempt follows at once
-_MOST: Final = 128  # answers
+_SPARE: Final = 0.1
+_MOST: Final = 128  # answers: 1 MiB at the most
 _LARGEST: Final = 8 * 1024  # bytes of a body
 _HEADERS: Final = ("Content-Type", "Retry-After")
 
@@ -43,30 +45,45 @@ def asks_for_spdy(request: web.BaseRequest) -> bool:
 
 
 class Fallback:
-    """The answers to callers' first attempts. ``clock`` is monotonic, in seconds."""
+    """The answers to callers' first attempts. ``clock`` is monotonic, in seconds, as ``later`` is an event loop's."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], later: Callable[[float, Callable[[], None]], object]) -> None:
         self._clock = clock
-        self._answers: OrderedDict[tuple[Principal, str], _Answer] = OrderedDict()
+        self._later = later
+        self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
+        self._due = False  # it is going to look again
 
     def keep(self, principal: Principal, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Keep a refusal of ``principal``'s request."""
-        now = self._clock()
-        while self._answers and (len(self._answers) >= _MOST or now - next(iter(self._answers.values())).at > _KEPT):
-            self._answers.popitem(last=False)
         body = response.body if isinstance(response, web.Response) else None
         if response.status >= 400 and isinstance(body, bytes) and len(body) <= _LARGEST:
             headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-            key = (principal, request.raw_path)
+            key = _key(principal, request)
             self._answers.pop(key, None)
-            self._answers[key] = _Answer(now, response.status, body, headers)
+            self._answers[key] = _Answer(self._clock(), response.status, body, headers)
+            if len(self._answers) > _MOST:
+                self._answers.popitem(last=False)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what is too old, and look again when the next one will be."""
+        now = self._clock()
+        while self._answers and now - next(iter(self._answers.values())).at > _KEPT:
+            self._answers.popitem(last=False)
+        if self._answers and not self._due:
+            self._due = True
+            self._later(next(iter(self._answers.values())).at + _KEPT + _SPARE - now, self._look_again)
+
+    def _look_again(self) -> None:
+        self._due = False
+        self._forget()
 
     def answer(self, principal: Principal, request: web.BaseRequest) -> web.Response:
         """The answer to a SPDY attempt: what the same caller was told of the same request just now.
 
         Raises Refusal(``upgrade_required``) where nothing was.
         """
-        kept = self._answers.pop((principal, request.raw_path), None)
+        kept = self._answers.pop(_key(principal, request), None)
         if kept is None or self._clock() - kept.at > _KEPT:
             raise Refusal(
                 Reason.UPGRADE_REQUIRED,
@@ -75,3 +92,9 @@ class Fallback:
             )
         logger().info("refusal told again to SPDY", status=kept.status, peer=peer_of(request))
         return closing(web.Response(status=kept.status, body=kept.body, headers=kept.headers))
+
+
+def _key(principal: Principal, request: web.BaseRequest) -> bytes:
+    """Whose request for what: a digest, since a request line has up to 128 KiB."""
+    said = (principal.mode, principal.name, str(principal.guacd), request.raw_path)
+    return hashlib.sha256("\0".join(said).encode("utf-8", "surrogateescape")).digest()

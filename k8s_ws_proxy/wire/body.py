@@ -1,7 +1,7 @@
 """An HTTP/1.1 answer whose body is as long as it likes: the head by h11, the body by blocks (RFC 9112 §6, §7).
 
 An apiserver that follows a log sends a chunk for each line. h11 takes about ten microseconds for each; Body takes
-a quarter of one, and Passage, for who wants the chunks as they are, doesn't look at them.
+a quarter of one, and ``passage``, for who wants the chunks as they are, steps over those that are alike.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 _MAX_LINE: Final = 4 * 1024  # bytes of a chunk's size with its extensions, or of a trailer
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
-_CRLF: Final = b"\r\n"
-_CR, _LF = _CRLF
-_TAIL: Final = 1024  # bytes: the last chunk with its trailers, which an apiserver doesn't send
-_LAST: Final = re.compile(rb"(?:\A|\r\n)0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n\Z")
+CRLF: Final = b"\r\n"
+CR, LF = CRLF
 _SMALL: Final = 2048  # bytes of a chunk, if less, after which others like it are looked for
 _WORTH_A_RUN: Final = 4096  # bytes
 _RUN: Final = 64 * 1024  # bytes that are looked at together
@@ -78,7 +76,7 @@ class Body:
             return b""
         if self._chunked:
             pieces: list[bytes | memoryview] = []
-            self._walk(data, pieces)
+            self.walk(data, pieces)
             return b"".join(pieces)
         if self._left is not None:
             data = data[: self._left]
@@ -86,7 +84,7 @@ class Body:
             self.complete = not self._left
         return data
 
-    def _walk(self, data: bytes, pieces: list[bytes | memoryview]) -> None:
+    def walk(self, data: bytes, pieces: list[bytes | memoryview]) -> None:
         """Add the content of the chunks to ``pieces``."""
         view, pos, end = memoryview(data), 0, len(data)
         while pos < end and not self.complete:
@@ -108,9 +106,9 @@ class Body:
     def _whole_chunks(self, data: bytes, view: memoryview, pos: int, pieces: list[bytes | memoryview]) -> int:
         """Walk over the chunks at ``pos`` that are there as a whole; the offset after them."""
         end = len(data)
-        while (eol := data.find(_CRLF, pos)) >= 0:
-            stop = eol + 2 + (size := _SIZES[data[pos:eol]])
-            if size < 0 or stop + 2 > end or data[stop] != _CR or data[stop + 1] != _LF:
+        while (eol := data.find(CRLF, pos)) >= 0:
+            stop = eol + 2 + (size := SIZES[data[pos:eol]])
+            if size < 0 or stop + 2 > end or data[stop] != CR or data[stop + 1] != LF:
                 break
             pieces.append(view[eol + 2 : stop])
             pos = stop + 2
@@ -137,10 +135,10 @@ class Body:
             case Part.SIZE if found := _CHUNK.fullmatch(line):
                 self._left = int(found[1], 16)
                 self._part = Part.DATA if self._left else Part.TRAILER
-            case Part.DATA_END if line == _CRLF:
+            case Part.DATA_END if line == CRLF:
                 self._part = Part.SIZE
-            case Part.TRAILER if line.endswith(_CRLF):
-                self.complete = line == _CRLF
+            case Part.TRAILER if line.endswith(CRLF):
+                self.complete = line == CRLF
             case _:
                 raise BodyViolation(f"{line[:20]!r} stands where a chunk's {self._part.value} must be")
         return after
@@ -150,49 +148,27 @@ class _Sizes(dict[bytes, int]):
     """What a chunk's size line says, by its text without the line's end; -1 for what isn't one or is the last."""
 
     def __missing__(self, text: bytes) -> int:
-        found = _CHUNK.fullmatch(text + _CRLF)
+        found = _CHUNK.fullmatch(text + CRLF)
         size = (found and int(found[1], 16)) or -1
         if size > 0 and len(self) < _KEPT and len(text) <= _LONGEST_KEPT:
             self[text] = size
         return size
 
 
-_SIZES: Final = _Sizes()
+SIZES: Final = _Sizes()
 
 
 def _run(data: bytes, pieces: list[bytes | memoryview]) -> int:
     """Walk over a run of chunks without a CRLF in them, such as lines are, in a handful of calls; the bytes of it."""
-    parts = data.split(_CRLF)
+    parts = data.split(CRLF)
     whole = (len(parts) - 1) // 2 * 2  # what stands before the last CRLF, in pairs
     sizes, contents = parts[0:whole:2], parts[1:whole:2]
-    said, there = list(map(_SIZES.__getitem__, sizes)), list(map(len, contents))
+    said, there = list(map(SIZES.__getitem__, sizes)), list(map(len, contents))
     if said != there:
         count = next(number for number, (one, other) in enumerate(zip(said, there, strict=True)) if one != other)
         del sizes[count:], contents[count:], there[count:]
     pieces += contents
     return sum(map(len, sizes)) + sum(there) + 4 * len(there)
-
-
-class Passage:
-    """A body in chunks on its way to somebody who takes them apart himself: only what it ended with is known.
-
-    ``complete``: it has ended as one with a last chunk does. Ask once nothing more comes; before, a log may just
-    have said the same.
-    """
-
-    __slots__ = ("_tail",)
-
-    def __init__(self) -> None:
-        self._tail = b""
-
-    def passed(self, view: memoryview) -> None:
-        """These bytes have gone by."""
-        self._tail = (self._tail + bytes(view[-_TAIL:]))[-_TAIL:]
-
-    @property
-    def complete(self) -> bool:
-        """What went by last were the last chunk and its trailers, none as a rule (RFC 9112 §7.1)."""
-        return _LAST.search(self._tail) is not None
 
 
 @dataclass(frozen=True, slots=True)

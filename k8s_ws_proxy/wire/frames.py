@@ -91,6 +91,19 @@ def parse_header(buf: bytes | bytearray, pos: int, end: int, *, masked: bool) ->
     return Header(opcode, bool(first & _FIN), length, size, key)
 
 
+def any_longer_than(length: int, data: bytes, *, masked: bool, looks: int) -> bool:
+    """Whether one of the first ``looks`` frames in ``data``, which are whole ones, has more bytes than ``length``."""
+    pos = 0
+    for _ in range(looks):
+        head = parse_header(data, pos, len(data), masked=masked)
+        if head is None:
+            return False
+        if head.length > length:
+            return True
+        pos += head.size + head.length
+    return False
+
+
 def header(opcode: int, length: int, key: bytes = b"", *, fin: bool = True) -> bytes:
     """The header of a frame, its length in the shortest form; without ``fin``, fragments follow (RFC 6455 §5.4)."""
     mask_bit = _MASK if key else 0

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import h11
 
+from k8s_ws_proxy import __version__
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
 from k8s_ws_proxy.wire.channels import SUBPROTOCOLS, TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+USER_AGENT: Final = f"k8s-ws-proxy/{__version__}"  # so that the apiserver's audit log can tell whose requests they are
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_HEAD: Final = 64 * 1024  # bytes of an answer's head
 _MAX_BODY: Final = 64 * 1024  # bytes of a refusal's body that are kept
@@ -54,7 +56,7 @@ class Exchange:
         self._body = bytearray()
         self._max_body = max_body
         self._head_only = head_only
-        request = h11.Request(method="GET", target=path, headers=list(headers))
+        request = h11.Request(method="GET", target=path, headers=[*headers, ("User-Agent", USER_AGENT)])
         self.request: bytes = self._http.send(request) + self._http.send(h11.EndOfMessage())
 
     def receive(self, data: bytes) -> h11.InformationalResponse | h11.Response | tuple[int, str, bytes] | None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.body import Body, BodyViolation, Passage
+from k8s_ws_proxy.wire.body import Body, BodyViolation
 from k8s_ws_proxy.wire.channels import Framing
 from k8s_ws_proxy.wire.lines import Lines
+from k8s_ws_proxy.wire.passage import Passage
 from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
 
 if TYPE_CHECKING:

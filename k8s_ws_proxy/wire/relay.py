@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 PING_PAYLOAD: Final = b"k8s-ws-proxy"
 KEYSTROKES: Final = 1024  # bytes: more at once isn't typed
-# Bytes: the longest message that carries nothing, a channel byte in a frame of the client's or of the apiserver's.
-# Clients that can't ping send such ones to keep a connection alive: they don't keep an idle session from ending.
-_NOTHING_IN: Final = 7
-_NOTHING_OUT: Final = 3
+_LOOKS: Final = 512  # messages that are looked at for one with content, once in a while
 MOST_PONGS: Final = 16  # in answer to one block: RFC 6455 §5.5.3 wants only the most recent ping answered
 
 
@@ -146,9 +143,8 @@ class Relay:
         pieces = self._from_client.take(block, start, end)
         self.typed = whole and bool(pieces) and end - start <= KEYSTROKES and self._from_client.between_messages
         self.to_upstream += pieces
-        self._upstream.sent(size := _size(pieces))
-        if size > _NOTHING_IN:
-            self._active = True
+        self._upstream.sent(_size(pieces))
+        self._note_activity(pieces, masked=True)
         if events := self._from_client.events:
             self.to_client += _pongs(events, b"")
             for event in events:
@@ -161,9 +157,8 @@ class Relay:
         self._upstream.heard()
         pieces = self._from_upstream.take(block, start, end)
         self.to_client += pieces
-        self._client.sent(size := _size(pieces))
-        if size > _NOTHING_OUT:
-            self._active = True
+        self._client.sent(_size(pieces))
+        self._note_activity(pieces, masked=False)
         if events := self._from_upstream.events:
             self.to_upstream += _pongs(events, self._mask_key())
             for event in events:
@@ -234,6 +229,15 @@ class Relay:
             self.to_client.append(frames.frame(frames.BINARY, bytes((channel,)) + line))
             self._tell_status(channels.failure(reason, reason="ServiceUnavailable", code=503))
         self._close(Ending.DRAINED, frames.GOING_AWAY, reason)
+
+    def _note_activity(self, pieces: list[Piece], *, masked: bool) -> None:
+        """Whether anything has content. Once that is known there is nothing to look at until the next look at its age.
+
+        Clients that can't ping send messages without any, a channel byte or less, to keep a connection alive: those
+        don't keep an idle session from ending.
+        """
+        if not self._active and self._lifetime is not None and pieces:
+            self._active = frames.any_longer_than(1, b"".join(pieces), masked=masked, looks=_LOOKS)
 
     def _say(self, text: str) -> None:
         """A line for the person."""

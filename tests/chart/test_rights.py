@@ -30,6 +30,11 @@ def test_the_proxy_may_reach_pods_and_no_more():
     )
 
 
+def test_pods_are_listed_only_where_aliases_are_resolved():
+    assert ("pods", "list") not in granted(render().one("ClusterRole"))
+    assert ("pods", "list") in granted(render({"podAliasLabel": "app"}).one("ClusterRole"))
+
+
 @pytest.mark.parametrize("switched_off", sorted(SUBRESOURCES))
 def test_what_is_switched_off_is_not_granted_either(switched_off):
     allowed = [name for name in SUBRESOURCES if name != switched_off]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
-from k8s_ws_proxy.wire.body import Body, BodyViolation, DownloadExchange, Passage
+from k8s_ws_proxy.wire.body import Body, BodyViolation, DownloadExchange
 
 STATUS = b'{"kind":"Status","status":"Failure","message":"pods \\"x\\" not found","code":404}'
 
@@ -63,43 +63,6 @@ def test_runs_of_small_chunks_with_others_among_them(end, often, seldom, size):
     body = Body(chunked=True)
     assert content(body, parts) == b"".join(chunks)
     assert body.complete
-
-
-def passage(parts):
-    passing = Passage()
-    for part in parts:
-        passing.passed(memoryview(part))
-    return passing.complete
-
-
-@given(
-    st.lists(st.binary(min_size=1, max_size=300).map(lambda chunk: chunk.replace(b"\r", b"."))),
-    st.lists(st.integers(0, 10_000)),
-    st.integers(1, 5),
-)
-def test_a_body_that_has_passed_is_complete_with_its_last_byte_and_not_before(chunks, places, short):
-    raw = chunked(*chunks)
-    assert passage(cut(raw, places))
-    assert not passage(cut(raw[:-short], places))
-
-
-@pytest.mark.parametrize(
-    ("raw", "complete"),
-    [
-        (b"0\r\n\r\n", True),
-        (b"000;a=b\r\n\r\n", True),
-        (b"3\r\nabc\r\n0\r\nTrailer: x\r\nMore: y\r\n\r\n", True),
-        (b"3\r\nabc\r\n", False),
-        (b"3\r\nab0\r\n\r\n", False),
-        (b"30\r\n\r\n", False),
-        (b"x" * 5000 + b"\r\n0\r\n\r\n", True),
-        (b"x" * 5000 + b"0\r\n\r\n", False),
-        (b"", False),
-    ],
-)
-@pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_the_end_of_what_has_passed(raw, complete, size):
-    assert passage([raw[at : at + size] for at in range(0, len(raw), size)]) is complete
 
 
 def test_chunks_byte_by_byte():

@@ -11,7 +11,7 @@ from support.framing import cut_at
 
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
 from k8s_ws_proxy.wire.channels import TUNNEL, V4
-from k8s_ws_proxy.wire.handshake import Accepted, Exchange, Upgrade, accept_value
+from k8s_ws_proxy.wire.handshake import USER_AGENT, Accepted, Exchange, Upgrade, accept_value
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # both from RFC 6455 §1.3
@@ -87,6 +87,7 @@ def test_the_request():
         f"sec-websocket-key: {KEY}".lower(),
         "sec-websocket-protocol: v5.channel.k8s.io, v4.channel.k8s.io",
         "authorization: bearer token",
+        f"user-agent: {USER_AGENT}",
     ]
     assert KEY in upgrade().request.decode()
     assert b"Bearer token" in upgrade().request

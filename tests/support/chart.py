@@ -158,6 +158,7 @@ EVERYTHING: dict[str, Any] = {
         "extraServerNames": ["proxy.example.com", "192.0.2.7"],
         "reflectClientCertTo": ["guacamole"],
     },
+    "podAliasLabel": "app",
     "rotation": {"rbac": {"create": True}},
     "podMonitor": {"enabled": True},
     "prometheusRule": {"enabled": True},

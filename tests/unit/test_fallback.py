@@ -28,8 +28,34 @@ def clock():
 
 
 @pytest.fixture
-def fallback(clock):
-    return Fallback(clock)
+def timers():
+    """What is to be called later: seconds, and what."""
+    return []
+
+
+@pytest.fixture
+def fallback(clock, timers):
+    return Fallback(clock, lambda *timer: timers.append(timer))
+
+
+def test_what_nobody_asks_for_again_is_let_go_by_itself(fallback, clock, timers):
+    fallback.keep(ALICE, first(), refused())
+    clock.now += 5
+    fallback.keep(BOB, first(), refused())
+    while timers:
+        seconds, look = timers.pop()
+        clock.now += seconds
+        look()
+    assert not fallback._answers
+    fallback.keep(ALICE, first(), refused())
+    assert len(timers) == 1
+
+
+def test_a_long_request_is_not_kept(fallback):
+    path = PATH + "&command=" + "x" * 100_000
+    fallback.keep(ALICE, first(path), refused())
+    assert all(len(key) == 32 for key in fallback._answers)
+    assert told(fallback, ALICE, path) == (403, "no")
 
 
 def first(path=PATH):
