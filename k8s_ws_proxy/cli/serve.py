@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.errors import CertificateError, KeySourceError, SettingsError
@@ -46,21 +47,25 @@ def run(_arguments: argparse.Namespace) -> int:
 
 def serve(environ: Mapping[str, str]) -> int:
     """Serve with the settings in ``environ``. Raises SettingsError."""
-    from k8s_ws_proxy.observe import log  # noqa: PLC0415 - the other commands don't need it
+    from k8s_ws_proxy.observe import log, metrics  # noqa: PLC0415 - the other commands don't need it
+    from k8s_ws_proxy.observe.writer import LogWriter  # noqa: PLC0415
     from k8s_ws_proxy.sessions.descriptors import raise_limit  # noqa: PLC0415
     from k8s_ws_proxy.settings import doubts  # noqa: PLC0415
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     settings, source, reading = prepare(environ)
-    log.configure(settings.log_level)
-    for sentence in doubts(settings):
-        log.logger().warning("doubtful setting", problem=sentence)
-    raise_limit()
+    writer = LogWriter(sys.stderr.fileno(), tty=sys.stderr.isatty(), dropped=metrics.LOG_DROPPED.inc)
+    log.configure(settings.log_level, writer)
     try:
+        for sentence in doubts(settings):
+            log.logger().warning("doubtful setting", problem=sentence)
+        raise_limit()
         asyncio.run(_serve(settings, source, reading, environ))
     except OSError as error:
         log.logger().error("can't listen", error=str(error))
         return 1
+    finally:
+        writer.close()
     return 0
 
 

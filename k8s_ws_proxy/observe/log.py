@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import structlog
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(level: str, stream: TextIO | None = None) -> None:
-    """Set the process's logging up: ``level`` is one of LEVELS; what other libraries log takes the same way."""
+def configure(level: str, stream: Any = None) -> None:
+    """Set the process's logging up: ``level`` is one of LEVELS; what other libraries log takes the same way.
+
+    ``stream`` is a text stream, stderr by default; the daemon's is a LogWriter.
+    """
     stream = stream or sys.stderr
     shared: list[Any] = [
         structlog.stdlib.add_log_level,

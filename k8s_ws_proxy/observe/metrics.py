@@ -26,6 +26,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # Seconds. A dial takes some milliseconds (apiserver-facts: 9 ms), and WS_HANDSHAKE_TIMEOUT is ten seconds by default.
 _OPENING: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _LENGTHS: Final = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
 
 BUILD_INFO: Final = Gauge(
@@ -81,6 +82,21 @@ KEYS_RELOAD_TIME: Final = Gauge(
 KEY_REQUESTS: Final = Counter(
     "k8s_ws_proxy_key_requests", "Requests let in, by the id of the key that signed.", ["key_id"], registry=REGISTRY
 )
+LOOP_LAG: Final = Histogram(
+    "k8s_ws_proxy_loop_lag_seconds",
+    "How long the event loop took for a turn, asked four times a second.",
+    buckets=_LAGS,
+    registry=REGISTRY,
+)
+LOOP_STALLS: Final = Counter(
+    "k8s_ws_proxy_loop_stalls",
+    "Times that the event loop took over 250 ms for a turn, by cause: busy, or waiting for a processor or a call.",
+    ["cause"],
+    registry=REGISTRY,
+)
+LOG_DROPPED: Final = Counter(
+    "k8s_ws_proxy_log_lines_dropped", "Log lines that were dropped, since nobody read them in time.", registry=REGISTRY
+)
 TASKS: Final = Gauge("k8s_ws_proxy_tasks", "asyncio tasks that exist.", registry=REGISTRY)
 TLS_RELOAD_OK: Final = Gauge(
     "k8s_ws_proxy_tls_reload_ok",
@@ -102,6 +118,8 @@ for _reason in Reason:
     REFUSALS.labels(_reason.value)
 for _ending in Ending:
     SESSIONS_ENDED.labels(_ending.value)
+for _cause in ("busy", "waiting"):
+    LOOP_STALLS.labels(_cause)
 for _direction in ("in", "out"):
     BYTES.labels(_direction)
 

@@ -21,6 +21,7 @@ from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import announce, logger
+from k8s_ws_proxy.observe.watchdog import Watchdog
 from k8s_ws_proxy.relay.pace import Pace
 from k8s_ws_proxy.sessions.drain import Hurry, drain
 from k8s_ws_proxy.sessions.orphans import Orphans
@@ -189,6 +190,7 @@ async def running(
     idle = Lobby(loop, lambda: IDLE, heads=HEADS // 4)
     handshakes = Handshakes(loop)
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(Watchdog(loop).stop)
         stack.callback(lobby.close)
         stack.callback(idle.close)
 

@@ -10,11 +10,13 @@ from aiohttp import web
 from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal, UpstreamError, UpstreamRefused, rule
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.wire.target import of_apiserver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+REFUSED: Final = Sparing("more requests refused")
 _LONGEST_PATH: Final = 256  # characters in a log line
 
 # What apimachinery calls these statuses (k8s.io/apimachinery/pkg/apis/meta/v1, StatusReason).
@@ -60,6 +62,8 @@ def note_refusal(request: web.BaseRequest, refusal: Refusal) -> None:
     """Log and count a refusal, however it is told."""
     decided = rule(refusal.reason)
     metrics.REFUSALS.labels(refusal.reason.value).inc()
+    if not REFUSED.lets(refusal.reason.value):
+        return
     say = getattr(logger(), refusal.level or decided.level)
     facts: dict[str, Any] = {"detail": refusal.detail} if refusal.detail else {}
     say(

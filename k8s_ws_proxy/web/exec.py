@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 
 _TOLD_AT_ONCE: Final = 64  # some 40 KiB each
+_LONG: Final = 8 * 1024  # bytes of a request's target
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Sessions:
         self.orphans = orphans
         self._pace = pace
         self._telling = 0  # refusals that guacd is being told
+        self._long_ones = asyncio.Lock()
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         self._limits = limits if limits.idle or limits.duration else None
         self._defaults = Defaults(access, time.monotonic)
@@ -155,6 +157,7 @@ class Sessions:
         if route.subresource is Subresource.LOG:
             return await self._logs.open(request, route, attempt.principal, attempt.began)
         offer = parse_offer(request, route.subprotocols)
+        await self._turn(request)
         target = parse_target(route, request.raw_path, offer.subprotocol)
         self._policy.check_ports(target)
         if attempt.guacd and isinstance(target, ExecTarget):
@@ -175,7 +178,7 @@ class Sessions:
         dialling = clock()
         try:
             upstream, word = await reach(
-                lambda: self._dial(target, slot, attempt.guacd),
+                lambda: self._dial(attempt, target, slot),
                 self._access,
                 self._registry,
                 until=attempt.began + attempt.within,
@@ -203,14 +206,23 @@ class Sessions:
         session.start(offer.switching() + _said(target, word), from_client=early, from_upstream=upstream.early)
         return HandedOn()
 
-    async def _dial(self, target: Target, slot: Slot, by_guacd: bool) -> tuple[Upstream, str]:
+    async def _turn(self, request: web.BaseRequest) -> None:
+        """Wait until a request may cost its time. A command of 128 KiB takes twenty milliseconds to be taken apart, and
+        as many to be written: of such ones the event loop gets one in a turn.
+        """
+        if len(request.raw_path) > _LONG:
+            async with self._long_ones:
+                await asyncio.sleep(0)
+
+    async def _dial(self, attempt: _Attempt, target: Target, slot: Slot) -> tuple[Upstream, str]:
         """What was dialled, and what is said of it."""
+        await self._turn(attempt.request)
         target = self._wrapped(await resolved(target, slot, self._settings, self._access))
         if isinstance(target, AttachTarget):
             said: list[str] = []
 
             async def enter(meant: AttachTarget) -> Upstream:
-                if by_guacd and meant.interactive and not isinstance(meant, ExecTarget):
+                if attempt.guacd and meant.interactive and not isinstance(meant, ExecTarget):
                     bare = await lacks_terminal(self._access, meant.namespace, meant.pod, meant.container)
                     said[:] = [guacd.NO_TERMINAL] if bare else []
                 return await self._enter(meant, slot)

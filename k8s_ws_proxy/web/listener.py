@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.errors import Reason, rule
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.relay.tls import Tls
 from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.lobby import Lobby
     from k8s_ws_proxy.wire.cutter import Block
 
+HANDSHAKES: Final = Sparing("more TLS handshakes failed")
 _BACKLOG: Final = 1024
 _ACCEPT_AT_ONCE: Final = 32  # connections in one turn of the loop
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -195,7 +197,8 @@ def _close(stream: Stream | None, sock: socket.socket) -> None:
 
 
 def _failed(peer: str, error: Exception) -> None:
-    logger().warning("TLS handshake failed", peer=peer, error=str(error) or "timed out")
+    if HANDSHAKES.lets("tls_handshake"):
+        logger().warning("TLS handshake failed", peer=peer, error=str(error) or "timed out")
 
 
 async def _let_read_why(stream: Stream) -> None:

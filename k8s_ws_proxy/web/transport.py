@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from k8s_ws_proxy.errors import Reason, rule
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.wire.head import Head
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.lobby import Lobby
     from k8s_ws_proxy.wire.cutter import Block
 
+_REFUSED: Final = Sparing("more requests refused")
 MAX_LINE: Final = 128 * 1024  # bytes of a request line: a command's arguments stand in it
 MAX_HEADER: Final = 16 * 1024  # bytes of one header
 _MAX_HEAD: Final = MAX_LINE + 2 * MAX_HEADER  # bytes of all of it; aiohttp bounds the two above, not their sum
@@ -183,7 +185,8 @@ class StreamTransport(asyncio.Transport):
         """Answer what isn't a request yet."""
         peer = self.get_extra_info("peername")
         status = rule(reason).status
-        logger().info("request refused", reason=reason.value, status=status, peer=peer[0] if peer else "?", **facts)
+        if _REFUSED.lets(reason.value):
+            logger().info("request refused", reason=reason.value, status=status, peer=peer[0] if peer else "?", **facts)
         metrics.REFUSALS.labels(reason.value).inc()
         self.write(bare_answer(reason, text))
         self.close()

@@ -254,3 +254,16 @@ async def test_long_commands_that_are_dialled_are_bounded_together(start, cluste
         short.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await short
+
+
+async def test_a_log_that_nobody_reads_holds_up_nothing(start):
+    """A pipe takes 64 KiB, some 300 refusals."""
+    daemon = await start(LOG_LEVEL="debug")
+    daemon.process._transport.get_pipe_transport(2).pause_reading()
+    for _ in range(400):
+        async with asyncio.timeout(SOON):
+            assert (await get(daemon, "/nothing/" + "x" * 200)).status == 404
+            assert (await run(daemon, TRUE)).exit_code == 0
+    daemon.process._transport.get_pipe_transport(2).resume_reading()
+    assert await daemon.terminate() == 0
+    assert daemon.log[-1]["event"] == "shut down"

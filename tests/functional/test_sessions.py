@@ -24,7 +24,6 @@ from support.caller import (
     with_query,
 )
 
-from k8s_ws_proxy import __version__
 from k8s_ws_proxy.wire import channels, frames
 from k8s_ws_proxy.wire.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT
 
@@ -347,13 +346,3 @@ async def test_the_status_is_the_apiservers_untouched(shared_daemon, shared_clus
     }
     assert channels.parse_status(v4.output[STATUS]) == v4.status
     assert shared_cluster.observed.seen[-1].offered == (V5, V4)
-
-
-async def test_the_apiserver_is_told_who_asks(start, cluster):
-    """For its audit log: on sessions, and on what the daemon asks by itself."""
-    daemon = await start()
-    await run(daemon, proxy_exec("true", **PIPES))
-    paths = {seen.target.partition("?")[0].rpartition("/")[2] for seen in cluster.observed.seen}
-    assert {"exec", "version"} <= paths
-    agents = {value for seen in cluster.observed.seen for name, value in seen.headers if name.lower() == "user-agent"}
-    assert agents == {f"k8s-ws-proxy/{__version__}"}

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from support.caller import PIPES, api_exec, ask, get, on_terminal, opened, proxy_exec, run, script
 
+from k8s_ws_proxy import __version__
 from k8s_ws_proxy.devcluster import DevCluster
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.channels import STDIN, STDOUT
@@ -189,3 +190,12 @@ async def test_an_apiserver_that_refuses_has_answered(start, cluster):
     cluster.replace_token(cluster.token("proxy"), None)
     daemon = await start()
     assert (await readiness(daemon))[0] == 200
+
+
+async def test_the_apiserver_is_told_who_asks(daemon, cluster):
+    """For its audit log: on sessions, and on what the daemon asks by itself."""
+    await run(daemon, proxy_exec("true", **PIPES))
+    paths = {seen.target.partition("?")[0].rpartition("/")[2] for seen in cluster.observed.seen}
+    assert {"exec", "version"} <= paths
+    agents = {value for seen in cluster.observed.seen for name, value in seen.headers if name.lower() == "user-agent"}
+    assert agents == {f"k8s-ws-proxy/{__version__}"}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
 from k8s_ws_proxy.wire.body import Body, BodyViolation, DownloadExchange
+from k8s_ws_proxy.wire.handshake import USER_AGENT
 
 STATUS = b'{"kind":"Status","status":"Failure","message":"pods \\"x\\" not found","code":404}'
 
@@ -151,7 +152,8 @@ def ask():
 
 
 def test_the_request():
-    assert ask().request == b"GET /log?a=b HTTP/1.1\r\nHost: apiserver\r\n\r\n"
+    agent = USER_AGENT.encode()
+    assert ask().request == b"GET /log?a=b HTTP/1.1\r\nHost: apiserver\r\nUser-Agent: %b\r\n\r\n" % agent
 
 
 @pytest.mark.parametrize(

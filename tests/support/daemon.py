@@ -106,6 +106,7 @@ def children(pid: int) -> list[int]:
         return [int(each) for each in file.read().split()]
 
 
+STANDS_STILL = "the event loop stands still"
 SERVE = (sys.executable, "-W", "error", "-m", "k8s_ws_proxy", "serve")
 
 
@@ -181,3 +182,5 @@ async def running_daemon(
         sys.stderr.writelines(daemon.raw_log)  # pytest shows it with a failure
         daemon.confidential |= tokens_in(kubeconfig)
         assert told(daemon.raw_log, daemon.confidential) == [], "a secret, a token or a signature is in the log"
+        stalls = [line for line in daemon.log if line.get("event") == STANDS_STILL and line["cause"] == "busy"]
+        assert stalls == [], "something has held up the event loop"
