@@ -98,6 +98,11 @@ class Late(Stream):
         if self._stream is not None:
             self._stream.on_writable(callback)
 
+    def bound_queue(self, count: int) -> None:
+        """As Stream's, once there is one."""
+        if self._stream is not None:
+            self._stream.bound_queue(count)
+
     def peer_gone(self) -> bool:
         """As Stream's."""
         return self._stream is not None and self._stream.peer_gone()

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.wire.cutter import Piece
 
+_SLOW: Final = 3 * 1024 * 1024  # bytes a second; guacd takes 0.5 MB, and no terminal shows more
+_REMEMBERED: Final = 16  # sends in a row that needn't wait
+# Bytes. Little is kept in front of a slow reader, here and in the kernel: it is what is still shown after Ctrl-C.
+SLOW_BLOCK: Final = 16 * 1024
+UNSENT: Final = 64 * 1024
 _NOTHING: Final = memoryview(b"")
 
 
@@ -26,13 +31,16 @@ class Leg:
 
     __slots__ = (
         "_held",
+        "_late",
         "_outbox",
         "_pace",
+        "_since",
         "broken",
         "carried",
         "due",
         "received",
         "sent",
+        "slow",
         "stream",
         "under_way",
         "unread",
@@ -41,6 +49,7 @@ class Leg:
 
     def __init__(self, stream: Stream, pace: Pace) -> None:
         self.stream = stream
+        stream.bound_queue(UNSENT)
         self._pace = pace
         self._outbox = _NOTHING
         self.carried = 0  # bytes that were read from it, and wait for their turn; see carry()
@@ -48,6 +57,9 @@ class Leg:
         self.waiting = 0
         self.received = 0  # bytes, framing included
         self.sent = 0
+        self._since = 0.0  # when what waits began to
+        self._late = 0  # bytes of it then
+        self.slow = _REMEMBERED  # above 0, the peer is a slow reader, as far as is known: sends until that is forgotten
         self.unread = False  # since the last tick it was not being read for a while, or isn't yet
         self.under_way = False  # at the last tick the kernel had bytes that weren't acknowledged
         self.due = False  # the rest of what was read from it has the next turn
@@ -121,8 +133,27 @@ class Leg:
             self._forget()
             return
         backlog = self.stream.backlog
-        self.waiting = len(self._outbox) + backlog
-        self._hold((_size(self._outbox)) + backlog + self.carried)
+        waited, self.waiting = self.waiting, len(self._outbox) + backlog
+        if self.waiting or waited:
+            self._judge(waited)
+        elif self.slow == 1:
+            self._is_slow(False)
+        elif self.slow:
+            self.slow -= 1
+        self._hold(_size(self._outbox) + backlog + self.carried)
+
+    def _judge(self, waited: int) -> None:
+        """How fast the peer takes what had to wait for it."""
+        if not waited:
+            self._since, self._late = self._pace.now(), self.waiting
+        elif not self.waiting:
+            self._is_slow(self._late < (self._pace.now() - self._since) * _SLOW)
+
+    def _is_slow(self, slow: bool) -> None:
+        """Bound the kernel's queue as well, or leave it to the kernel: for who reads fast that costs less."""
+        if slow is not (self.slow > 0):
+            self.stream.bound_queue(UNSENT if slow else 0)
+        self.slow = _REMEMBERED if slow else 0
 
     def _forget(self) -> None:
         self._outbox = _NOTHING

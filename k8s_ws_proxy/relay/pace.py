@@ -36,6 +36,10 @@ class Pace:
         self._until = 0.0
         self.held = 0  # bytes that wait to be written, in all legs of all sessions
 
+    def now(self) -> float:
+        """Seconds, monotonic."""
+        return self._clock()
+
     def typed(self) -> None:
         """A keystroke was passed on."""
         self._until = self._clock() + _TYPING

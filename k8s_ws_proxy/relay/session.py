@@ -6,7 +6,7 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.relay.leg import Leg
+from k8s_ws_proxy.relay.leg import SLOW_BLOCK, Leg
 from k8s_ws_proxy.relay.pace import BLOCK_SIZE, Pace
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.wire.channels import STDOUT
@@ -172,7 +172,8 @@ class Session:
         self._upstream.due = False
         try:
             relay = self.relay
-            end = self._upstream.read(relay.upstream_carry(), relay.most, halted=relay.upstream_halted)
+            most = SLOW_BLOCK if self._client.slow else relay.most
+            end = self._upstream.read(relay.upstream_carry(), most, halted=relay.upstream_halted)
         except EOFError:
             self.relay.upstream_end()
         except StreamLost:

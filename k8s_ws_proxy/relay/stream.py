@@ -339,6 +339,14 @@ class Stream:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
 
+    def bound_queue(self, count: int) -> None:
+        """Let the kernel hold so many bytes that it hasn't sent yet (tcp(7), TCP_NOTSENT_LOWAT); its buffer may be MiB.
+
+        What waits there is what a person still sees after Ctrl-C.
+        """
+        with contextlib.suppress(OSError):  # not a TCP socket
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, count)
+
     def peer_gone(self) -> bool:
         """The peer has closed or reset, even if bytes of its own still wait to be read (tcp(7), TCP_INFO)."""
         return self._tcp_info()[0] in (_CLOSE_WAIT, _CLOSED)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from k8s_ws_proxy.relay.leg import Leg
+from k8s_ws_proxy.relay.leg import UNSENT, Leg
 from k8s_ws_proxy.relay.pace import BLOCK_SIZE, HELD_LIMIT, SMALL_SIZE, Pace
 from k8s_ws_proxy.relay.stream import Stream
 
@@ -33,6 +33,29 @@ async def legs(pace):
             return leg, stack.enter_context(theirs)
 
         yield make
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+async def legs_in_time():
+    """A pace, its clock, and what makes legs."""
+    clock = Clock()
+    pace = Pace(clock)
+    with contextlib.ExitStack() as stack:
+
+        def make():
+            ours, theirs = socket.socketpair()
+            leg = Leg(Stream(ours, asyncio.get_running_loop()), pace)
+            stack.callback(leg.close)
+            return leg, stack.enter_context(theirs)
+
+        yield pace, clock, make
 
 
 def fill(leg):
@@ -89,6 +112,35 @@ async def test_what_waits_for_its_turn_is_counted(pace, legs):
     assert pace.held == leg.waiting + 1000
     leg.carry(0)
     assert pace.held == leg.waiting
+
+
+async def test_a_reader_that_takes_little_is_slow_until_it_takes_more(legs_in_time):
+    """What is read for it is little then: it is what is still shown after Ctrl-C."""
+    pace, clock, make = legs_in_time
+    leg, theirs = make()
+    fill(leg)
+    clock.now += 1.0  # for less than a block
+    drain(leg, theirs)
+    assert leg.slow
+    fill(leg)
+    clock.now += 0.001
+    drain(leg, theirs)
+    assert not leg.slow
+    fill(leg)
+    clock.now += 1.0
+    drain(leg, theirs)
+    while leg.slow:
+        leg.send([b"x"])
+        theirs.recv(10)
+    assert pace.held == 0
+
+
+async def test_the_kernel_keeps_little_of_what_is_not_sent_yet():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+    leg = Leg(Stream(ours, asyncio.get_running_loop()), Pace(lambda: 0.0))
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
+    leg.close()
 
 
 async def test_closing_lets_go_of_what_waits(pace, legs):
