@@ -158,8 +158,23 @@ def test_the_group_that_may_read_the_secrets_is_the_pod_s():
 @pytest.mark.parametrize(
     ("drain", "seconds"), [("30s", 40), ("0s", 10), ("1m30s", 100), ("1.5s", 12), ("500ms", 11), ("1h", 3610)]
 )
-def test_the_grace_period_is_longer_than_the_drain(drain, seconds):
-    assert render({"drainTimeout": drain}).pod["terminationGracePeriodSeconds"] == seconds
+@pytest.mark.parametrize("sleep", [3, 0])
+def test_the_grace_period_is_longer_than_the_drain_and_the_sleep_before_it(drain, seconds, sleep):
+    values = {"drainTimeout": drain, "preStopSleepSeconds": sleep}
+    assert render(values).pod["terminationGracePeriodSeconds"] == seconds + sleep
+
+
+@pytest.mark.parametrize(
+    ("values", "kubernetes", "lifecycle"),
+    [
+        ({}, "1.36", {"preStop": {"sleep": {"seconds": 3}}}),
+        ({}, "1.30", {"preStop": {"sleep": {"seconds": 3}}}),
+        ({"preStopSleepSeconds": 0}, "1.36", None),
+    ],
+)
+def test_a_pod_goes_on_until_the_service_has_forgotten_it(values, kubernetes, lifecycle):
+    (container,) = render(values, kubernetes=kubernetes).pod["containers"]
+    assert container.get("lifecycle") == lifecycle
 
 
 def test_an_upgrade_brings_the_new_pod_before_it_takes_the_old():
