@@ -323,7 +323,8 @@ class Stream:
             try:
                 records.take(data)
             except HandshakeRefused as error:
-                raise ssl.SSLError(str(error)) from error
+                # Not an ssl.SSLError: nothing was said to the peer that it should have time to read.
+                raise ConnectionAbortedError(str(error)) from error
             return data
 
     def keep_alive(self, seconds: float) -> None:

@@ -32,6 +32,7 @@ _ACCEPT_AT_ONCE: Final = 32  # connections in one turn of the loop
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE: Final = 0.25  # seconds
 _READ: Final = 64 * 1024  # bytes
+_READS: Final = 16  # of what a peer goes on to send after its handshake has failed, 16 KiB each
 
 
 def bind(address: Address) -> socket.socket:
@@ -206,5 +207,7 @@ async def _let_read_why(stream: Stream) -> None:
     stream.end_output()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER):
-            while not stream.discard():
+            for _ in range(_READS):
+                if stream.discard():
+                    return
                 await stream.readable()

@@ -38,7 +38,7 @@ RESIZE_LIMIT: Final = 65_535
 # what a session may hold; nobody fragments a resize.
 ASSEMBLY_LIMIT: Final = 8_192
 # Frames that are looked at one by one in a take(): a block may hold 40,000, of a few microseconds each.
-FRAMES_AT_ONCE: Final = 512
+FRAMES_AT_ONCE: Final = 128
 _WORTH_CUTTING: Final = 126  # bytes: what there is of a message, if less, waits for the rest
 
 Piece = bytes | memoryview

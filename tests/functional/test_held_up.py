@@ -138,6 +138,18 @@ async def crowd(port, count, data):
         yield
 
 
+async def test_records_that_say_nothing_in_a_handshake_end_it(start, pki):
+    """OpenSSL drops a change_cipher_spec without a word (RFC 8446 §5), however many come."""
+    daemon = await start(**pki.environ())
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.ports["https"])
+    writer.write(client_hello() + b"\x14\x03\x03\x00\x01\x01" * 1000)
+    async with asyncio.timeout(SOON):
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+    writer.close()
+    await daemon.event("TLS handshake failed")
+
+
 async def test_handshakes_that_stand_still_give_their_places_to_others(start, pki):
     daemon = await start(**pki.environ())
     port, caller = daemon.ports["https"], pki.servers.client()
