@@ -74,7 +74,7 @@ class Settings:
     pod_alias_label: str = ""
     node_name: str = ""
     admin: Address | None = Address("", 9090)
-    max_sessions: int = 2000
+    max_sessions: int = 1500
     max_sessions_per_namespace: int = 0
     max_handshakes: int = 1000
     session_idle_timeout: float = 0.0
@@ -234,7 +234,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         pod_alias_label=read.label_key("POD_ALIAS_LABEL"),
         node_name=read.text("NODE_NAME"),
         admin=read.address_or_off("WS_PROXY_ADMIN_ADDR", Address("", 9090)),
-        max_sessions=read.number("MAX_SESSIONS", 2000, least=1),
+        max_sessions=read.number("MAX_SESSIONS", 1500, least=1),
         max_sessions_per_namespace=read.number("MAX_SESSIONS_PER_NAMESPACE", 0, least=0),
         max_handshakes=read.number("MAX_HANDSHAKES", 1000, least=1),
         session_idle_timeout=read.duration("SESSION_IDLE_TIMEOUT", 0.0, least=0.0),

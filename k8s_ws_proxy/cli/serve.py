@@ -54,7 +54,9 @@ def serve(environ: Mapping[str, str]) -> int:
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     settings, source, reading = prepare(environ)
-    writer = LogWriter(sys.stderr.fileno(), tty=sys.stderr.isatty(), dropped=metrics.LOG_DROPPED.inc)
+    # Python has no stderr where the process was started with a closed one.
+    fd = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
+    writer = LogWriter(fd, tty=os.isatty(fd), dropped=metrics.LOG_DROPPED.inc)
     log.configure(settings.log_level, writer)
     try:
         for sentence in doubts(settings):

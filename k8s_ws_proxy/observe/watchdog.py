@@ -1,7 +1,7 @@
 """A thread that notices an event loop that doesn't turn, and says where it stands.
 
-Four times a second it asks the loop for a turn and measures how long that takes. The time that the loop's thread was on
-a processor meanwhile tells whether the loop was busy, or the machine had no time for it.
+Eight times a second it asks the loop for a turn and measures how long that takes. The time that the loop's thread was
+on a processor meanwhile tells whether the loop was busy, or the machine had no time for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import asyncio
     from types import FrameType
 
-PERIOD: Final = 0.25  # seconds between two questions, and for an answer
+PERIOD: Final = 0.25  # seconds for an answer
+_REST: Final = 0.125  # seconds between an answer and the next question, in which the loop may stand still unseen
 _BUSY: Final = 0.8  # of that time on a processor: it was our own doing
 _FRAMES: Final = 12  # of the innermost calls
 
@@ -42,7 +43,7 @@ class Watchdog:
         self._turned.set()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(PERIOD):
+        while not self._stopped.wait(_REST):
             self._turned.clear()
             asked, on_cpu = time.monotonic(), time.clock_gettime(self._cpu)
             with contextlib.suppress(RuntimeError):  # the loop is closed: stop() is next

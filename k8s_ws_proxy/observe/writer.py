@@ -74,18 +74,18 @@ class LogWriter:
         self._held += len(data) + _OVERHEAD
 
     def _run(self) -> None:
+        written = 0
         while True:
             with self._changed:
+                self._held -= written
                 self._writing = False
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: bool(self._waiting))
-                lines, self._waiting = self._waiting, deque()
+                data = self._waiting.popleft()
+                written = len(data) + _OVERHEAD
                 self._writing = True
-            for data in lines:
-                with contextlib.suppress(OSError):  # nobody is there to read it
-                    self._put(data)
-                with self._changed:
-                    self._held -= len(data) + _OVERHEAD
+            with contextlib.suppress(OSError):  # nobody is there to read it
+                self._put(data)
 
     def _put(self, data: bytes) -> None:
         while data:

@@ -52,7 +52,7 @@ def test_every_setting_stands_in_the_table():
 
 def test_the_table_s_defaults_are_the_defaults():
     defaults = {name: cells[0].strip("`") for name, cells in table("README.md", "variable").items()}
-    assert defaults["MAX_SESSIONS"] == "2000"
+    assert defaults["MAX_SESSIONS"] == "1500"
     assert settings.parse(defaults) == settings.parse({})
 
 

@@ -57,7 +57,7 @@ def test_the_defaults_are_those_of_the_contract():
         pod_alias_label="",
         node_name="",
         admin=Address("", 9090),
-        max_sessions=2000,
+        max_sessions=1500,
         max_sessions_per_namespace=0,
         max_handshakes=1000,
         session_idle_timeout=0.0,
