@@ -38,6 +38,7 @@ class Session:
         "_client",
         "_close_from",
         "_holding",
+        "_lingering",
         "_loop",
         "_on_closed",
         "_on_end",
@@ -77,6 +78,7 @@ class Session:
         self._stop_flushing: asyncio.TimerHandle | None = None
         self._overdue: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
+        self._lingering: asyncio.TimerHandle | None = None
         self._holding: asyncio.TimerHandle | None = None
         self._close_from = 0.0  # the loop's time
         self.relay = relay(partial(secrets.token_bytes, 4))
@@ -312,7 +314,7 @@ class Session:
         if not client.waiting and not self._told:
             client.stream.end_output()
             self._tell()
-            self._loop.call_later(_LINGER, self._linger)
+            self._lingering = self._loop.call_later(_LINGER, self._linger)
         elif client.waiting and self.relay.ending is Ending.CLIENT_LEFT:
             self._tell()
             self._finish()  # it isn't there to read the rest
@@ -337,7 +339,7 @@ class Session:
         if self.timer is None:
             return
         if self._client.stream.unsent() and not self._client.unanswered(self._period):
-            self._loop.call_later(_LINGER, self._linger)
+            self._lingering = self._loop.call_later(_LINGER, self._linger)
         else:
             self._finish()
 
@@ -357,7 +359,7 @@ class Session:
     def _finish(self) -> None:
         if self.timer is None:
             return
-        for handle in (self.timer, self._aging, self._overdue, self._watching, self._holding):
+        for handle in (self.timer, self._lingering, self._aging, self._overdue, self._watching, self._holding):
             if handle is not None:
                 handle.cancel()
         self.timer = None

@@ -90,6 +90,7 @@ class StreamTransport(asyncio.Transport):
         self._head: Head | None = Head()  # None while a request is being handled
         self._head_timer: asyncio.TimerHandle | None = None
         self._answer_timer: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
         self._answered = False
         self._first_byte_at: float | None = None
         lobby.enter(self, self.turn_out)
@@ -264,15 +265,17 @@ class StreamTransport(asyncio.Transport):
         """Closing over bytes that nobody read would reset the connection, and the answer with it."""
         self._stream.end_output()
         self._stream.on_readable(self._readable)
-        self._loop.call_later(LINGER, self._lose, None)
+        # Whoever is gone before that must not be kept for the rest of it: nothing counts them any more.
+        self._linger = self._loop.call_later(LINGER, self._lose, None)
 
     def _lose(self, error: Exception | None) -> None:
         if self._lost:
             return
         self._lost = self._closing = True
         self._drop_head_timer()
-        if self._answer_timer is not None:
-            self._answer_timer.cancel()
+        for timer in (self._answer_timer, self._linger):
+            if timer is not None:
+                timer.cancel()
         if not self._detached:
             self._stream.close()
         self._loop.call_soon(self._protocol.connection_lost, error)
