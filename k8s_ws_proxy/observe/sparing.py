@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from k8s_ws_proxy.observe.log import logger
 
-AT_ONCE: Final = 20  # lines a second for each reason: more than a person causes
+AT_ONCE: Final = 200  # lines a second for each reason: more than anybody causes who can read them
 _TELL: Final = 1.0  # seconds that are told in one line
 
 

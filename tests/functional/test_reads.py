@@ -119,7 +119,7 @@ async def test_nothing_of_the_request_is_passed_on_but_the_name(daemon, operator
     assert (await ask(daemon, operator, f"{POD}?resourceVersion=0&watch=true", sent)).status == 200
     (seen,) = [each for each in cluster.observed.seen if each.target.startswith(POD)]
     assert seen.target == POD
-    assert dict(seen.headers).keys() == {"host", "accept", "connection", "authorization"}
+    assert dict(seen.headers).keys() == {"host", "accept", "connection", "authorization", "user-agent"}
     assert (dict(seen.headers)["accept"], "somebody" in str(seen.headers)) == ("application/json", False)
 
 
