@@ -139,6 +139,10 @@ bench: venv $(BENCH_STAMP) ## Measure, against what stands beside us
 	@$(call install-missing,haproxy:haproxy nginx:nginx-light)
 	$(BIN)/python benchmarks/run.py
 
+.PHONY: siege
+siege: venv $(BENCH_STAMP) ## Attack a running daemon in every way that is known, and measure what others feel
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.siege
+
 $(BENCH_STAMP): $(VENV_STAMP) benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
 	@touch $@

@@ -35,7 +35,7 @@ def free_port() -> int:
         return port
 
 
-def _await_listening(process: subprocess.Popen[bytes], port: int, said: Path) -> None:
+def await_listening(process: subprocess.Popen[bytes], port: int, said: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -68,7 +68,7 @@ def running(argv: Sequence[str], port: int, env: Mapping[str, str] | None = None
             start_new_session=True,
         )
         try:
-            _await_listening(process, port, Path(said.name))
+            await_listening(process, port, Path(said.name))
             yield process.pid
         except OSError as exc:
             # What went wrong at the client may be a crash here, still being written down.

@@ -60,7 +60,7 @@ class Session:
 KEYSTROKE = frames.client_frame(frames.STDIN + b"x")
 
 
-def _upgrade(endpoint: Endpoint, path: str) -> dict[str, str]:
+def upgrade(endpoint: Endpoint, path: str) -> dict[str, str]:
     return {
         "Host": f"{HOST}:{endpoint.port}",
         "Connection": "Upgrade",
@@ -76,7 +76,7 @@ def open_session(endpoint: Endpoint, *command: str | int) -> Session:
     words = [("command", str(word)) for word in command]
     streams = [(name, "true") for name in ("stdin", "stdout", "tty")]
     query = urlencode([*words, ("container", "shell"), *streams])
-    return _asked(endpoint, f"{PATH}?{query}", _upgrade(endpoint, PATH), 101)
+    return _asked(endpoint, f"{PATH}?{query}", upgrade(endpoint, PATH), 101)
 
 
 def open_log(endpoint: Endpoint, container: str) -> Session:
@@ -88,7 +88,7 @@ def open_log(endpoint: Endpoint, container: str) -> Session:
 def open_lines(endpoint: Endpoint, container: str) -> Session:
     """The same by WebSocket, a line a message."""
     path = f"/proxy/logs/bench/bench-0/{container}"
-    return _asked(endpoint, path, _upgrade(endpoint, path), 101)
+    return _asked(endpoint, path, upgrade(endpoint, path), 101)
 
 
 def _asked(endpoint: Endpoint, target: str, headers: dict[str, str], status: int) -> Session:

@@ -32,6 +32,12 @@ def flood(sock: ssl.SSLSocket, size: int, total: int) -> None:
         pass
 
 
+def flood_of_words(sock: ssl.SSLSocket) -> None:
+    """A shell that says `x` without a newline and without an end."""
+    while True:
+        _write(sock, memoryview(frames.repeated(frames.server_frame(frames.STDOUT + b"x" * 8000))))
+
+
 def flood_until_interrupted(sock: ssl.SSLSocket, size: int) -> None:
     """Channel-1 frames of `size` bytes until a Ctrl-C comes, then how many bytes of output it were, and the end.
 

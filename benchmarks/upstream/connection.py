@@ -8,7 +8,7 @@ import ssl
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks import frames
-from benchmarks.upstream import bulk
+from benchmarks.upstream import bulk, shell
 
 # RFC 6455 §1.3
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -22,9 +22,12 @@ _SWITCHED = (
 _FIRST = frames.server_frame(frames.STDOUT)
 _BULK = {
     "flood": bulk.flood,
+    "flood-of-words": bulk.flood_of_words,
     "flood-until-interrupted": bulk.flood_until_interrupted,
     "sink": bulk.sink,
 }
+# Open, and never read again.
+_DEAF: list[ssl.SSLSocket] = []
 
 
 class Connection:
@@ -92,18 +95,29 @@ class Connection:
         if headers.get(b"upgrade", b"").lower() != b"websocket":
             self._sock.send(_OK)
             return
+        if "/pods/hangs" in target.path:
+            self._on_data = self._buffer.clear
+            return
         accept = base64.b64encode(hashlib.sha1(headers[b"sec-websocket-key"] + _GUID).digest())
         offered = headers.get(b"sec-websocket-protocol", b"")
         version = b"v5" if b"v5.channel.k8s.io" in offered else b"v4"
         self._sock.send(_SWITCHED % (accept, version) + _FIRST)
-        self._execute(parse_qs(target.query).get("command", ["idle"]))
+        query = parse_qs(target.query, keep_blank_values=True)
+        said, command = shell.understood(query.get("command", ["idle"]))
+        if said:
+            self._sock.send(frames.server_frame(frames.STDOUT + said))
+        self._execute(command)
 
     def _execute(self, command: list[str]) -> None:
         name, *words = command
-        numbers = [int(word) for word in words]
         if name in _BULK:
             self._detach()
-            bulk.start(self._sock, _BULK[name], *numbers)
+            bulk.start(self._sock, _BULK[name], *map(int, words))
+        elif name == "deaf":
+            self._detach()
+            _DEAF.append(self._sock)
+        elif name == "end":
+            self._sock.send(bulk.FAREWELL)
         else:
             self._on_data = self._on_echo if name == "echo" else self._on_idle
             if self._buffer:
