@@ -1,4 +1,4 @@
-"""The reference: 120 signatures made with OpenSSL, 27 requests with the verdict that each must get."""
+"""The reference: 120 signatures made with OpenSSL, 27 requests with their verdicts, and 26 signatures by RFC 9421."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.vectors import COPY, SIBLING, load
 from k8s_ws_proxy.errors import CredentialRefused
 from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, sign, verify
 
-COUNTS = {"hmac_v1.json": 120, "hmac_v1_verdicts.json": 27}
+COUNTS = {"hmac_v1.json": 120, "hmac_v1_verdicts.json": 27, "rfc9421.json": 26}
 SIGNATURES = load("hmac_v1.json")
 VERDICTS = load("hmac_v1_verdicts.json")
 
