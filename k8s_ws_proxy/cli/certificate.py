@@ -78,7 +78,7 @@ def subject_of(cert: str, key: str) -> Subject:
     server.verify_mode = ssl.CERT_REQUIRED
     server.verify_flags |= pem.NO_CHECK_TIME  # whether it is good now is said in words of our own
     pem.trust_partial_chains(server)
-    from k8s_ws_proxy.auth.authorizer import subject_names  # noqa: PLC0415 - the other commands don't need it
+    from k8s_ws_proxy.auth.client_cert import subject_names  # noqa: PLC0415 - the other commands don't need it
 
     try:
         server.load_verify_locations(cert)

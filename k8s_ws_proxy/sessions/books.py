@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.wire.relay import Ending
@@ -12,7 +13,6 @@ from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, LogTarget, PortFo
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from k8s_ws_proxy.auth.authorizer import Principal
     from k8s_ws_proxy.relay.session import Session
     from k8s_ws_proxy.wire.target import Target
 
@@ -33,8 +33,8 @@ class Books:
         self._began = clock()
         self._facts: dict[str, Any] = {
             "session": session_id,
-            "mode": principal.mode,
-            "key_id" if principal.mode == "hmac" else "subject": principal.name,
+            "mode": principal.mode.value,
+            "key_id" if principal.mode is Mode.HMAC else "subject": principal.name,
             "peer": peer,
             "subresource": target.subresource.value,
             "namespace": target.namespace,

@@ -16,7 +16,7 @@ from k8s_ws_proxy.sessions.books import Books
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from k8s_ws_proxy.auth.authorizer import Principal
+    from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.kube.dial import Upstream
     from k8s_ws_proxy.relay.session import Session
     from k8s_ws_proxy.sessions.orphans import Dialled, LateOrphan, Orphan

@@ -13,6 +13,8 @@ from aiohttp import web
 
 from k8s_ws_proxy import __version__
 from k8s_ws_proxy.auth.authorizer import Authorizer
+from k8s_ws_proxy.auth.client_cert import ClientCertificates
+from k8s_ws_proxy.auth.hmac_v1 import HmacV1
 from k8s_ws_proxy.auth.policy import Policy
 from k8s_ws_proxy.certificates import ServerTls
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
@@ -165,11 +167,10 @@ async def running(
         handshakes=settings.max_handshakes,
     )
     authorizer = Authorizer(
-        keyring,
-        skew=settings.skew,
-        allowed_subjects=settings.allowed_subjects,
-        guacd_subjects=settings.guacd_subjects,
-        clock=time.time,
+        [
+            ClientCertificates(settings.allowed_subjects, guacd=settings.guacd_subjects, clock=time.time),
+            HmacV1(keyring, skew=settings.skew, clock=time.time),
+        ]
     )
     policy = Policy(settings.allowed_namespaces, settings.allowed_subresources, settings.allowed_ports)
     orphans = Orphans(access, patience=settings.handshake_timeout) if settings.reap_orphans else None

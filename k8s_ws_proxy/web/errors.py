@@ -11,6 +11,7 @@ from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal, UpstreamErro
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.sparing import Sparing
+from k8s_ws_proxy.web.caller import peer_of
 from k8s_ws_proxy.wire.target import of_apiserver
 
 if TYPE_CHECKING:
@@ -115,13 +116,6 @@ def printable(text: str) -> str:
     """``text`` for a log line: bounded, nothing in it that a terminal would obey."""
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:_LONGEST_PATH])
     return shown if len(text) <= _LONGEST_PATH else shown + "…"
-
-
-def peer_of(request: web.BaseRequest) -> str:
-    """The caller's address, without the port."""
-    transport = request.transport
-    name = transport.get_extra_info("peername") if transport else None
-    return str(name[0]) if name else "?"
 
 
 def _answer(

@@ -14,7 +14,8 @@ from k8s_ws_proxy.kube.pods import Defaults, lacks_terminal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.guacd import keep_pinging
 from k8s_ws_proxy.relay.session import Session
-from k8s_ws_proxy.web.errors import note_refusal, peer_of, refuse, refuse_upstream
+from k8s_ws_proxy.web.caller import peer_of, presented
+from k8s_ws_proxy.web.errors import note_refusal, refuse, refuse_upstream
 from k8s_ws_proxy.web.fallback import Fallback, asks_for_spdy
 from k8s_ws_proxy.web.logs import Logs
 from k8s_ws_proxy.web.transport import StreamTransport
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from k8s_ws_proxy.auth.authorizer import Authorizer, Principal
+    from k8s_ws_proxy.auth.authorizer import Authorizer
     from k8s_ws_proxy.auth.policy import Policy
+    from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.stream import Stream
@@ -109,7 +111,7 @@ class Sessions:
             route = parse_path(request.raw_path)
         except Refusal as refusal:
             return await self._no_such_path(request, transport, refusal)
-        principal = await self._authorizer.authorize(route.path, request.headers, transport.get_extra_info("peercert"))
+        principal = await self._authorizer.authorize(presented(request, route.path))
         transport.caller_known()
         if not (principal.guacd and route.subresource in (Subresource.EXEC, Subresource.ATTACH)):
             return await self._admit_or_tell_again(_Attempt(request, route, principal, began, within))
@@ -123,11 +125,10 @@ class Sessions:
         self, request: web.BaseRequest, transport: StreamTransport, refusal: Refusal
     ) -> web.StreamResponse:
         """Who has a certificate has mistyped a name: that is told, and logged. To others there is no such path."""
-        certificate = transport.get_extra_info("peercert")
-        if not certificate or not self._settings.allowed_subjects:
+        if not transport.get_extra_info("peercert") or not self._settings.allowed_subjects:
             raise refusal
         try:
-            principal = await self._authorizer.authorize("", request.headers, certificate)
+            principal = await self._authorizer.authorize(presented(request, ""))
         except CredentialRefused:
             raise refusal from None
         transport.caller_known()

@@ -15,12 +15,13 @@ from aiohttp import web
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.web.errors import closing, peer_of
+from k8s_ws_proxy.web.caller import peer_of
+from k8s_ws_proxy.web.errors import closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from k8s_ws_proxy.auth.authorizer import Principal
+    from k8s_ws_proxy.auth.principal import Principal
 
 _KEPT: Final = 10.0  # seconds: the second attempt follows at once
 _SPARE: Final = 0.1
@@ -96,5 +97,5 @@ class Fallback:
 
 def _key(principal: Principal, request: web.BaseRequest) -> bytes:
     """Whose request for what: a digest, since a request line has up to 128 KiB."""
-    said = (principal.mode, principal.name, str(principal.guacd), request.raw_path)
+    said = (principal.mode.value, principal.name, str(principal.guacd), request.raw_path)
     return hashlib.sha256("\0".join(said).encode("utf-8", "surrogateescape")).digest()

@@ -11,7 +11,8 @@ from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
 from k8s_ws_proxy.kube.dial import download
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.session import Session
-from k8s_ws_proxy.web.errors import peer_of, refuse_upstream
+from k8s_ws_proxy.web.caller import peer_of
+from k8s_ws_proxy.web.errors import refuse_upstream
 from k8s_ws_proxy.web.upgrade import HandedOn, Offer, asks_for_websocket, parse_offer, take_over
 from k8s_ws_proxy.web.upstream import in_container, reach, resolved, status_of
 from k8s_ws_proxy.wire.body import Body
@@ -21,7 +22,7 @@ from k8s_ws_proxy.wire.target import Dialect, LogTarget, Route, parse_target
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from k8s_ws_proxy.auth.authorizer import Principal
+    from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.relay.pace import Pace

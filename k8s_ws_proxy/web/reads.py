@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import (
     CredentialRefused,
     Reason,
@@ -20,7 +21,8 @@ from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.web.errors import peer_of, refuse_upstream
+from k8s_ws_proxy.web.caller import peer_of, presented
+from k8s_ws_proxy.web.errors import refuse_upstream
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upstream import reach
 from k8s_ws_proxy.wire.discovery import JSON, Reading, document
@@ -29,7 +31,7 @@ from k8s_ws_proxy.wire.podview import pod_view
 from k8s_ws_proxy.wire.target import bad_path
 
 if TYPE_CHECKING:
-    from k8s_ws_proxy.auth.authorizer import Authorizer, Principal
+    from k8s_ws_proxy.auth.authorizer import Authorizer
     from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.sessions.registry import Registry
@@ -72,7 +74,7 @@ class Reads:
             self._policy.check_namespace(wanted.namespace)
         if request.method not in ("GET", "HEAD"):
             raise Refusal(Reason.METHOD_NOT_ALLOWED, "Here things are only read, by GET.")
-        facts = {"mode": principal.mode, "subject": principal.name, "peer": peer_of(request), "path": wanted.path}
+        facts = {"mode": principal.mode.value, "subject": principal.name, "peer": peer_of(request), "path": wanted.path}
         if wanted.reading is not Reading.POD:
             accept = ",".join(request.headers.getall("Accept", []))
             content_type, answer = document(wanted, accept, self._policy.subresources)
@@ -100,17 +102,16 @@ class Reads:
         """Who came in by certificate; to everybody else who may come in the path isn't there."""
         if not self._settings.allowed_subjects or transport.get_extra_info("sslcontext") is None:
             raise bad_path(wanted.path)
-        certificate = transport.get_extra_info("peercert")
         try:
-            principal = await self._authorizer.authorize(wanted.path, request.headers, certificate)
+            principal = await self._authorizer.authorize(presented(request, wanted.path))
         except CredentialRefused as refused:
-            if certificate:
+            if transport.get_extra_info("peercert"):
                 raise
             # Who gets here without a signature is kubectl, and a person who wonders what it lacks.
             raise CredentialRefused(
                 refused.reason, "kubectl comes in by client certificate, and there was none."
             ) from refused
-        if not principal.by_certificate:
+        if principal.mode is not Mode.CLIENT_CERT:
             raise bad_path(wanted.path)
         return principal
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from k8s_ws_proxy.auth.authorizer import Authorizer, Principal, subject_names
+from k8s_ws_proxy.auth.authenticator import Presented
+from k8s_ws_proxy.auth.authorizer import Authorizer
+from k8s_ws_proxy.auth.client_cert import ClientCertificates, subject_names
+from k8s_ws_proxy.auth.hmac_v1 import HmacV1
+from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import CredentialRefused, Reason
 from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, signed_headers
 
@@ -45,9 +51,10 @@ def headers(secret=OLD.secret, **changed):
 
 
 async def ask(ring, sent, *, certificate=None, allowed=(), path=PATH):
-    authorizer = Authorizer(ring, skew=300, allowed_subjects=frozenset(allowed), clock=lambda: NOW)
+    clock = lambda: NOW  # noqa: E731
+    authorizer = Authorizer([ClientCertificates(frozenset(allowed), clock=clock), HmacV1(ring, skew=300, clock=clock)])
     try:
-        return await authorizer.authorize(path, sent, certificate)
+        return await authorizer.authorize(Presented("GET", path, path, sent, certificate))
     except CredentialRefused as refused:
         return refused.reason
 
@@ -57,13 +64,13 @@ NOTHING = CIMultiDictProxy(CIMultiDict())
 
 async def test_the_headers_name_the_key_that_signed_and_it_is_counted():
     ring = Ring((OLD, NEW))
-    assert await ask(ring, headers(NEW.secret)) == Principal("hmac", "new")
+    assert await ask(ring, headers(NEW.secret)) == Principal(Mode.HMAC, "new")
     assert ring.uses == ["new"]
 
 
 async def test_header_names_are_of_any_case():
     lower = CIMultiDictProxy(CIMultiDict({name.lower(): text for name, text in headers().items()}))
-    assert await ask(Ring((OLD,)), lower) == Principal("hmac", "old")
+    assert await ask(Ring((OLD,)), lower) == Principal(Mode.HMAC, "old")
 
 
 @pytest.mark.parametrize("name", [TIMESTAMP_HEADER, HMAC_HEADER])
@@ -80,7 +87,7 @@ async def test_another_path_is_not_signed():
 
 async def test_a_signature_by_a_key_that_was_just_written_is_found_by_another_look():
     ring = Ring((OLD,), after=(OLD, NEW))
-    assert await ask(ring, headers(NEW.secret)) == Principal("hmac", "new")
+    assert await ask(ring, headers(NEW.secret)) == Principal(Mode.HMAC, "new")
     assert ring.looks == 1
 
 
@@ -114,7 +121,7 @@ async def test_what_no_other_key_could_help_costs_no_look(sent, reason):
 @pytest.mark.parametrize("name", ["gate.example.org", "guacd.example.org", "other"])
 async def test_a_listed_cn_or_dns_name_lets_in(name):
     principal = await ask(Ring(()), NOTHING, certificate=CERTIFICATE, allowed=[name, "another"])
-    assert principal == Principal("client_cert", name)
+    assert principal == Principal(Mode.CLIENT_CERT, name)
 
 
 @pytest.mark.parametrize(
@@ -132,13 +139,13 @@ async def test_a_listed_certificate_needs_no_headers_and_wrong_ones_do_no_harm()
     sent = headers(X_Catalyst_HMAC="0" * 64)
     ring = Ring((OLD,))
     principal = await ask(ring, sent, certificate=CERTIFICATE, allowed=["other"])
-    assert principal.mode == "client_cert"
+    assert principal.mode is Mode.CLIENT_CERT
     assert ring.uses == []
 
 
 async def test_a_certificate_that_lets_in_uses_no_key_even_beside_a_good_signature():
     ring = Ring((OLD,))
-    assert (await ask(ring, headers(), certificate=CERTIFICATE, allowed=["other"])).mode == "client_cert"
+    assert (await ask(ring, headers(), certificate=CERTIFICATE, allowed=["other"])).mode is Mode.CLIENT_CERT
     assert ring.uses == []
 
 
@@ -156,19 +163,19 @@ async def test_a_certificate_that_has_expired_since_its_handshake(name):
 
 
 async def test_an_empty_list_turns_the_mode_off():
-    assert await ask(Ring((OLD,)), headers(), certificate=CERTIFICATE) == Principal("hmac", "old")
+    assert await ask(Ring((OLD,)), headers(), certificate=CERTIFICATE) == Principal(Mode.HMAC, "old")
     assert await ask(Ring((OLD,)), NOTHING, certificate=CERTIFICATE) is Reason.MISSING_TIMESTAMP
 
 
 @pytest.mark.parametrize("certificate", [None, {}])
 async def test_without_a_certificate_the_headers_decide_there_too(certificate):
-    assert await ask(Ring((OLD,)), headers(), certificate=certificate, allowed=["other"]) == Principal("hmac", "old")
+    assert await ask(Ring((OLD,)), headers(), certificate=certificate, allowed=["other"]) == Principal(Mode.HMAC, "old")
 
 
 async def test_a_denied_subject_is_named_in_the_log_and_not_to_the_caller():
-    authorizer = Authorizer(Ring(()), skew=300, allowed_subjects=frozenset("x"), clock=lambda: NOW)
+    authenticator = ClientCertificates(frozenset("x"), clock=lambda: NOW)
     with pytest.raises(CredentialRefused) as refused:
-        await authorizer.authorize(PATH, NOTHING, CERTIFICATE)
+        await authenticator.authenticate(Presented("GET", PATH, PATH, NOTHING, CERTIFICATE))
     for name in ("gate.example.org", "guacd.example.org", "other"):
         assert name in refused.value.detail
         assert name not in str(refused.value)
@@ -185,3 +192,42 @@ async def test_a_denied_subject_is_named_in_the_log_and_not_to_the_caller():
 )
 def test_the_names_of_a_certificate(certificate, names):
     assert subject_names(certificate) == names
+
+
+class Takes:
+    """An authenticator that answers the same to everybody."""
+
+    def __init__(self, answer):
+        self._answer = answer
+        self.asked = []
+
+    async def authenticate(self, presented):
+        self.asked.append(presented)
+        if isinstance(self._answer, CredentialRefused):
+            raise self._answer
+        return self._answer
+
+
+ALICE = Principal(Mode.CLIENT_CERT, "alice")
+REFUSED = CredentialRefused(Reason.BAD_SIGNATURE, "no")
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "decides"),
+    [([None, ALICE, REFUSED], 2, ALICE), ([None, REFUSED, ALICE], 2, REFUSED), ([None, None], 2, None), ([], 0, None)],
+)
+async def test_the_first_that_knows_the_credential_decides_alone(answers, asked, decides):
+    authenticators = [Takes(answer) for answer in answers]
+    decided = await asyncio.gather(
+        Authorizer(authenticators).authorize(Presented("GET", PATH, PATH, NOTHING)), return_exceptions=True
+    )
+    if decides is None:
+        assert isinstance(decided[0], CredentialRefused)
+    else:
+        assert decided == [decides]
+    assert [len(each.asked) for each in authenticators] == [1] * asked + [0] * (len(answers) - asked)
+
+
+def test_subprotocols_are_those_of_all_headers_in_order():
+    offered = CIMultiDict([("Sec-WebSocket-Protocol", "a , b"), ("sec-websocket-protocol", ",c")])
+    assert Presented("GET", PATH, PATH, CIMultiDictProxy(offered)).subprotocols == ["a", "b", "c"]

@@ -6,11 +6,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from k8s_ws_proxy.auth.authorizer import Principal
+from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.web.fallback import Fallback, asks_for_spdy
 
-ALICE, BOB = Principal("client_cert", "alice"), Principal("client_cert", "bob")
+ALICE, BOB = Principal(Mode.CLIENT_CERT, "alice"), Principal(Mode.CLIENT_CERT, "bob")
 NOT_SPOKEN = Reason.UPGRADE_REQUIRED
 PATH = "/api/v1/namespaces/default/pods/web/exec?command=true"
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from k8s_ws_proxy.auth.authorizer import Principal
+from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.sessions import drain as way_down
@@ -23,7 +23,7 @@ from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, PortForwardTarget
 TTY = Streams(stdin=True, stdout=True, stderr=False, tty=True)
 PIPES = Streams(stdin=True, stdout=True, stderr=True, tty=False)
 EXEC = ExecTarget("default", "web", "app", TTY, ("sh", "-l"))
-HMAC = Principal("hmac", "2025")
+HMAC = Principal(Mode.HMAC, "2025")
 
 
 class Clock:
@@ -215,7 +215,7 @@ def test_the_books_of_an_exec():
 
 def test_the_books_of_an_attach_by_certificate():
     with capture_logs() as log:
-        Books("a", Principal("client_cert", "guacd"), AttachTarget("n", "p", None, PIPES), "x", Clock()).opened()
+        Books("a", Principal(Mode.CLIENT_CERT, "guacd"), AttachTarget("n", "p", None, PIPES), "x", Clock()).opened()
     assert log[0]["subject"] == "guacd"
     assert "key_id" not in log[0]
     assert "command" not in log[0]

@@ -1,0 +1,45 @@
+"""What every authenticator is given, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multidict import CIMultiDictProxy
+
+    from k8s_ws_proxy.auth.principal import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A request, as far as it says who makes it.
+
+    ``target`` is the request line's, untouched; ``path`` its path, percent-decoded. ``certificate`` is what
+    ``ssl.SSLSocket.getpeercert()`` says of a chain that was verified, perhaps long ago; if it can't be read, anything
+    else that isn't empty.
+    """
+
+    method: str
+    target: str
+    path: str
+    headers: CIMultiDictProxy[str]
+    certificate: Mapping[str, Any] | None = None
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """Those offered, in order: a browser has no other place for a credential."""
+        offered = ",".join(self.headers.getall("Sec-WebSocket-Protocol", [])).split(",")
+        return [name for each in offered if (name := each.strip())]
+
+
+class Authenticator(Protocol):
+    """One kind of credential."""
+
+    async def authenticate(self, presented: Presented) -> Principal | None:
+        """Whom the credential names; None where the request has none of this kind, and the next one is asked.
+
+        Raises CredentialRefused: it has one, and that isn't good. Then nobody else is asked.
+        """
