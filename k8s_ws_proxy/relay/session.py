@@ -144,7 +144,7 @@ class Session:
 
     def abort(self) -> None:
         """Close both sockets now; who hasn't been told isn't told any more."""
-        self.relay.drain(b"", STDOUT, "")  # where it still relays: the books want to know how it ended
+        self.relay.drain(b"", STDOUT, "")  # where it still relays: the log wants to know how it ended
         self._finish()
         self._drop_upstream()
 

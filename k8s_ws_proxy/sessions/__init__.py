@@ -1,1 +1,1 @@
-"""Who is connected: admission, the books, and the way down."""
+"""Who is connected: admission, the session log, and the way down."""

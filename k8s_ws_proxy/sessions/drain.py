@@ -62,10 +62,10 @@ async def drain(registry: Registry, timeout: float, hurry: Hurry, orphans: Orpha
     due = loop.time() + _LAST_WORDS[0]
     registry.turn_away()
     if slots := registry.open_slots():
-        sessions = [(slot.session, slot.books) for slot in slots if slot.session is not None]
+        sessions = [(slot.session, slot.log.record) for slot in slots if slot.session is not None]
         logger().info("ending sessions", sessions=len(sessions))
-        for session, books in sessions:
-            channel = STDOUT if books.tty else STDERR
+        for session, record in sessions:
+            channel = STDOUT if record.tty else STDERR
             session.drain(f"\r\nk8s-ws-proxy: {_REASON}.\r\n".encode(), channel, _REASON)
         async with hurry.step(_LAST_WORDS):
             await registry.emptied()

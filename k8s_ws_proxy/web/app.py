@@ -27,6 +27,7 @@ from k8s_ws_proxy.observe.watchdog import Watchdog
 from k8s_ws_proxy.relay.pace import Pace
 from k8s_ws_proxy.sessions.drain import Hurry, drain
 from k8s_ws_proxy.sessions.orphans import Orphans
+from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.errors import closing, refuse
 from k8s_ws_proxy.web.exec import Sessions
@@ -161,10 +162,12 @@ async def running(
     keyring = Keyring(source, first)
     access = Access(environ)
     registry = Registry(
-        settings.max_sessions,
+        quotas(
+            settings.max_sessions,
+            per_namespace=settings.max_sessions_per_namespace,
+            handshakes=settings.max_handshakes,
+        ),
         time.monotonic,
-        per_namespace=settings.max_sessions_per_namespace,
-        handshakes=settings.max_handshakes,
     )
     authorizer = Authorizer(
         [

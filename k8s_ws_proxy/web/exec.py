@@ -167,7 +167,7 @@ class Sessions:
         try:
             return await self._dial_and_relay(attempt, target, offer, slot)
         except asyncio.CancelledError:
-            slot.books.abandoned()
+            slot.log.abandoned()
             raise
         finally:
             if slot.session is None:
@@ -188,7 +188,7 @@ class Sessions:
             )
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
-            slot.books.failed(error.reason.value, f"{error} {error.detail}".strip())
+            slot.log.failed(error.reason.value, f"{error} {error.detail}".strip())
             if attempt.route.dialect is Dialect.APISERVER and not attempt.guacd:
                 return refuse_upstream(request, error)
             if (taken := take_over(request)) is not None:
@@ -197,7 +197,7 @@ class Sessions:
             return HandedOn()
         if (taken := take_over(request)) is None:
             upstream.stream.close()
-            slot.books.abandoned()
+            slot.log.abandoned()
             return HandedOn()
         client, early = taken
         session = self._session(attempt, target, client, upstream, slot)
@@ -247,7 +247,7 @@ class Sessions:
             upstream.stream if upstream else None,
             ping_period=self._settings.ping_period,
             limits=self._limits,
-            notices=STDOUT if slot.books.tty else STDERR,
+            notices=STDOUT if slot.log.record.tty else STDERR,
             on_end=slot.ended,
             on_closed=slot.release,
             relay=_relay(attempt, target),

@@ -75,7 +75,7 @@ class Logs:
         try:
             return await self._dial_and_relay(request, route, target, offer, slot, began)
         except asyncio.CancelledError:
-            slot.books.abandoned()
+            slot.log.abandoned()
             raise
         finally:
             if slot.session is None:
@@ -104,7 +104,7 @@ class Logs:
             )
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
-            slot.books.failed(error.reason.value, f"{error} {error.detail}".strip())
+            slot.log.failed(error.reason.value, f"{error} {error.detail}".strip())
             if route.dialect is Dialect.APISERVER:
                 return refuse_upstream(request, error)
             assert offer is not None
@@ -114,7 +114,7 @@ class Logs:
             return HandedOn()
         if (taken := take_over(request)) is None:
             upstream.close()
-            slot.books.abandoned()
+            slot.log.abandoned()
             return HandedOn()
         client, early = taken
         session = self._session(slot, client, upstream, answer.body, offer)

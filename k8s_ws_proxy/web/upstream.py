@@ -74,7 +74,7 @@ async def resolved(target: _Target, slot: Slot, settings: Settings, access: Acce
     if not label:
         return target
     pod = await resolve(access, target.namespace, target.pod, label=label, node=settings.node_name)
-    slot.books.resolved(pod)
+    slot.log.resolved(pod)
     return replace(target, pod=pod)
 
 
@@ -92,7 +92,7 @@ async def in_container(
         return await dial(target), ""
 
     async def enter(default: Default) -> tuple[_Reached, str]:
-        slot.books.entered(default.container)
+        slot.log.entered(default.container)
         return await dial(replace(target, container=default.container)), default.word
 
     known = defaults.known(target.namespace, target.pod)

@@ -12,6 +12,7 @@ from k8s_ws_proxy.errors import Reason, Refusal, UpstreamNotTried
 from k8s_ws_proxy.kube import dial
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.sessions import orphans
+from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web import app
 from k8s_ws_proxy.web.upstream import reach
@@ -60,7 +61,7 @@ async def test_the_apiserver_is_not_blamed(access, tries):
 
 async def test_the_caller_is_told_that_it_is_ours(access, tries):
     until = asyncio.get_running_loop().time() + 60
-    registry = Registry(1, lambda: 0.0)
+    registry = Registry(quotas(1), lambda: 0.0)
     with pytest.raises(Refusal) as refusal:
         await reach(lambda: dial.dial(access, "/"), access, registry, until=until, within=60, drop=print)
     assert refusal.value.reason is Reason.NO_DESCRIPTORS

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamTimeout
+from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.upstream import reach
 
@@ -31,7 +32,7 @@ def access():
 
 @pytest.fixture
 def registry():
-    return Registry(1, lambda: 0.0)
+    return Registry(quotas(1), lambda: 0.0)
 
 
 @pytest.fixture

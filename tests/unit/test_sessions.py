@@ -1,4 +1,4 @@
-"""Admission, the books, and the way down, with sessions that do nothing."""
+"""Admission, the session log, and the way down, with sessions that do nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.sessions import drain as way_down
-from k8s_ws_proxy.sessions.books import Books, shorten
 from k8s_ws_proxy.sessions.drain import Hurry
+from k8s_ws_proxy.sessions.quotas import quotas
+from k8s_ws_proxy.sessions.record import SessionRecord, shorten
 from k8s_ws_proxy.sessions.registry import Registry
+from k8s_ws_proxy.sessions.session_log import SessionLog
 from k8s_ws_proxy.wire.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.relay import Ending
 from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, PortForwardTarget, Streams
@@ -63,6 +65,10 @@ def open_session(registry, target=EXEC, **options):
     return session
 
 
+def session_log(session, principal, target, peer, clock):
+    return SessionLog(SessionRecord.of(session, principal, target, peer, clock()), clock)
+
+
 class Hanging:
     """Orphans that aren't hung up, however long one waits."""
 
@@ -82,25 +88,25 @@ def value(gauge):
     return gauge._value.get()
 
 
-def refused(registry, target=EXEC):
+def refused(registry, target=EXEC, size=0):
     with pytest.raises(Refusal) as refusal:
-        registry.admit(HMAC, target, "10.0.0.1")
+        registry.admit(HMAC, target, "10.0.0.1", size)
     return refusal.value.reason
 
 
 def test_as_many_are_admitted_as_there_may_be():
-    registry = Registry(2, Clock())
+    registry = Registry(quotas(2), Clock())
     first, second = (registry.admit(HMAC, EXEC, "10.0.0.1") for _ in range(2))
     assert refused(registry) is Reason.TOO_MANY_SESSIONS
     assert value(metrics.SESSIONS_OPEN) == 2
     first.release()
     third = registry.admit(HMAC, EXEC, "10.0.0.1")
     assert set(registry.open_slots()) == {second, third}
-    assert len({slot.books.id for slot in (first, second, third)}) == 3
+    assert len({slot.log.record.id for slot in (first, second, third)}) == 3
 
 
 def test_a_slot_given_back_twice_is_one_slot():
-    registry = Registry(2, Clock())
+    registry = Registry(quotas(2), Clock())
     first, _second = (registry.admit(HMAC, EXEC, "10.0.0.1") for _ in range(2))
     first.release()
     first.release()
@@ -109,7 +115,7 @@ def test_a_slot_given_back_twice_is_one_slot():
 
 
 async def test_a_slot_whose_dial_goes_wrong_after_its_client_is_gone_is_given_back():
-    registry = Registry(1, Clock())
+    registry = Registry(quotas(1), Clock())
     slot = registry.admit(HMAC, EXEC, "10.0.0.1")
     dial = asyncio.get_running_loop().create_future()
     waiting = asyncio.ensure_future(slot.wait_for(dial))  # noqa: TID251
@@ -125,7 +131,7 @@ async def test_a_slot_whose_dial_goes_wrong_after_its_client_is_gone_is_given_ba
 
 
 async def test_a_slot_whose_dial_goes_wrong_while_it_is_waited_for_is_given_back():
-    registry = Registry(1, Clock())
+    registry = Registry(quotas(1), Clock())
     slot = registry.admit(HMAC, EXEC, "10.0.0.1")
     dial = asyncio.get_running_loop().create_future()
     dial.set_exception(AssertionError("a mistake"))
@@ -136,7 +142,7 @@ async def test_a_slot_whose_dial_goes_wrong_while_it_is_waited_for_is_given_back
 
 
 def test_a_namespace_has_a_share_of_its_own():
-    registry = Registry(9, Clock(), per_namespace=1)
+    registry = Registry(quotas(9, per_namespace=1), Clock())
     other = replace(EXEC, namespace="other")
     first = registry.admit(HMAC, EXEC, "10.0.0.1")
     assert refused(registry) is Reason.TOO_MANY_IN_NAMESPACE
@@ -149,7 +155,7 @@ def test_a_namespace_has_a_share_of_its_own():
 
 
 def test_as_many_are_dialled_at_once_as_may_be():
-    registry = Registry(9, Clock(), handshakes=2)
+    registry = Registry(quotas(9, handshakes=2), Clock())
     first, second = (registry.admit(HMAC, EXEC, "10.0.0.1") for _ in range(2))
     assert refused(registry) is Reason.TOO_MANY_HANDSHAKES
     first.opened(Session(first))
@@ -160,15 +166,26 @@ def test_as_many_are_dialled_at_once_as_may_be():
     assert refused(registry) is Reason.TOO_MANY_HANDSHAKES
 
 
+def test_what_requests_hold_while_they_are_dialled_is_bounded_together():
+    """Twelve bytes of memory for each of a request's target, 16 MiB in all; one alone always fits."""
+    registry = Registry(quotas(999), Clock())
+    first = registry.admit(HMAC, EXEC, "10.0.0.1", 1024 * 1024)
+    assert refused(registry, size=1024 * 1024) is Reason.TOO_MANY_HANDSHAKES
+    registry.admit(HMAC, EXEC, "10.0.0.1", 300 * 1024)
+    first.opened(Session(first))
+    registry.admit(HMAC, EXEC, "10.0.0.1", 1024 * 1024)
+    assert refused(registry, size=128 * 1024) is Reason.TOO_MANY_HANDSHAKES
+
+
 def test_on_the_way_down_nobody_is_admitted_and_this_is_said_first():
-    registry = Registry(1, Clock())
+    registry = Registry(quotas(1), Clock())
     registry.admit(HMAC, EXEC, "10.0.0.1")
     registry.draining = True
     assert refused(registry) is Reason.SHUTTING_DOWN
 
 
 async def test_waiting_for_the_last_one():
-    registry = Registry(2, Clock())
+    registry = Registry(quotas(2), Clock())
     await registry.emptied()
     first, second = (registry.admit(HMAC, EXEC, "10.0.0.1") for _ in range(2))
     waiting = asyncio.ensure_future(registry.emptied())  # noqa: TID251
@@ -179,13 +196,13 @@ async def test_waiting_for_the_last_one():
     await waiting
 
 
-def test_the_books_of_an_exec():
+def test_what_is_told_of_an_exec():
     clock = Clock()
     with capture_logs() as log:
-        books = Books("5e55", HMAC, EXEC, "10.0.0.1", clock)
-        books.opened()
+        told_of = session_log("5e55", HMAC, EXEC, "10.0.0.1", clock)
+        told_of.opened()
         clock.now += 1.23456
-        books.ended(Session(None))
+        told_of.ended(Session(None))
     facts = {
         "session": "5e55",
         "mode": "hmac",
@@ -213,9 +230,11 @@ def test_the_books_of_an_exec():
     }
 
 
-def test_the_books_of_an_attach_by_certificate():
+def test_what_is_told_of_an_attach_by_certificate():
     with capture_logs() as log:
-        Books("a", Principal(Mode.CLIENT_CERT, "guacd"), AttachTarget("n", "p", None, PIPES), "x", Clock()).opened()
+        session_log(
+            "a", Principal(Mode.CLIENT_CERT, "guacd"), AttachTarget("n", "p", None, PIPES), "x", Clock()
+        ).opened()
     assert log[0]["subject"] == "guacd"
     assert "key_id" not in log[0]
     assert "command" not in log[0]
@@ -223,22 +242,22 @@ def test_the_books_of_an_attach_by_certificate():
 
 
 @pytest.mark.parametrize(("ports", "told"), [((8080, 443), [8080, 443]), ((), "tunnel")])
-def test_the_books_of_a_port_forward(ports, told):
+def test_what_is_told_of_a_port_forward(ports, told):
     with capture_logs() as log:
-        books = Books("a", HMAC, PortForwardTarget("n", "p", ports), "x", Clock())
-        books.opened()
-        books.ended(Session(None, ending=Ending.FORWARD_ENDED))
+        told_of = session_log("a", HMAC, PortForwardTarget("n", "p", ports), "x", Clock())
+        told_of.opened()
+        told_of.ended(Session(None, ending=Ending.FORWARD_ENDED))
     assert [line["ports"] for line in log] == [told, told]
     assert not {"container", "tty", "command", "exit_code"} & (log[0].keys() | log[1].keys())
 
 
 def test_an_alias_stands_beside_the_pod():
     with capture_logs() as log:
-        books = Books("a", HMAC, EXEC, "x", Clock())
-        books.resolved("web")
-        books.opened()
-        books.resolved("web-7d8b5")
-        books.opened()
+        told_of = session_log("a", HMAC, EXEC, "x", Clock())
+        told_of.resolved("web")
+        told_of.opened()
+        told_of.resolved("web-7d8b5")
+        told_of.opened()
     assert "alias" not in log[0]
     assert (log[1]["alias"], log[1]["pod"]) == ("web", "web-7d8b5")
 
@@ -248,9 +267,9 @@ def test_an_end_is_counted_by_reason_and_told_at_its_level(ending):
     counted = metrics.SESSIONS_ENDED.labels(ending.value)
     before = value(counted), value(metrics.BYTES.labels("in")), value(metrics.BYTES.labels("out"))
     with capture_logs() as log:
-        books = Books("a", HMAC, EXEC, "x", Clock())
-        books.opened()
-        books.ended(Session(None, ending=ending))
+        told_of = session_log("a", HMAC, EXEC, "x", Clock())
+        told_of.opened()
+        told_of.ended(Session(None, ending=ending))
     assert log[1]["reason"] == ending.value
     limits = (Ending.IDLE_TIMEOUT, Ending.MAX_DURATION)
     orderly = (Ending.COMMAND_ENDED, Ending.FORWARD_ENDED, Ending.LOG_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED)
@@ -262,10 +281,10 @@ def test_an_end_is_counted_by_reason_and_told_at_its_level(ending):
 
 def test_a_session_that_never_opened_has_no_end_only_why():
     with capture_logs() as log:
-        books = Books("a", HMAC, EXEC, "x", Clock())
-        books.failed("upstream_refused", "forbidden")
-        books.ended(Session(None))
-        books.abandoned()
+        told_of = session_log("a", HMAC, EXEC, "x", Clock())
+        told_of.failed("upstream_refused", "forbidden")
+        told_of.ended(Session(None))
+        told_of.abandoned()
     assert [(line["event"], line["log_level"]) for line in log] == [
         ("session failed", "warning"),
         ("client left before the session opened", "info"),
@@ -292,7 +311,7 @@ def test_a_command_is_cut_to_a_bound(command, shown):
 
 @pytest.mark.parametrize(("target", "channel"), [(EXEC, STDOUT), (AttachTarget("n", "p", None, PIPES), STDERR)])
 async def test_who_still_runs_at_the_deadline_is_told_where_it_is_seen(target, channel):
-    registry = Registry(9, Clock())
+    registry = Registry(quotas(9), Clock())
     session = open_session(registry, target)
     await way_down.drain(registry, 0, Hurry())
     line, told_on, reason = session.told
@@ -303,7 +322,7 @@ async def test_who_still_runs_at_the_deadline_is_told_where_it_is_seen(target, c
 
 
 async def test_without_sessions_it_is_over_at_once():
-    registry = Registry(9, Clock())
+    registry = Registry(quotas(9), Clock())
     with capture_logs() as log:
         await way_down.drain(registry, 3600, Hurry())
     assert [line["event"] for line in log] == ["shutting down", "shut down"]
@@ -311,7 +330,7 @@ async def test_without_sessions_it_is_over_at_once():
 
 
 async def test_who_ends_in_time_is_not_told():
-    registry = Registry(9, Clock())
+    registry = Registry(quotas(9), Clock())
     sessions = [open_session(registry) for _ in range(3)]
     going = asyncio.ensure_future(way_down.drain(registry, 3600, Hurry()))  # noqa: TID251
     for session in sessions:
@@ -323,7 +342,7 @@ async def test_who_ends_in_time_is_not_told():
 
 
 async def test_a_second_signal_ends_the_waiting():
-    registry = Registry(9, Clock())
+    registry = Registry(quotas(9), Clock())
     session = open_session(registry)
     hurry = Hurry()
     going = asyncio.ensure_future(way_down.drain(registry, 3600, hurry))  # noqa: TID251
@@ -339,7 +358,7 @@ async def test_further_signals_shorten_the_step_that_is_under_way(monkeypatch, s
     """An hour for the last words and for hanging up, and none when so many signals have come."""
     monkeypatch.setattr(way_down, "_LAST_WORDS", NEVER[signals])
     monkeypatch.setattr(way_down, "_HANG_UP", NEVER[signals])
-    registry, hurry, orphans = Registry(9, Clock()), Hurry(), Hanging()
+    registry, hurry, orphans = Registry(quotas(9), Clock()), Hurry(), Hanging()
     stuck = open_session(registry, ends_when_told=False)
     going = asyncio.ensure_future(way_down.drain(registry, 0, hurry, orphans))  # noqa: TID251
     while stuck.told is None:  # noqa: ASYNC110 - it is told in passing
@@ -356,7 +375,7 @@ async def test_what_the_last_words_take_too_long_is_taken_from_hanging_up(monkey
     """A node that has no time for us lets hours go by; the sum of both steps counts."""
     monkeypatch.setattr(way_down, "_LAST_WORDS", NEVER[1])
     monkeypatch.setattr(way_down, "_HANG_UP", NEVER[1])
-    registry, orphans, loop = Registry(9, Clock()), Hanging(), asyncio.get_running_loop()
+    registry, orphans, loop = Registry(quotas(9), Clock()), Hanging(), asyncio.get_running_loop()
     stuck = open_session(registry, ends_when_told=False)
     now = loop.time
     stuck.drain = lambda *_told: loop.call_soon(monkeypatch.setattr, loop, "time", lambda: now() + 7200)
@@ -367,7 +386,7 @@ async def test_what_the_last_words_take_too_long_is_taken_from_hanging_up(monkey
 
 async def test_signals_that_come_before_it_begins_count(monkeypatch):
     monkeypatch.setattr(way_down, "_LAST_WORDS", NEVER[2])
-    registry, hurry = Registry(9, Clock()), Hurry()
+    registry, hurry = Registry(quotas(9), Clock()), Hurry()
     stuck = open_session(registry, ends_when_told=False)
     for _ in range(3):
         hurry.more()
@@ -377,7 +396,7 @@ async def test_signals_that_come_before_it_begins_count(monkeypatch):
 
 async def test_a_signal_never_puts_an_end_off(monkeypatch):
     monkeypatch.setattr(way_down, "_LAST_WORDS", (0.0, 3600.0, 3600.0))
-    registry, hurry = Registry(9, Clock()), Hurry()
+    registry, hurry = Registry(quotas(9), Clock()), Hurry()
     stuck = open_session(registry, ends_when_told=False)
     stuck.drain = lambda *_told: asyncio.get_running_loop().call_soon(hurry.more)
     await way_down.drain(registry, 0, hurry)
@@ -386,7 +405,7 @@ async def test_a_signal_never_puts_an_end_off(monkeypatch):
 
 async def test_who_does_not_end_when_told_is_aborted(monkeypatch):
     monkeypatch.setattr(way_down, "_LAST_WORDS", (0.0, 0.0, 0.0))
-    registry = Registry(9, Clock())
+    registry = Registry(quotas(9), Clock())
     stuck, ends = open_session(registry, ends_when_told=False), open_session(registry)
     await way_down.drain(registry, 0, Hurry())
     assert stuck.told
@@ -397,7 +416,7 @@ async def test_who_does_not_end_when_told_is_aborted(monkeypatch):
 
 async def test_a_dial_under_way_is_nobody_to_tell_and_gets_no_session(monkeypatch):
     monkeypatch.setattr(way_down, "_LAST_WORDS", (0.0, 0.0, 0.0))
-    registry = Registry(9, Clock())
+    registry = Registry(quotas(9), Clock())
     slot = registry.admit(HMAC, EXEC, "10.0.0.1")
     with capture_logs() as log:
         await way_down.drain(registry, 0, Hurry())
@@ -407,7 +426,7 @@ async def test_a_dial_under_way_is_nobody_to_tell_and_gets_no_session(monkeypatc
 
 
 async def test_the_way_down_leaves_no_tasks_behind():
-    registry = Registry(9, Clock())
+    registry = Registry(quotas(9), Clock())
     open_session(registry)
     before = asyncio.all_tasks()
     await way_down.drain(registry, 0, Hurry())

@@ -1,0 +1,84 @@
+"""What is known of a session: one frozen record, which grows by replacement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.auth.principal import Mode, Principal
+from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, LogTarget, PortForwardTarget, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_ARGUMENTS: Final = 16
+_LONGEST_ARGUMENT: Final = 80  # characters: enough to know a command again, too little for a script in it
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """Who wants what, and what that turned out to be.
+
+    ``target`` is what was asked for, its command shortened: nothing of a session keeps the whole of it. ``pod`` is the
+    name behind an alias, ``container`` the one that is meant where none is named. ``began`` is monotonic, in seconds.
+    """
+
+    id: str
+    principal: Principal
+    target: Target
+    peer: str
+    began: float
+    pod: str
+    container: str | None
+
+    @classmethod
+    def of(cls, session: str, principal: Principal, target: Target, peer: str, began: float) -> SessionRecord:
+        """A session's beginning."""
+        if isinstance(target, ExecTarget):
+            target = target.with_command(shorten(target.command))
+        container = None if isinstance(target, PortForwardTarget) else target.container
+        return cls(session, principal, target, peer, began, target.pod, container)
+
+    @property
+    def tty(self) -> bool:
+        """It is a terminal."""
+        return isinstance(self.target, AttachTarget) and self.target.streams.tty
+
+    @property
+    def runs_command(self) -> bool:
+        """It has an exit status."""
+        return isinstance(self.target, AttachTarget)
+
+    def log_fields(self) -> dict[str, object]:
+        """For both lines in the log."""
+        target, principal = self.target, self.principal
+        fields: dict[str, object] = {
+            "session": self.id,
+            "mode": principal.mode.value,
+            "key_id" if principal.mode is Mode.HMAC else "subject": principal.name,
+            "peer": self.peer,
+            "subresource": target.subresource.value,
+            "namespace": target.namespace,
+            "pod": self.pod,
+        }
+        match target:
+            case PortForwardTarget():
+                fields["ports"] = list(target.ports) or "tunnel"
+            case LogTarget():
+                fields |= {"container": self.container, "follow": target.options.follow}
+            case ExecTarget():
+                fields |= {"container": self.container, "tty": self.tty, "command": list(target.command)}
+            case AttachTarget():
+                fields |= {"container": self.container, "tty": self.tty}
+        return fields if self.pod == target.pod else {**fields, "alias": target.pod}
+
+
+def shorten(command: Sequence[str]) -> list[str]:
+    """The arguments, each cut to 80 characters, 16 of them at most; undecodable bytes are shown escaped."""
+    shown = [
+        (argument if len(argument) <= _LONGEST_ARGUMENT else argument[:_LONGEST_ARGUMENT] + "…")
+        .encode("utf-8", "backslashreplace")
+        .decode()
+        for argument in command[:_MOST_ARGUMENTS]
+    ]
+    return shown if len(command) <= _MOST_ARGUMENTS else [*shown, f"… {len(command) - _MOST_ARGUMENTS} more"]

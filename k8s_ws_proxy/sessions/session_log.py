@@ -1,0 +1,84 @@
+"""What is written down about a session: one log line when it opens, one when it ends, and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.wire.relay import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from k8s_ws_proxy.relay.session import Session
+    from k8s_ws_proxy.sessions.record import SessionRecord
+
+
+class SessionLog:
+    """One session's. ``clock`` is monotonic, in seconds."""
+
+    def __init__(self, record: SessionRecord, clock: Callable[[], float]) -> None:
+        self.record = record
+        self._clock = clock
+        self._opened = False
+
+    def resolved(self, pod: str) -> None:
+        """The pod's own name, where the segment may have been an alias."""
+        self.record = replace(self.record, pod=pod)
+
+    def entered(self, container: str) -> None:
+        """No container was named: this one was meant."""
+        self.record = replace(self.record, container=container)
+
+    def opened(self) -> None:
+        """The line for the 101."""
+        self._opened = True
+        metrics.SESSIONS_OPENED.labels(self.record.target.subresource.value).inc()
+        logger().info("session opened", **self.record.log_fields())
+
+    def failed(self, reason: str, detail: str) -> None:
+        """The line for a dial that failed."""
+        logger().warning("session failed", **self.record.log_fields(), reason=reason, detail=detail)
+
+    def abandoned(self) -> None:
+        """The line for a client that left before its 101."""
+        logger().info("client left before the session opened", **self.record.log_fields())
+
+    def ended(self, session: Session) -> None:
+        """The line for the end of a session that was opened."""
+        if not self._opened:
+            return
+        relay = session.relay
+        assert relay.ending is not None
+        seconds = self._clock() - self.record.began
+        metrics.SESSION_SECONDS.observe(seconds)
+        metrics.SESSIONS_ENDED.labels(relay.ending.value).inc()
+        metrics.BYTES.labels("in").inc(session.bytes_from_client)
+        metrics.BYTES.labels("out").inc(session.bytes_to_client)
+        say = logger().info if relay.ending in _EXPECTED else logger().warning
+        exit_code = {"exit_code": relay.exit_code} if self.record.runs_command else {}
+        say(
+            "session ended",
+            **self.record.log_fields(),
+            reason=relay.ending.value,
+            **exit_code,
+            close_code=relay.close_code,
+            bytes_in=session.bytes_from_client,
+            bytes_out=session.bytes_to_client,
+            duration_seconds=round(seconds, 3),
+        )
+
+
+_EXPECTED: Final = frozenset(
+    {
+        Ending.COMMAND_ENDED,
+        Ending.FORWARD_ENDED,
+        Ending.LOG_ENDED,
+        Ending.CLIENT_LEFT,
+        Ending.IDLE_TIMEOUT,
+        Ending.MAX_DURATION,
+        Ending.DRAINED,
+    }
+)
