@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.config import Endpoint
 
+    Headers = Sequence[tuple[str, str]]
+
 _T = TypeVar("_T")
 
 _READ: Final = 32 * 1024  # bytes: a TLS record must fit
@@ -45,26 +47,26 @@ class Upstream:
     early: bytes
 
 
-async def dial(access: Access, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS) -> Upstream:
+async def dial(access: Access, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS, more: Headers = ()) -> Upstream:
     """Open a WebSocket to ``path`` on the apiserver, which takes one of ``subprotocols`` (or, by saying none, v4).
 
-    Raises UpstreamError; the caller bounds the time.
+    ``more`` are headers of the request, as in the other two. Raises UpstreamError; the caller bounds the time.
     """
-    return await _afresh(access, lambda: _dial_once(access, path, subprotocols))
+    return await _afresh(access, lambda: _dial_once(access, path, subprotocols, more))
 
 
-async def download(access: Access, path: str) -> tuple[Stream, Download]:
+async def download(access: Access, path: str, more: Headers = ()) -> tuple[Stream, Download]:
     """GET ``path`` up to where the answer's body begins. Raises UpstreamError; the caller bounds the time."""
-    return await _afresh(access, lambda: _download_once(access, path))
+    return await _afresh(access, lambda: _download_once(access, path, more))
 
 
-async def get(access: Access, path: str) -> tuple[int, str, bytes]:
+async def get(access: Access, path: str, more: Headers = ()) -> tuple[int, str, bytes]:
     """Status, content type and body (its first 8 MiB) of a GET.
 
     Raises UpstreamError; the caller bounds the time.
     """
     try:
-        return await _afresh(access, lambda: _get_once(access, path))
+        return await _afresh(access, lambda: _get_once(access, path, more))
     except UpstreamRefused as refused:
         return refused.status, refused.content_type, refused.body
 
@@ -89,9 +91,10 @@ async def _afresh(access: Access, attempt: Callable[[], Awaitable[_T]]) -> _T:
     return await attempt()
 
 
-async def _get_once(access: Access, path: str) -> tuple[int, str, bytes]:
+async def _get_once(access: Access, path: str, more: Headers) -> tuple[int, str, bytes]:
     endpoint = _endpoint(access)
-    exchange = Exchange(endpoint.prefix + path, _headers(endpoint, accept="application/json"), max_body=_MAX_BODY)
+    headers = [*_headers(endpoint, accept="application/json"), *more]
+    exchange = Exchange(endpoint.prefix + path, headers, max_body=_MAX_BODY)
     async with _connected(access, endpoint) as stream:
         result = await _exchange(stream, exchange.request, exchange.receive)
         stream.close()
@@ -103,7 +106,7 @@ async def _get_once(access: Access, path: str) -> tuple[int, str, bytes]:
     return result
 
 
-async def _dial_once(access: Access, path: str, subprotocols: Sequence[str]) -> Upstream:
+async def _dial_once(access: Access, path: str, subprotocols: Sequence[str], more: Headers) -> Upstream:
     endpoint = _endpoint(access)
     upgrade = Upgrade(
         endpoint.prefix + path,
@@ -111,6 +114,7 @@ async def _dial_once(access: Access, path: str, subprotocols: Sequence[str]) -> 
         key=base64.b64encode(secrets.token_bytes(16)).decode(),
         authorization=endpoint.authorization,
         subprotocols=subprotocols,
+        more=more,
     )
     async with _connected(access, endpoint) as stream:
         try:
@@ -122,9 +126,9 @@ async def _dial_once(access: Access, path: str, subprotocols: Sequence[str]) -> 
         return Upstream(stream, accepted.subprotocol, accepted.early)
 
 
-async def _download_once(access: Access, path: str) -> tuple[Stream, Download]:
+async def _download_once(access: Access, path: str, more: Headers) -> tuple[Stream, Download]:
     endpoint = _endpoint(access)
-    exchange = DownloadExchange(endpoint.prefix + path, _headers(endpoint, accept="*/*"))
+    exchange = DownloadExchange(endpoint.prefix + path, [*_headers(endpoint, accept="*/*"), *more])
     async with _connected(access, endpoint) as stream:
         try:
             download = await _exchange(stream, exchange.request, exchange.receive)

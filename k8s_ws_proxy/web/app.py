@@ -1,4 +1,4 @@
-"""The composition root: everything is made, started and stopped here, in pairs."""
+"""The composition root, second half: everything is started and stopped here, in pairs."""
 
 from __future__ import annotations
 
@@ -6,45 +6,33 @@ import asyncio
 import contextlib
 import gc
 import platform
-import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from k8s_ws_proxy import __version__
-from k8s_ws_proxy.auth.authorizer import Authorizer
-from k8s_ws_proxy.auth.client_cert import ClientCertificates
-from k8s_ws_proxy.auth.hmac_v1 import HmacV1
-from k8s_ws_proxy.auth.policy import Policy
 from k8s_ws_proxy.certificates import ServerTls
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
-from k8s_ws_proxy.keyring import Keyring
-from k8s_ws_proxy.kube.access import Access
-from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import announce, logger
 from k8s_ws_proxy.observe.watchdog import Watchdog
-from k8s_ws_proxy.relay.pace import Pace
 from k8s_ws_proxy.sessions.drain import Hurry, drain
-from k8s_ws_proxy.sessions.orphans import Orphans
-from k8s_ws_proxy.sessions.quotas import quotas
-from k8s_ws_proxy.sessions.registry import Registry
-from k8s_ws_proxy.web.errors import closing, refuse
-from k8s_ws_proxy.web.exec import Sessions
+from k8s_ws_proxy.web import routes
+from k8s_ws_proxy.web.errors import refuse
 from k8s_ws_proxy.web.handshakes import Handshakes
-from k8s_ws_proxy.web.health import Health
-from k8s_ws_proxy.web.keys import keys_answer
 from k8s_ws_proxy.web.listener import Listener, bind
 from k8s_ws_proxy.web.lobby import HEADS, IDLE, Lobby, places
-from k8s_ws_proxy.web.reads import Reads
+from k8s_ws_proxy.web.parts import Parts
 from k8s_ws_proxy.web.transport import MAX_HEADER, MAX_LINE, StreamTransport
-from k8s_ws_proxy.wire.discovery import parse_reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from k8s_ws_proxy.keyring import KeySource, Reading
+    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.settings import Address, Settings
+    from k8s_ws_proxy.web.router import Handler, Router
 
 _KEEPALIVE: Final = 75.0  # seconds for a connection without a request
 _PROBE: Final = 10.0  # seconds between questions to the apiserver; each failed dial counts, too
@@ -90,66 +78,21 @@ class _Server(web.Server):
 class Daemon:
     """The running daemon. ``ports`` are those listened on: ``http``, and ``https`` and ``admin`` where they are on."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        keyring: Keyring,
-        registry: Registry,
-        sessions: Sessions,
-        reads: Reads,
-        health: Health,
-    ) -> None:
-        self._started = time.time()
-        self._settings = settings
-        self._keyring = keyring
-        self._registry = registry
-        self._sessions = sessions
-        self._reads = reads
-        self._health = health
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self.ports: dict[str, int] = {}
         self.files: list[Callable[[], Awaitable[None]]] = []  # looks at those that are read again when they change
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Every request on the callers' listeners."""
-        try:
-            path = request.raw_path.partition("?")[0]
-            if path in ("/healthz", "/readyz"):
-                return self._probe(request, path)
-            if (wanted := parse_reading(request.raw_path)) is not None:
-                return await self._reads.answer(request, wanted)
-            return await self._sessions.open(request)
-        except Refusal as refusal:
-            return refuse(request, refusal)
-
-    async def handle_admin(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Every request on the operators' listener."""
-        path = request.raw_path.partition("?")[0]
-        if path not in ("/healthz", "/readyz", "/metrics", "/keys"):
-            return refuse(request, Refusal(Reason.BAD_PATH, "Here are /metrics, /keys, /healthz and /readyz."))
-        return self._probe(request, path)
-
     async def shut_down(self, hurry: Hurry | None = None) -> None:
         """Drain: unready and refusing at once, then wait for the sessions, then end them; ``hurry`` shortens that."""
-        await drain(self._registry, self._settings.drain_timeout, hurry or Hurry(), self._sessions.orphans)
+        settings, registry, orphans = self._parts.settings, self._parts.registry, self._parts.orphans
+        await drain(registry, settings.drain_timeout, hurry or Hurry(), orphans)
 
     def look_again(self) -> None:
         """Look at all files now, whatever the time: somebody has changed them and doesn't want to wait."""
         logger().info("looking at the files again")
         for look in self.files:
             tasks.start(_looked(look), name="look at files on SIGHUP")
-
-    def _probe(self, request: web.BaseRequest, path: str) -> web.Response:
-        if isinstance(request.transport, StreamTransport):
-            request.transport.request_began()
-        if request.method not in ("GET", "HEAD"):
-            return refuse(request, Refusal(Reason.METHOD_NOT_ALLOWED, "This path is read by GET."))
-        if path == "/metrics":
-            answer = web.Response(body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
-        elif path == "/keys":
-            answer = keys_answer(self._keyring, started=self._started, now=time.time())
-        else:
-            answer = self._health.answer(path)
-        return closing(answer)
 
 
 @contextlib.asynccontextmanager
@@ -158,38 +101,11 @@ async def running(
 ) -> AsyncIterator[Daemon]:
     """A daemon that listens, until the block is left. Raises OSError if it can't listen."""
     loop = asyncio.get_running_loop()
-    pace = Pace(loop.time)
-    keyring = Keyring(source, first)
-    access = Access(environ)
-    registry = Registry(
-        quotas(
-            settings.max_sessions,
-            per_namespace=settings.max_sessions_per_namespace,
-            handshakes=settings.max_handshakes,
-        ),
-        time.monotonic,
-    )
-    authorizer = Authorizer(
-        [
-            ClientCertificates(settings.allowed_subjects, guacd=settings.guacd_subjects, clock=time.time),
-            HmacV1(keyring, skew=settings.skew, clock=time.time),
-        ]
-    )
-    policy = Policy(settings.allowed_namespaces, settings.allowed_subresources, settings.allowed_ports)
-    orphans = Orphans(access, patience=settings.handshake_timeout) if settings.reap_orphans else None
-    sessions = Sessions(
-        settings,
-        authorizer=authorizer,
-        policy=policy,
-        access=access,
-        registry=registry,
-        orphans=orphans,
-        pace=pace,
-    )
-    reads = Reads(settings, authorizer=authorizer, policy=policy, access=access, registry=registry)
+    made = Parts.made(settings, source, first, environ)
+    keyring, access, registry = made.keyring, made.access, made.registry
     metrics.TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
-    daemon = Daemon(settings, keyring, registry, sessions, reads, Health(keyring, access, registry))
+    daemon = Daemon(made)
     lobby = Lobby(loop, lambda: places(settings.max_sessions - registry.open))
     idle = Lobby(loop, lambda: IDLE, heads=HEADS // 4)
     handshakes = Handshakes(loop)
@@ -198,9 +114,9 @@ async def running(
         stack.callback(lobby.close)
         stack.callback(idle.close)
 
-        def listen(name: str, variable: str, address: Address, handler: Any, tls: ServerTls | None = None) -> None:
+        def listen(name: str, variable: str, address: Address, router: Router, tls: ServerTls | None = None) -> None:
             server = _Server(
-                handler,
+                _answering(router),
                 handler_cancellation=True,  # a client that leaves takes its dial with it
                 max_line_size=MAX_LINE,
                 max_field_size=MAX_HEADER,
@@ -215,7 +131,7 @@ async def running(
                 sock,
                 server,
                 loop=loop,
-                block=pace.block,
+                block=made.pace.block,
                 head_timeout=settings.handshake_timeout,
                 lobby=lobby,
                 idle=idle,
@@ -231,22 +147,33 @@ async def running(
         for coro, name in (
             (keyring.keep_fresh(), "keep keys fresh"),
             (access.keep_fresh(), "keep cluster configuration fresh"),
-            (_probe_apiserver(access), "probe apiserver"),
+            (_probe_apiserver(access, made.apiserver), "probe apiserver"),
         ):
             stack.callback(tasks.start(coro, name=name).cancel)
         daemon.files = [keyring.look, access.reread]
-        listen("http", "WS_PROXY_LISTEN_ADDR", settings.listen, daemon.handle)
+        callers = routes.callers(made)
+        listen("http", "WS_PROXY_LISTEN_ADDR", settings.listen, callers)
         if settings.tls is not None:
             server_tls = ServerTls(settings.tls, ask_for_certificate=bool(settings.allowed_subjects))
             stack.callback(tasks.start(server_tls.keep_fresh(), name="keep TLS certificate fresh").cancel)
             daemon.files.append(server_tls.look)
-            listen("https", "TLS_LISTEN_ADDR", settings.tls.listen, daemon.handle, server_tls)
+            listen("https", "TLS_LISTEN_ADDR", settings.tls.listen, callers, server_tls)
         if settings.admin is not None:
-            listen("admin", "WS_PROXY_ADMIN_ADDR", settings.admin, daemon.handle_admin)
+            listen("admin", "WS_PROXY_ADMIN_ADDR", settings.admin, routes.operators(made))
         # What exists by now lives as long as the process: the collector needn't walk it during somebody's keystroke.
         gc.collect()
         gc.freeze()
         yield daemon
+
+
+def _answering(router: Router) -> Handler:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await router.handler(request.raw_path)(request)
+        except Refusal as refusal:
+            return refuse(request, refusal)
+
+    return answer
 
 
 async def _looked(look: Callable[[], Awaitable[None]]) -> None:
@@ -254,11 +181,11 @@ async def _looked(look: Callable[[], Awaitable[None]]) -> None:
         await look()
 
 
-async def _probe_apiserver(access: Access) -> None:
+async def _probe_apiserver(access: Access, apiserver: Apiserver) -> None:
     while True:
         try:
             async with asyncio.timeout(_PROBE):
-                await get(access, "/version")
+                await apiserver.get("/version")
         except UpstreamError:
             pass  # access knows
         except TimeoutError:

@@ -16,12 +16,14 @@ from aiohttp import web
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.web.caller import peer_of
-from k8s_ws_proxy.web.errors import closing
+from k8s_ws_proxy.web.errors import closing, refuse
+from k8s_ws_proxy.wire.target import Dialect, Subresource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from k8s_ws_proxy.auth.principal import Principal
+    from k8s_ws_proxy.web.call import Call
 
 _KEPT: Final = 10.0  # seconds: the second attempt follows at once
 _SPARE: Final = 0.1
@@ -65,6 +67,25 @@ class Fallback:
             if len(self._answers) > _MOST:
                 self._answers.popitem(last=False)
             self._forget()
+
+    def concerns(self, call: Call) -> bool:
+        """Whether kubectl would make a second attempt of it, or this is one."""
+        route, principal = call.route, call.principal
+        terminal = route.subresource in (Subresource.EXEC, Subresource.ATTACH)
+        if principal.guacd and terminal:
+            return False
+        return route.dialect is Dialect.APISERVER and (terminal or route.subresource is Subresource.PORTFORWARD)
+
+    async def around(self, call: Call, answer: Callable[[Call], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+        """What ``answer`` says; but a SPDY attempt is answered as the first one was. Raises Refusal."""
+        if asks_for_spdy(call.request):
+            return self.answer(call.principal, call.request)
+        try:
+            response = await answer(call)
+        except Refusal as refusal:
+            response = refuse(call.request, refusal)
+        self.keep(call.principal, call.request, response)
+        return response
 
     def _forget(self) -> None:
         """Let go of what is too old, and look again when the next one will be."""

@@ -24,10 +24,12 @@ class Health:
         self._access = access
         self._registry = registry
 
-    def answer(self, path: str) -> web.Response:
-        """The answer to a GET of one of the two paths."""
-        if path == "/healthz":
-            return web.json_response({"status": "ok"})
+    def alive(self) -> web.Response:
+        """``/healthz``."""
+        return web.json_response({"status": "ok"})
+
+    def ready(self) -> web.Response:
+        """``/readyz``."""
         ready, checks = self._readiness()
         return web.json_response(
             {"status": "ready" if ready else "not ready", "checks": checks}, status=200 if ready else 503

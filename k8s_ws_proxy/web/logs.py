@@ -1,157 +1,91 @@
-"""One log's way: query, limits, the apiserver's answer, and then lines or the body itself."""
+"""A container's log: the apiserver's answer to a plain request, as messages or as the body it is.
+
+On ``/proxy/logs`` it comes by WebSocket. On the apiserver's path it is plain HTTP, as kubectl wants it, or a
+WebSocket where one is asked for, as with an apiserver.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from email.utils import formatdate
 from functools import partial
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
-from k8s_ws_proxy.kube.dial import download
-from k8s_ws_proxy.observe import metrics
-from k8s_ws_proxy.relay.session import Session
-from k8s_ws_proxy.web.caller import peer_of
-from k8s_ws_proxy.web.errors import refuse_upstream
-from k8s_ws_proxy.web.upgrade import HandedOn, Offer, asks_for_websocket, parse_offer, take_over
-from k8s_ws_proxy.web.upstream import in_container, reach, resolved, status_of
+from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.web.plan import Plan, Reached
+from k8s_ws_proxy.web.upgrade import asks_for_websocket, parse_offer
+from k8s_ws_proxy.web.upstream import in_container, resolved
 from k8s_ws_proxy.wire.body import Body
 from k8s_ws_proxy.wire.log_relay import LogRelay, PlainLogRelay
-from k8s_ws_proxy.wire.target import Dialect, LogTarget, Route, parse_target
+from k8s_ws_proxy.wire.target import Dialect
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.relay.pace import Pace
+    from k8s_ws_proxy.relay.session import Session
     from k8s_ws_proxy.relay.stream import Stream
-    from k8s_ws_proxy.sessions.registry import Registry, Slot
+    from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.settings import Settings
+    from k8s_ws_proxy.web.call import Call
+    from k8s_ws_proxy.web.plan import MakeRelay
+    from k8s_ws_proxy.web.upgrade import Offer
     from k8s_ws_proxy.wire.body import Download
-    from k8s_ws_proxy.wire.lifetime import Limits
+    from k8s_ws_proxy.wire.target import LogTarget
 
 
 class Logs:
-    """Opens sessions that carry a log.
+    """What all of them need."""
 
-    On ``/proxy/logs`` that is a WebSocket. On the apiserver's path it is plain HTTP, as kubectl wants it, or a
-    WebSocket where one is asked for, as with an apiserver.
-    """
+    def __init__(self, settings: Settings, *, access: Access, defaults: Defaults, pace: Pace) -> None:
+        self.settings = settings
+        self.access = access
+        self.defaults = defaults
+        self.pace = pace
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        access: Access,
-        registry: Registry,
-        pace: Pace,
-        limits: Limits | None,
-        defaults: Defaults,
-    ) -> None:
-        self._settings = settings
-        self._defaults = defaults
-        self._access = access
-        self._registry = registry
-        self._pace = pace
-        self._limits = limits
 
-    async def open(
-        self, request: web.BaseRequest, route: Route, principal: Principal, began: float
-    ) -> web.StreamResponse:
-        """Answer a caller who was let in: a log, or why not. Raises Refusal.
+class LogPlan(Plan):
+    """One of them, as messages or, without an upgrade, as a body."""
 
-        ``began`` is the loop's time at the request's first byte.
-        """
-        offer = None
-        if route.dialect is Dialect.PROXY or asks_for_websocket(request):
-            offer = parse_offer(request, route.subprotocols)
-        else:
-            _check_plain(request)
-        target = parse_target(route, request.raw_path)
-        assert isinstance(target, LogTarget)
-        slot = self._registry.admit(principal, target, peer_of(request), len(request.raw_path))
-        try:
-            return await self._dial_and_relay(request, route, target, offer, slot, began)
-        except asyncio.CancelledError:
-            slot.log.abandoned()
-            raise
-        finally:
-            if slot.session is None:
-                slot.release()
+    target: LogTarget
 
-    async def _dial_and_relay(
-        self,
-        request: web.BaseRequest,
-        route: Route,
-        target: LogTarget,
-        offer: Offer | None,
-        slot: Slot,
-        began: float,
-    ) -> web.StreamResponse:
-        clock = asyncio.get_running_loop().time
-        dialling = clock()
-        try:
-            within = self._settings.handshake_timeout
-            upstream, answer = await reach(
-                lambda: self._download(target, slot),
-                self._access,
-                self._registry,
-                until=began + within,
-                within=within,
-                drop=lambda late: late[0].close(),
-            )
-        except UpstreamError as error:
-            metrics.REFUSALS.labels(error.reason.value).inc()
-            slot.log.failed(error.reason.value, f"{error} {error.detail}".strip())
-            if route.dialect is Dialect.APISERVER:
-                return refuse_upstream(request, error)
-            assert offer is not None
-            if (taken := take_over(request)) is not None:
-                session = self._session(slot, taken[0], None, Body(), offer)
-                session.refuse(offer.switching(), status_of(error), str(error))
-            return HandedOn()
-        if (taken := take_over(request)) is None:
-            upstream.close()
-            slot.log.abandoned()
-            return HandedOn()
-        client, early = taken
-        session = self._session(slot, client, upstream, answer.body, offer)
-        slot.opened(session)
-        metrics.DIAL_SECONDS.observe(clock() - dialling)
-        metrics.HANDSHAKE_SECONDS.observe(clock() - began)
-        head = offer.switching() if offer else _plain_head(answer)
-        session.start(head, from_client=early, from_upstream=answer.early)
-        return HandedOn()
+    def __init__(self, logs: Logs, call: Call, target: LogTarget, offer: Offer | None) -> None:
+        super().__init__(call, target, offer)
+        self._logs = logs
+        self.relay = self._relay(Body())
 
-    async def _download(self, target: LogTarget, slot: Slot) -> tuple[Stream, Download]:
-        target = await resolved(target, slot, self._settings, self._access)
+    async def dial(self, slot: Slot) -> Reached:
+        """As Plan's."""
+        known = self._logs
+        target = await resolved(self.target, slot, known.settings, known.access)
         # A body has no room for a word about the container: it is the log's. Our own log has it.
-        reached, _ = await in_container(
-            target, slot, self._defaults, lambda meant: download(self._access, meant.upstream_path())
+        (upstream, answer), _ = await in_container(
+            target, slot, known.defaults, lambda meant: self.call.apiserver.download(meant.upstream_path())
         )
-        return reached
+        # A peer that was sent nothing can only be asked by the kernel: HTTP has no pings.
+        upstream.keep_alive(known.settings.ping_period)
+        head = self.offer.switching() if self.offer else _plain_head(answer)
+        return Reached(upstream, answer.early, head, self._relay(answer.body))
 
-    def _session(self, slot: Slot, client: Stream, upstream: Stream | None, body: Body, offer: Offer | None) -> Session:
-        # A peer of either sort that was sent nothing can only be asked by the kernel: HTTP has no pings.
-        if upstream is not None:
-            upstream.keep_alive(self._settings.ping_period)
-        if offer is None:
-            client.keep_alive(self._settings.ping_period)
-        session = Session(
-            asyncio.get_running_loop(),
-            self._pace,
-            client,
-            upstream,
-            ping_period=self._settings.ping_period,
-            limits=self._limits,
-            on_end=slot.ended,
-            on_closed=slot.release,
-            relay=partial(LogRelay if offer else PlainLogRelay, body=body, hold=self._pace.hold),
-        )
-        slot.dialled(session)
-        return session
+    def begun(self, session: Session, client: Stream) -> None:  # noqa: ARG002 - the client alone is of interest
+        """As Plan's."""
+        if self.offer is None:
+            client.keep_alive(self._logs.settings.ping_period)
+
+    def _relay(self, body: Body) -> MakeRelay:
+        return partial(LogRelay if self.offer else PlainLogRelay, body=body, hold=self._logs.pace.hold)
+
+
+def log_offer(call: Call) -> Offer | None:
+    """The upgrade that a request for a log asks for; None for a plain one.
+
+    Raises Refusal: ``method_not_allowed``, or what is wrong with the upgrade.
+    """
+    if call.route.dialect is Dialect.PROXY or asks_for_websocket(call.request):
+        return parse_offer(call.request, call.route.subprotocols)
+    _check_plain(call.request)
+    return None
 
 
 def _check_plain(request: web.BaseRequest) -> None:

@@ -11,21 +11,19 @@ from aiohttp import web
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import (
     CredentialRefused,
-    Reason,
-    Refusal,
     UpstreamError,
     UpstreamProtocolError,
     UpstreamRefused,
 )
-from k8s_ws_proxy.kube.dial import get
 from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.web.caller import peer_of, presented
 from k8s_ws_proxy.web.errors import refuse_upstream
+from k8s_ws_proxy.web.router import check_method
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upstream import reach
-from k8s_ws_proxy.wire.discovery import JSON, Reading, document
+from k8s_ws_proxy.wire.discovery import JSON, Reading, document, parse_reading
 from k8s_ws_proxy.wire.handshake import refusal
 from k8s_ws_proxy.wire.podview import pod_view
 from k8s_ws_proxy.wire.target import bad_path
@@ -34,8 +32,10 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.auth.authorizer import Authorizer
     from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.registry import Registry
     from k8s_ws_proxy.settings import Settings
+    from k8s_ws_proxy.web.router import Handler
     from k8s_ws_proxy.wire.discovery import Wanted
 
 
@@ -50,30 +50,41 @@ class Reads:
     """
 
     def __init__(
-        self, settings: Settings, *, authorizer: Authorizer, policy: Policy, access: Access, registry: Registry
+        self,
+        settings: Settings,
+        *,
+        authorizer: Authorizer,
+        policy: Policy,
+        access: Access,
+        apiserver: Apiserver,
+        registry: Registry,
+        otherwise: Handler,
     ) -> None:
         self._settings = settings
         self._authorizer = authorizer
         self._policy = policy
         self._access = access
+        self._apiserver = apiserver
         self._registry = registry
+        self._otherwise = otherwise  # answers where a name in the path is none
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def answer(self, request: web.BaseRequest, wanted: Wanted) -> web.Response:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to ``request``. Raises Refusal.
 
         Where no certificate can be presented these paths aren't there, as for a caller who signs.
         """
         transport = request.transport
         assert isinstance(transport, StreamTransport)
+        if (wanted := parse_reading(request.raw_path)) is None:
+            return await self._otherwise(request)
         within = self._settings.handshake_timeout
         until = transport.request_began() + within
         principal = await self._principal(request, wanted, transport)
         transport.caller_known()
         if wanted.namespace:
             self._policy.check_namespace(wanted.namespace)
-        if request.method not in ("GET", "HEAD"):
-            raise Refusal(Reason.METHOD_NOT_ALLOWED, "Here things are only read, by GET.")
+        check_method(request, "GET", "HEAD", text="Here things are only read, by GET.")
         facts = {"mode": principal.mode.value, "subject": principal.name, "peer": peer_of(request), "path": wanted.path}
         if wanted.reading is not Reading.POD:
             accept = ",".join(request.headers.getall("Accept", []))
@@ -84,7 +95,7 @@ class Reads:
             answer = _pod(
                 *await reach(
                     lambda: self._ask(wanted),
-                    self._access,
+                    self._apiserver,
                     self._registry,
                     until=until,
                     within=within,
@@ -118,7 +129,7 @@ class Reads:
     async def _ask(self, wanted: Wanted) -> tuple[int, str, bytes]:
         async with self._turns:
             pod = await self._resolved(wanted)
-            return await get(self._access, f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}")
+            return await self._apiserver.get(f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}")
 
     async def _resolved(self, wanted: Wanted) -> str:
         """The pod's own name: kubectl goes on with the name in the answer, so an alias works for it, too."""

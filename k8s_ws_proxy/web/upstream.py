@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
@@ -32,7 +33,7 @@ _FAIR: Final = 0.5  # of the time for a whole handshake, an apiserver that is we
 
 async def reach(
     dial: Callable[[], Awaitable[_Reached]],
-    access: Access,
+    apiserver: Apiserver,
     registry: Registry,
     *,
     until: float,
@@ -59,8 +60,7 @@ async def reach(
             raise shutting_down() from error
         if clock() - dialling < within * _FAIR:  # the request took its time: that says nothing of the apiserver
             raise UpstreamTimeout(f"Of the request's {within:g} s too little was left for the apiserver.") from error
-        access.failed("timed out")
-        access.suspect()
+        apiserver.timed_out()
         raise UpstreamTimeout(f"The apiserver didn't answer within {within:g} s.") from error
     if registry.ending:
         drop(reached)

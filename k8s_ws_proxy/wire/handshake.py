@@ -105,7 +105,10 @@ class Exchange:
 
 
 class Upgrade:
-    """The upgrade request to ``path`` and the judgement of its answer. ``key`` is 16 random bytes in base64."""
+    """The upgrade request to ``path`` and the judgement of its answer.
+
+    ``key`` is 16 random bytes in base64, ``more`` are further headers.
+    """
 
     def __init__(
         self,
@@ -115,6 +118,7 @@ class Upgrade:
         key: str,
         authorization: str | None,
         subprotocols: Sequence[str] = SUBPROTOCOLS,
+        more: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._key = key
         self._offered = subprotocols
@@ -128,7 +132,7 @@ class Upgrade:
         ]
         if authorization:
             headers.append(("Authorization", authorization))
-        self._exchange = Exchange(path, headers)
+        self._exchange = Exchange(path, [*headers, *more])
         self.request = self._exchange.request
 
     def receive(self, data: bytes) -> Accepted | None:

@@ -181,8 +181,7 @@ def parse_path(raw_target: str) -> Route:
     Raises Refusal(``bad_path``) for anything that isn't exactly one of the routes: empty, extra or missing
     segments, ``..``, a trailing slash, a name that isn't a DNS-1123 label (pod: subdomain) once percent-decoded.
     """
-    raw_path = raw_target.partition("?")[0]
-    segments = [_decode(segment) for segment in raw_path.split("/")]
+    segments = [_decode(segment) for segment in raw_target.partition("?")[0].split("/")]
     match segments:
         case ["", "proxy", ("exec" | "attach" | "logs" | "portforward") as kind, namespace, pod]:
             container, dialect, subresource = None, Dialect.PROXY, _KINDS[kind]
@@ -192,7 +191,7 @@ def parse_path(raw_target: str) -> Route:
         case ["", "api", "v1", "namespaces", namespace, "pods", pod, kind] if kind in _SUBRESOURCES:
             container, dialect, subresource = None, Dialect.APISERVER, Subresource(kind)
         case _:
-            raise bad_path(raw_path)
+            raise bad_path(raw_target)
     return Route(
         path="/".join(segments),
         dialect=dialect,
@@ -308,9 +307,9 @@ def _name(text: str, pattern: re.Pattern[str], what: str) -> str:
     return text
 
 
-def bad_path(raw_path: str = "") -> Refusal:
+def bad_path(raw_target: str = "") -> Refusal:
     """There is no such path. Who asks on the apiserver's own paths is told what of it there is."""
-    if of_apiserver(raw_path):
+    if of_apiserver(raw_target):
         return Refusal(
             Reason.BAD_PATH,
             "There is only /api/v1/namespaces/NAMESPACE/pods/POD/{exec,attach,log,portforward} of the apiserver here. "

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamNotTried
 from k8s_ws_proxy.kube import dial
 from k8s_ws_proxy.kube.access import Access
+from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.sessions import orphans
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
@@ -71,7 +72,7 @@ async def test_the_caller_is_told_that_it_is_ours(access, tries):
 async def test_the_probe_goes_on(access, tries, monkeypatch):
     monkeypatch.setattr(app, "_PROBE", 0)
     monkeypatch.setattr(app, "_PROBE_FIRST", 0)
-    probe = asyncio.ensure_future(app._probe_apiserver(access))  # noqa: TID251
+    probe = asyncio.ensure_future(app._probe_apiserver(access, Apiserver(access)))  # noqa: TID251
     try:
         while len(tries) < 3:
             assert not probe.done()

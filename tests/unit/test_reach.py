@@ -12,22 +12,19 @@ from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.upstream import reach
 
 
-class Access:
-    """What a dial's end tells of the apiserver."""
+class Apiserver:
+    """What a dial's end tells of it."""
 
     def __init__(self):
         self.told = []
 
-    def failed(self, error):
-        self.told.append(error)
-
-    def suspect(self):
-        self.told.append("suspect")
+    def timed_out(self):
+        self.told.append("timed out")
 
 
 @pytest.fixture
-def access():
-    return Access()
+def apiserver():
+    return Apiserver()
 
 
 @pytest.fixture
@@ -36,13 +33,13 @@ def registry():
 
 
 @pytest.fixture
-def start(access, registry):
+def start(apiserver, registry):
     """Begins to wait for a dial, a minute at most, and lets it begin; what it is to drop is in ``start.dropped``."""
 
     async def begin(dial):
         until = asyncio.get_running_loop().time() + 60
         waiting = asyncio.ensure_future(  # noqa: TID251
-            reach(dial, access, registry, until=until, within=60, drop=begin.dropped.append)
+            reach(dial, apiserver, registry, until=until, within=60, drop=begin.dropped.append)
         )
         await asyncio.sleep(0)
         return waiting
@@ -65,20 +62,20 @@ async def test_what_is_reached_in_time(start):
     assert start.dropped == []
 
 
-async def test_at_the_drain_s_end_nobody_waits_any_more_and_the_apiserver_is_not_blamed(start, registry, access):
+async def test_at_the_drain_s_end_nobody_waits_any_more_and_the_apiserver_is_not_blamed(start, registry, apiserver):
     waiting = await start(asyncio.get_running_loop().create_future)
     registry.turn_away()
     assert await turned_away(waiting)
-    assert (access.told, start.dropped) == ([], [])
+    assert (apiserver.told, start.dropped) == ([], [])
 
 
-async def test_what_is_reached_in_that_very_moment_is_dropped(start, registry, access):
+async def test_what_is_reached_in_that_very_moment_is_dropped(start, registry, apiserver):
     answer = asyncio.get_running_loop().create_future()
     waiting = await start(lambda: answer)
     answer.set_result("it")
     registry.turn_away()
     assert await turned_away(waiting)
-    assert (access.told, start.dropped) == ([], ["it"])
+    assert (apiserver.told, start.dropped) == ([], ["it"])
 
 
 async def test_after_it_nothing_is_dialled(start, registry):
@@ -86,23 +83,23 @@ async def test_after_it_nothing_is_dialled(start, registry):
     assert await turned_away(await start(lambda: pytest.fail("dialled")))
 
 
-async def timed_out(access, registry, *, left, within):
+async def timed_out(apiserver, registry, *, left, within):
     until = asyncio.get_running_loop().time() + left
     never = asyncio.get_running_loop().create_future
     with pytest.raises(UpstreamTimeout) as timeout:
-        await reach(never, access, registry, until=until, within=within, drop=pytest.fail)
+        await reach(never, apiserver, registry, until=until, within=within, drop=pytest.fail)
     return str(timeout.value)
 
 
-async def test_an_apiserver_that_had_its_time_is_suspected(access, registry):
-    assert await timed_out(access, registry, left=0.01, within=0.01) == "The apiserver didn't answer within 0.01 s."
-    assert access.told == ["timed out", "suspect"]
+async def test_an_apiserver_that_had_its_time_is_suspected(apiserver, registry):
+    assert await timed_out(apiserver, registry, left=0.01, within=0.01) == "The apiserver didn't answer within 0.01 s."
+    assert apiserver.told == ["timed out"]
 
 
-async def test_one_that_a_slow_client_left_no_time_is_not(access, registry):
-    text = await timed_out(access, registry, left=0.01, within=10)
+async def test_one_that_a_slow_client_left_no_time_is_not(apiserver, registry):
+    text = await timed_out(apiserver, registry, left=0.01, within=10)
     assert text == "Of the request's 10 s too little was left for the apiserver."
-    assert access.told == []
+    assert apiserver.told == []
 
 
 async def test_one_that_is_over_is_not_cut_short(start, registry):

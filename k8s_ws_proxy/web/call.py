@@ -1,0 +1,68 @@
+"""A request whose caller was let in: who, for what, since when, until when, by what way to the apiserver."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.web.caller import peer_of
+from k8s_ws_proxy.web.upgrade import take_over
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from k8s_ws_proxy.auth.principal import Principal
+    from k8s_ws_proxy.kube.apiserver import Apiserver
+    from k8s_ws_proxy.relay.stream import Stream
+    from k8s_ws_proxy.wire.target import Route
+
+_LONG: Final = 8 * 1024  # bytes of a request's target
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``began`` is the loop's time at the request's first byte; ``within`` seconds from there it must be answered."""
+
+    request: web.BaseRequest
+    route: Route
+    principal: Principal
+    apiserver: Apiserver
+    began: float
+    within: float
+
+    @property
+    def until(self) -> float:
+        """The loop's time when it must be answered."""
+        return self.began + self.within
+
+    @property
+    def peer(self) -> str:
+        """The caller's address, without the port."""
+        return peer_of(self.request)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the request's target."""
+        return len(self.request.raw_path)
+
+    def take_over(self) -> tuple[Stream, bytes] | None:
+        """The connection, for good, and the bytes that came after the request's head; None if the client has left."""
+        return take_over(self.request)
+
+
+class Turns:
+    """When a request may cost its time.
+
+    A command of 128 KiB takes twenty milliseconds to be taken apart, and as many to be written: of such ones the event
+    loop gets one in a turn.
+    """
+
+    def __init__(self) -> None:
+        self._long_ones = asyncio.Lock()
+
+    async def turn(self, call: Call) -> None:
+        """Wait until it is the request's turn."""
+        if call.size > _LONG:
+            async with self._long_ones:
+                await asyncio.sleep(0)

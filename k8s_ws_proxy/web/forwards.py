@@ -1,0 +1,39 @@
+"""A port-forward."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.web.plan import Plan, Reached
+from k8s_ws_proxy.web.upstream import resolved
+from k8s_ws_proxy.wire.channels import STDERR
+from k8s_ws_proxy.wire.forward import ForwardRelay
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.sessions.registry import Slot
+    from k8s_ws_proxy.settings import Settings
+    from k8s_ws_proxy.web.call import Call
+    from k8s_ws_proxy.web.upgrade import Offer
+    from k8s_ws_proxy.wire.target import PortForwardTarget
+
+
+class ForwardPlan(Plan):
+    """One of them, whichever subprotocol it speaks."""
+
+    target: PortForwardTarget
+    notices = STDERR
+
+    def __init__(self, settings: Settings, access: Access, call: Call, target: PortForwardTarget, offer: Offer) -> None:
+        super().__init__(call, target, offer)
+        self._settings = settings
+        self._access = access
+        self.offer: Offer = offer
+        self.relay = partial(ForwardRelay, ports=target.ports)
+
+    async def dial(self, slot: Slot) -> Reached:
+        """As Plan's."""
+        target = await resolved(self.target, slot, self._settings, self._access)
+        upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols)
+        return Reached(upstream.stream, upstream.early, self.offer.switching(), self.relay)

@@ -1,0 +1,96 @@
+"""One session's way to its opening, in the order that is security: path, credential, policy, upgrade, query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.errors import CredentialRefused, Refusal
+from k8s_ws_proxy.web.call import Call
+from k8s_ws_proxy.web.caller import presented
+from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.web.upgrade import asks_for_websocket
+from k8s_ws_proxy.wire import guacd
+from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
+from k8s_ws_proxy.wire.target import Subresource, parse_path
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from k8s_ws_proxy.auth.authorizer import Authorizer
+    from k8s_ws_proxy.auth.policy import Policy
+    from k8s_ws_proxy.kube.apiserver import Apiserver
+    from k8s_ws_proxy.web.fallback import Fallback
+    from k8s_ws_proxy.web.guacd import Teller
+    from k8s_ws_proxy.web.opening import Opening
+    from k8s_ws_proxy.web.plans import Plans
+
+
+class SessionHandler:
+    """Answers requests for a session. ``within`` is the seconds that a handshake may take."""
+
+    def __init__(
+        self,
+        *,
+        authorizer: Authorizer,
+        policy: Policy,
+        apiserver: Apiserver,
+        plans: Plans,
+        opening: Opening,
+        fallback: Fallback,
+        teller: Teller,
+        within: float,
+    ) -> None:
+        self._authorizer = authorizer
+        self._policy = policy
+        self._apiserver = apiserver
+        self._plans = plans
+        self._opening = opening
+        self._fallback = fallback
+        self._teller = teller
+        self._within = within
+
+    async def open(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer ``request``: a session, or why not. Raises Refusal."""
+        transport = request.transport
+        assert isinstance(transport, StreamTransport)
+        began, within = transport.request_began(), self._within
+        try:
+            route = parse_path(request.raw_path)
+        except Refusal as refusal:
+            return await self._no_such_path(request, transport, refusal)
+        principal = await self._authorizer.authorize(presented(request, route.path))
+        transport.caller_known()
+        on_terminal = principal.guacd and route.subresource in (Subresource.EXEC, Subresource.ATTACH)
+        if on_terminal:
+            within = min(within, guacd.ANSWER_WITHIN)
+        call = Call(request, route, principal, self._apiserver, began, within)
+        try:
+            self._policy.check(route)
+            if self._fallback.concerns(call):
+                return await self._fallback.around(call, self._open)
+            return await self._open(call)
+        except Refusal as refusal:
+            if not on_terminal:
+                raise
+            return self._teller.tell(request, route.subprotocols, refusal)
+
+    async def _open(self, call: Call) -> web.StreamResponse:
+        plan = await self._plans.of(call)
+        self._policy.check_ports(plan.target)
+        return await self._opening.open(plan)
+
+    async def _no_such_path(
+        self, request: web.BaseRequest, transport: StreamTransport, refusal: Refusal
+    ) -> web.StreamResponse:
+        """Who has a certificate has mistyped a name: that is told, and logged. To others there is no such path."""
+        if not transport.get_extra_info("peercert"):
+            raise refusal
+        try:
+            principal = await self._authorizer.authorize(presented(request, ""))
+        except CredentialRefused:
+            raise refusal from None
+        transport.caller_known()
+        refusal.level = "info"
+        if principal.guacd and asks_for_websocket(request):
+            return self._teller.tell(request, SUBPROTOCOLS, refusal)
+        raise refusal

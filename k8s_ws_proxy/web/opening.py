@@ -1,0 +1,108 @@
+"""How every session opens: slot, dial, 101, relay, and each way out between them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.errors import UpstreamError
+from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.relay.session import Session
+from k8s_ws_proxy.web.errors import refuse_upstream
+from k8s_ws_proxy.web.upgrade import HandedOn
+from k8s_ws_proxy.web.upstream import reach, status_of
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from k8s_ws_proxy.relay.pace import Pace
+    from k8s_ws_proxy.relay.stream import Stream
+    from k8s_ws_proxy.sessions.registry import Registry, Slot
+    from k8s_ws_proxy.web.call import Turns
+    from k8s_ws_proxy.web.plan import MakeRelay, Plan, Reached
+    from k8s_ws_proxy.wire.lifetime import Limits
+
+
+class Opening:
+    """Opens what a plan says. ``ping_period`` in seconds."""
+
+    def __init__(
+        self, registry: Registry, pace: Pace, turns: Turns, *, ping_period: float, limits: Limits | None
+    ) -> None:
+        self._registry = registry
+        self._pace = pace
+        self._turns = turns
+        self._ping_period = ping_period
+        self._limits = limits
+
+    async def open(self, plan: Plan) -> web.StreamResponse:
+        """The answer to the plan's call: a session, or why not. Raises Refusal."""
+        call = plan.call
+        slot = self._registry.admit(call.principal, plan.target, call.peer, call.size)
+        try:
+            return await self._dial_and_relay(plan, slot)
+        except asyncio.CancelledError:
+            slot.log.abandoned()
+            raise
+        finally:
+            if slot.session is None:
+                slot.release()
+
+    async def _dial_and_relay(self, plan: Plan, slot: Slot) -> web.StreamResponse:
+        call = plan.call
+        clock = asyncio.get_running_loop().time
+        dialling = clock()
+        try:
+            reached = await reach(
+                lambda: self._dial(plan, slot),
+                call.apiserver,
+                self._registry,
+                until=call.until,
+                within=call.within,
+                drop=lambda late: late.stream.close(),
+            )
+        except UpstreamError as error:
+            return self._failed(plan, slot, error)
+        if (taken := call.take_over()) is None:
+            reached.stream.close()
+            slot.log.abandoned()
+            return HandedOn()
+        client, early = taken
+        session = self._session(plan, slot, client, reached.stream, reached.relay)
+        slot.opened(session)
+        metrics.DIAL_SECONDS.observe(clock() - dialling)
+        metrics.HANDSHAKE_SECONDS.observe(clock() - call.began)
+        session.start(reached.head, from_client=early, from_upstream=reached.early)
+        return HandedOn()
+
+    async def _dial(self, plan: Plan, slot: Slot) -> Reached:
+        await self._turns.turn(plan.call)
+        return await plan.dial(slot)
+
+    def _failed(self, plan: Plan, slot: Slot, error: UpstreamError) -> web.StreamResponse:
+        metrics.REFUSALS.labels(error.reason.value).inc()
+        slot.log.failed(error.reason.value, f"{error} {error.detail}".strip())
+        if not plan.told_in_session:
+            return refuse_upstream(plan.call.request, error)
+        assert plan.offer is not None
+        if (taken := plan.call.take_over()) is not None:
+            session = self._session(plan, slot, taken[0], None, plan.relay)
+            session.refuse(plan.offer.switching(), status_of(error), str(error))
+        return HandedOn()
+
+    def _session(self, plan: Plan, slot: Slot, client: Stream, upstream: Stream | None, relay: MakeRelay) -> Session:
+        session = Session(
+            asyncio.get_running_loop(),
+            self._pace,
+            client,
+            upstream,
+            ping_period=self._ping_period,
+            limits=self._limits,
+            notices=plan.notices,
+            on_end=slot.ended,
+            on_closed=slot.release,
+            relay=relay,
+        )
+        slot.dialled(session)
+        plan.begun(session, client)
+        return session

@@ -1,0 +1,114 @@
+"""The composition root, first half: what there is one of, and what is made of it for requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.auth.authorizer import Authorizer
+from k8s_ws_proxy.auth.client_cert import ClientCertificates
+from k8s_ws_proxy.auth.hmac_v1 import HmacV1
+from k8s_ws_proxy.auth.policy import Policy
+from k8s_ws_proxy.keyring import Keyring
+from k8s_ws_proxy.kube.access import Access
+from k8s_ws_proxy.kube.apiserver import Apiserver
+from k8s_ws_proxy.kube.pods import Defaults
+from k8s_ws_proxy.relay.pace import Pace
+from k8s_ws_proxy.sessions.orphans import Orphans
+from k8s_ws_proxy.sessions.quotas import quotas
+from k8s_ws_proxy.sessions.registry import Registry
+from k8s_ws_proxy.web.call import Turns
+from k8s_ws_proxy.web.fallback import Fallback
+from k8s_ws_proxy.web.guacd import Teller
+from k8s_ws_proxy.web.handler import SessionHandler
+from k8s_ws_proxy.web.opening import Opening
+from k8s_ws_proxy.web.plans import Plans
+from k8s_ws_proxy.web.reads import Reads
+from k8s_ws_proxy.wire.lifetime import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from k8s_ws_proxy.keyring import KeySource, Reading
+    from k8s_ws_proxy.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One of each in a daemon. Without ``orphans`` nothing that is left in a container is hung up."""
+
+    settings: Settings
+    keyring: Keyring
+    access: Access
+    apiserver: Apiserver
+    authorizer: Authorizer
+    policy: Policy
+    registry: Registry
+    orphans: Orphans | None
+    pace: Pace
+
+    @classmethod
+    def made(cls, settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str]) -> Parts:
+        """From the settings, the keys as they were first read, and the environment."""
+        keyring = Keyring(source, first)
+        access = Access(environ)
+        return cls(
+            settings,
+            keyring,
+            access,
+            Apiserver(access),
+            Authorizer(
+                [
+                    ClientCertificates(settings.allowed_subjects, guacd=settings.guacd_subjects, clock=time.time),
+                    HmacV1(keyring, skew=settings.skew, clock=time.time),
+                ]
+            ),
+            Policy(settings.allowed_namespaces, settings.allowed_subresources, settings.allowed_ports),
+            Registry(
+                quotas(
+                    settings.max_sessions,
+                    per_namespace=settings.max_sessions_per_namespace,
+                    handshakes=settings.max_handshakes,
+                ),
+                time.monotonic,
+            ),
+            Orphans(access, patience=settings.handshake_timeout) if settings.reap_orphans else None,
+            Pace(asyncio.get_running_loop().time),
+        )
+
+    def sessions(self) -> SessionHandler:
+        """What answers requests for sessions."""
+        settings, pace = self.settings, self.pace
+        turns = Turns()
+        defaults = Defaults(self.access, time.monotonic)
+        limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
+        return SessionHandler(
+            authorizer=self.authorizer,
+            policy=self.policy,
+            apiserver=self.apiserver,
+            plans=Plans(settings, access=self.access, defaults=defaults, orphans=self.orphans, pace=pace, turns=turns),
+            opening=Opening(
+                self.registry,
+                pace,
+                turns,
+                ping_period=settings.ping_period,
+                limits=limits if limits.idle or limits.duration else None,
+            ),
+            fallback=Fallback(time.monotonic, asyncio.get_running_loop().call_later),
+            teller=Teller(pace, ping_period=settings.ping_period),
+            within=settings.handshake_timeout,
+        )
+
+    def reads(self, handler: SessionHandler) -> Reads:
+        """What answers kubectl's questions; ``handler`` where a name in them is none."""
+        return Reads(
+            self.settings,
+            authorizer=self.authorizer,
+            policy=self.policy,
+            access=self.access,
+            apiserver=self.apiserver,
+            registry=self.registry,
+            otherwise=handler.open,
+        )

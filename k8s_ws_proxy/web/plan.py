@@ -1,0 +1,59 @@
+"""What differs between the kinds of session: a terminal, a port-forward, a log."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.wire.channels import STDOUT
+from k8s_ws_proxy.wire.relay import Relay
+from k8s_ws_proxy.wire.target import Dialect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from k8s_ws_proxy.relay.session import Session
+    from k8s_ws_proxy.relay.stream import Stream
+    from k8s_ws_proxy.sessions.registry import Slot
+    from k8s_ws_proxy.web.call import Call
+    from k8s_ws_proxy.web.upgrade import Offer
+    from k8s_ws_proxy.wire.target import Target
+
+    MakeRelay = Callable[[Callable[[], bytes]], Relay]
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The apiserver has answered: ``early`` was read with that. ``head`` is what the client is sent first."""
+
+    stream: Stream
+    early: bytes
+    head: bytes
+    relay: MakeRelay
+
+
+class Plan(ABC):
+    """How one call becomes a session. It is made when all has been checked that can be before the slot."""
+
+    relay: MakeRelay = Relay
+    """That of a session whose dial has failed, to tell it."""
+    notices = STDOUT
+    """The channel for what we say to the person."""
+
+    def __init__(self, call: Call, target: Target, offer: Offer | None) -> None:
+        self.call = call
+        self.target = target
+        self.offer = offer  # None where it isn't an upgrade
+
+    @property
+    def told_in_session(self) -> bool:
+        """A failed dial is told after a 101, on channel 3; else by an HTTP status."""
+        return self.call.route.dialect is Dialect.PROXY
+
+    @abstractmethod
+    async def dial(self, slot: Slot) -> Reached:
+        """Ask the apiserver. Raises UpstreamError, or Refusal; the caller bounds the time."""
+
+    def begun(self, session: Session, client: Stream) -> None:  # noqa: B027 - most have nothing to do
+        """The session has been made, and nothing was sent yet."""

@@ -1,0 +1,69 @@
+"""A command, or a container's own process: exec and attach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.web.plan import Plan, Reached
+from k8s_ws_proxy.web.upstream import in_container, resolved
+from k8s_ws_proxy.wire import frames, tmux
+from k8s_ws_proxy.wire.channels import STDERR, STDOUT
+from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.dial import Upstream
+    from k8s_ws_proxy.kube.pods import Defaults
+    from k8s_ws_proxy.sessions.orphans import Orphans
+    from k8s_ws_proxy.sessions.registry import Slot
+    from k8s_ws_proxy.settings import Settings
+    from k8s_ws_proxy.web.call import Call
+    from k8s_ws_proxy.web.upgrade import Offer
+
+
+class Terminals:
+    """What all of them need. Without ``orphans`` nothing that is left is hung up."""
+
+    def __init__(self, settings: Settings, *, access: Access, defaults: Defaults, orphans: Orphans | None) -> None:
+        self.settings = settings
+        self.access = access
+        self.defaults = defaults
+        self.orphans = orphans
+
+
+class TerminalPlan(Plan):
+    """One of them, with a terminal or without."""
+
+    target: AttachTarget
+
+    def __init__(self, terminals: Terminals, call: Call, target: AttachTarget, offer: Offer) -> None:
+        super().__init__(call, target, offer)
+        self._terminals = terminals
+        self.offer: Offer = offer
+        self.notices = STDOUT if target.streams.tty else STDERR
+
+    async def dial(self, slot: Slot) -> Reached:
+        """As Plan's."""
+        known = self._terminals
+        target = await resolved(self._wrapped(self.target), slot, known.settings, known.access)
+        upstream, word = await in_container(target, slot, known.defaults, lambda meant: self._enter(meant, slot))
+        return Reached(upstream.stream, upstream.early, self.offer.switching() + self._said(word), self.relay)
+
+    async def _enter(self, target: AttachTarget, slot: Slot) -> Upstream:
+        orphans = self._terminals.orphans
+        if orphans is not None and isinstance(target, ExecTarget) and orphans.concern(target):
+            return await slot.wait_for(orphans.dial(target, slot.waits))
+        return await self.call.apiserver.dial(target.upstream_path(), target.subprotocols)
+
+    def _wrapped(self, target: AttachTarget) -> AttachTarget:
+        if self._terminals.settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:
+            return target.with_command(tmux.wrap(target.command))
+        return target
+
+    def _said(self, word: str) -> bytes:
+        """``word`` for the person, as a message, where there is a channel for it."""
+        streams = self.target.streams
+        if not word or not (streams.tty or streams.stderr):
+            return b""
+        channel, end = (STDOUT, "\r\n") if streams.tty else (STDERR, "\n")
+        return frames.frame(frames.BINARY, bytes((channel,)) + f"{word}{end}".encode())
