@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.relay.leg import SLOW_BLOCK, Leg
 from k8s_ws_proxy.relay.pace import BLOCK_SIZE, Pace
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
-from k8s_ws_proxy.wire.channels import STDOUT
+from k8s_ws_proxy.wire.channels import STDIN, STDOUT
 from k8s_ws_proxy.wire.cutter import HEADROOM
 from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.liveness import Health
+from k8s_ws_proxy.wire.observer import FEW_BYTES, Observer, Tap
 from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Session:
         "_pace",
         "_period",
         "_stop_flushing",
+        "_tap",
         "_told",
         "_upstream",
         "_watching",
@@ -81,6 +83,7 @@ class Session:
         self._lingering: asyncio.TimerHandle | None = None
         self._holding: asyncio.TimerHandle | None = None
         self._close_from = 0.0  # the loop's time
+        self._tap: Tap | None = None
         self.relay = relay(partial(secrets.token_bytes, 4))
         self._aging: asyncio.TimerHandle | None = None
         if limits is not None:
@@ -101,6 +104,38 @@ class Session:
     def bytes_to_client(self) -> int:
         """Bytes written to the client since the 101, framing included."""
         return self._client.sent
+
+    def observe(self, observer: Observer) -> None:
+        """Tell ``observer`` from here on what passes. For sessions of exec and attach: others have other messages."""
+        if self._tap is None:
+            self._tap = Tap()
+        self._tap.observers = (*self._tap.observers, observer)
+
+    def leave(self, observer: Observer) -> None:
+        """Tell ``observer`` no more. It isn't told of the end either."""
+        if self._tap is not None and observer in self._tap.observers:
+            self._tap.observers = tuple(one for one in self._tap.observers if one is not observer)
+            if not self._tap.observers:
+                self._tap = None
+            self.go_on()
+
+    def go_on(self) -> None:
+        """An observer that was full isn't any more."""
+        if self.timer is not None:
+            self._settle()
+
+    def inject(self, channel: int, payload: bytes) -> bool:
+        """Send the apiserver a message of somebody besides the client. False if it can't take one now, or any more.
+
+        Who injects waits then, and tries again: what has to wait here would have no bound.
+        """
+        if self._upstream is None or self._upstream.waiting or self.relay.phase is Phase.CLOSING:
+            return False
+        self.relay.inject(channel, payload)
+        if channel == STDIN:
+            self._pace.typed()
+        self._settle()
+        return True
 
     def start(self, head: bytes, *, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
         """Send ``head`` (the 101) to the client, then relay; the rest are bytes that came with the handshakes."""
@@ -153,7 +188,8 @@ class Session:
             return
         self._client.due = False
         try:
-            end = self._client.read(self.relay.client_carry(), halted=self.relay.client_halted)
+            most = FEW_BYTES if self._tap is not None else None
+            end = self._client.read(self.relay.client_carry(), most, halted=self.relay.client_halted)
         except (EOFError, StreamLost):
             if self.relay.phase is Phase.CLOSING:
                 self._finish()
@@ -175,6 +211,8 @@ class Session:
         try:
             relay = self.relay
             most = SLOW_BLOCK if self._client.slow else relay.most
+            if self._tap is not None and most is None:
+                most = self._tap.most
             end = self._upstream.read(relay.upstream_carry(), most, halted=relay.upstream_halted)
         except EOFError:
             self.relay.upstream_end()
@@ -197,18 +235,23 @@ class Session:
 
     def _send(self) -> None:
         relay = self.relay
-        if relay.to_client:
-            self._client.send(relay.to_client)
+        to_client, to_upstream = relay.to_client, relay.to_upstream
+        if to_client:
             relay.to_client = []
-        if relay.to_upstream:
-            if self._upstream is not None:
-                self._upstream.send(relay.to_upstream)
+            self._client.send(to_client)
+            if self._tap is not None:
+                self._tap.to_client(to_client)
+        if to_upstream:
             relay.to_upstream = []
+            if self._upstream is not None:
+                self._upstream.send(to_upstream)
+                if self._tap is not None:
+                    self._tap.to_upstream(to_upstream)
 
     def _settle(self) -> None:
         """After every event: send what there is, then listen for what may come next."""
         self._send()
-        client, upstream = self._client, self._upstream
+        client, upstream, tap = self._client, self._upstream, self._tap
         if client.broken and self.relay.phase is Phase.RELAYING:
             self.relay.client_end()
             self._send()
@@ -217,11 +260,12 @@ class Session:
             return
         assert upstream is not None
         # Back-pressure: nothing is read for a side that still has something to take.
-        reading = not upstream.waiting and client.waiting <= _MOST_WAITING
+        full = tap is not None and tap.full
+        reading = not upstream.waiting and client.waiting <= _MOST_WAITING and not full
         client.stream.on_readable(self._client_readable if reading and not self.relay.client_halted else None)
         client.stream.on_writable(self._client_writable if client.waiting else None)
         upstream.stream.on_writable(self._upstream_writable if upstream.waiting else None)
-        taking = not client.waiting and upstream.waiting <= _MOST_WAITING
+        taking = not client.waiting and upstream.waiting <= _MOST_WAITING and not full
         upstream.stream.on_readable(self._upstream_readable if taking and not self.relay.upstream_halted else None)
         if self.relay.client_halted or client.carried:
             self._go_on(client, self._client_readable, self.relay.client_carry(), self.relay.client_halted and reading)
@@ -355,6 +399,10 @@ class Session:
         if not self._told:
             self._told = True
             self._on_end(self)
+            if self._tap is not None:
+                for observer in self._tap.observers:
+                    observer.ended(self.relay)
+                self._tap = None
 
     def _finish(self) -> None:
         if self.timer is None:

@@ -13,22 +13,37 @@ from k8s_ws_proxy.web.upgrade import HandedOn
 from k8s_ws_proxy.web.upstream import reach, status_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from aiohttp import web
 
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.stream import Stream
+    from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.web.call import Turns
     from k8s_ws_proxy.web.plan import MakeRelay, Plan, Reached
     from k8s_ws_proxy.wire.lifetime import Limits
+    from k8s_ws_proxy.wire.observer import Observer
 
 
 class Opening:
-    """Opens what a plan says. ``ping_period`` in seconds."""
+    """Opens what a plan says. ``ping_period`` in seconds.
+
+    ``observers`` are asked for an Observer of each session that has such messages, before its first byte.
+    """
 
     def __init__(
-        self, registry: Registry, pace: Pace, turns: Turns, *, ping_period: float, limits: Limits | None
+        self,
+        registry: Registry,
+        pace: Pace,
+        turns: Turns,
+        *,
+        ping_period: float,
+        limits: Limits | None,
+        observers: Sequence[Callable[[Session, SessionRecord], Observer | None]] = (),
     ) -> None:
+        self._observers = tuple(observers)
         self._registry = registry
         self._pace = pace
         self._turns = turns
@@ -69,6 +84,10 @@ class Opening:
             return HandedOn()
         client, early = taken
         session = self._session(plan, slot, client, reached.stream, reached.relay)
+        if plan.observable:
+            for observing in self._observers:
+                if (observer := observing(session, slot.log.record)) is not None:
+                    session.observe(observer)
         slot.opened(session)
         metrics.DIAL_SECONDS.observe(clock() - dialling)
         metrics.HANDSHAKE_SECONDS.observe(clock() - call.began)

@@ -38,6 +38,8 @@ class Plan(ABC):
 
     relay: MakeRelay = Relay
     """That of a session whose dial has failed, to tell it."""
+    observable = False
+    """Its messages are those of exec and attach, which an observer is told of."""
     notices = STDOUT
     """The channel for what we say to the person."""
 

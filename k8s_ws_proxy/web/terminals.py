@@ -35,6 +35,7 @@ class TerminalPlan(Plan):
     """One of them, with a terminal or without."""
 
     target: AttachTarget
+    observable = True
 
     def __init__(self, terminals: Terminals, call: Call, target: AttachTarget, offer: Offer) -> None:
         super().__init__(call, target, offer)

@@ -184,6 +184,14 @@ class Relay:
         if self.phase is Phase.RELAYING and self._tick_client(client):
             self._tick_upstream(upstream)
 
+    def inject(self, channel: int, payload: bytes) -> None:
+        """Send upstream a message that isn't the client's: between two of its messages, whatever it has begun."""
+        assert self.phase is Phase.RELAYING, "there is nobody to send it to"
+        piece = frames.frame(frames.BINARY, bytes((channel,)) + payload, self._mask_key())
+        self.to_upstream.append(piece)
+        self._upstream.sent(len(piece))
+        self._active = True
+
     def ping_client(self) -> None:
         """Ping the client out of turn; an answer isn't waited for."""
         if self.phase is Phase.RELAYING:

@@ -56,7 +56,13 @@ def skip_whole_frames(buf: bytearray, pos: int, end: int, *, masked: bool, watch
     return pos
 
 
-def _same_headers(buf: bytearray, pos: int, count: int, stride: int, size: int, watched: int) -> int:
+def same_messages(buf: bytes, pos: int, count: int, stride: int, size: int) -> int:
+    """How many frames in a row, from ``pos``, begin with the ``size`` bytes that stand there; ``count`` at most."""
+    run = _same_headers(buf, pos, min(count, _FIRST_RUN), stride, size, -1)
+    return _same_headers(buf, pos, count, stride, size, -1) if run == _FIRST_RUN else run
+
+
+def _same_headers(buf: bytes | bytearray, pos: int, count: int, stride: int, size: int, watched: int) -> int:
     """How many frames in a row, from ``pos``, have the header that stands there, and not the watched channel."""
     stop = pos + count * stride
     run = count

@@ -264,3 +264,30 @@ async def test_the_order_of_the_checks(monkeypatch, fails):
         await handler.open(request)
     order = [*ORDER[:1], "known", *ORDER[1:]]
     assert says.order == (order[: order.index(fails) + 1] if fails else order)
+
+
+class Watches:
+    """An observer of all that is shown."""
+
+    full = False
+    shown = b""
+
+    def output(self, _channel, data):
+        self.shown += data
+
+    def ended(self, relay):
+        self.ending = relay.ending
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_who_wants_to_observe_is_asked_before_the_first_byte(site, wanted):
+    watches, asked = Watches(), []
+
+    def observing(session, record):
+        asked.append((record.pod, session.bytes_to_client))
+        return watches if wanted else None
+
+    opening = Opening(site.registry, site.pace, Turns(), ping_period=30.0, limits=None, observers=[observing])
+    await opening.open(site.terminal(EXEC, Upstream(site.stream, None, b"\x82\x02\x01x")))
+    assert asked == [("web", 0)]
+    assert watches.shown == (b"x" if wanted else b"")

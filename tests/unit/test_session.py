@@ -135,3 +135,111 @@ async def test_a_session_that_is_over_is_not_kept_for_its_last_timer():
     await asyncio.sleep(0)
     gc.collect()
     assert not any(id(each) == number and isinstance(each, Session) for each in gc.get_objects())
+
+
+class Told:
+    """An observer that writes down what it is told."""
+
+    def __init__(self):
+        self.full = False
+        self.shown, self.typed, self.ends = b"", b"", []
+
+    def output(self, _channel, data):
+        self.shown += data
+
+    def input(self, data):
+        self.typed += data
+
+    def resized(self, columns, rows):
+        pass
+
+    def status(self, payload):
+        pass
+
+    def ended(self, relay):
+        self.ends.append(relay.ending)
+
+
+def said(text, key=b""):
+    return frames.frame(frames.BINARY, (b"\0" if key else b"\1") + text, key)
+
+
+async def got(sock, count):
+    data = b""
+    while len(data) < count:
+        data += await asyncio.get_running_loop().sock_recv(sock, 65536)
+    return data
+
+
+HEAD = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+
+
+async def test_an_observer_sees_both_directions_and_the_end(session):
+    running, client, upstream, _pace = session
+    told = Told()
+    running.observe(told)
+    client.send(said(b"ls\r", b"\1\2\3\4"))
+    assert len(await got(upstream, 10)) == 10
+    upstream.send(said(b"a b"))
+    assert await got(client, len(HEAD) + 6) == HEAD + said(b"a b")
+    assert (told.shown, told.typed, told.ends) == (b"a b", b"ls\r", [])
+    client.close()
+    while not told.ends:  # noqa: ASYNC110 - it is told in passing
+        await asyncio.sleep(0)
+    assert [ending.value for ending in told.ends] == ["client_left"]
+
+
+async def test_an_observer_that_leaves_is_told_no_more(session):
+    running, client, upstream, _pace = session
+    told = Told()
+    running.observe(told)
+    running.leave(told)
+    upstream.send(said(b"a"))
+    await got(client, len(HEAD) + 4)
+    client.close()
+    assert (told.shown, told.ends) == (b"", [])
+
+
+async def test_an_observer_that_is_full_holds_the_session_back_and_loses_nothing(session):
+    running, client, upstream, pace = session
+    told = Told()
+    running.observe(told)
+    await got(client, len(HEAD))
+    told.full = True
+    running.go_on()
+    upstream.send(said(b"late"))
+    turns = itertools.count()
+    await push(upstream, said(b"x" * 999), lambda: next(turns) == 500)
+    assert told.shown == b""
+    assert pace.held == 0, "nothing is read, so nothing is held"
+    with pytest.raises(BlockingIOError):
+        client.recv(1)
+    told.full = False
+    running.go_on()
+    assert (await got(client, 7))[:7] == said(b"late")
+    assert told.shown.startswith(b"late")
+
+
+async def test_somebody_besides_the_client_may_type(session):
+    running, client, upstream, _pace = session
+    told = Told()
+    running.observe(told)
+    begun = frames.frame(frames.BINARY, b"\0" + b"c" * 9000, b"\1\2\3\4")
+    client.send(begun[:4500])  # in the middle of a message of the client's
+    await got(upstream, 2000)
+    assert running.inject(0, b"peer")
+    client.send(begun[4500:])
+    while told.typed.count(b"c") < 9000:  # noqa: ASYNC110 - it is told in passing
+        await asyncio.sleep(0)
+    assert told.typed.replace(b"c", b"") == b"peer"
+
+
+async def test_who_types_into_a_session_that_takes_nothing_is_told_so(session):
+    running, client, _upstream, _pace = session
+    count = 0
+    while running.inject(0, b"p" * 65536):
+        count += 1
+    assert count < 100
+    client.close()
+    running.drain(b"", 1, "over")
+    assert not running.inject(0, b"p")
