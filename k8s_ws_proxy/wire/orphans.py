@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GRACE: Final = 5  # seconds from the hang-up to the kill
 LONGEST_GREETING: Final = 65_536  # bytes before the line: whoever says more isn't the shell that was started
 LONGEST_ANSWER: Final = 4_096  # bytes that a hang-up may say, framing included; it has a dozen to say
+SIZE_WITHIN: Final = 0.2  # seconds for a client's first size to come: a way there and back between two continents
 _UNFIT: Final = 3  # the shell's exit status where it can't start any command as the runtime would
 
 # $1 is when the container's first process started, if a shell was found fit in it then; the command follows.
@@ -39,6 +40,10 @@ _UNFIT: Final = 3  # the shell's exit status where it can't start any command as
 #   and version are compared with the shell's own, unless it is the shell. They aren't read by `read`, which asks the
 #   kernel for each byte up to the first line's end, in a program some thousands.
 # - The fields of /proc/PID/stat are stable, and counted after the last parenthesis: a name may hold anything.
+# - A terminal is made with the size 0 0, and the client can send its own only after its 101, and so after the line. The
+#   command is held for it: the kernel signals a new size to all that are in the terminal's foreground, the subshell
+#   among them, and a trapped signal ends `wait` (POSIX, "wait"). Where there is no `sleep`, or none that knows parts of
+#   a second, nobody is held.
 _INTRODUCE: Final = rf"""
 become() {{ exec "$@"; }}
 [ "${{BASH_VERSION-}}${{KSH_VERSION-}}" ] && become() {{ exec env -u SHLVL -u _ "$@"; }}
@@ -80,7 +85,17 @@ unset PWD OLDPWD SHLVL
     same "$first" "$mine" || exit 127
   fi
   started=$(born $$)
-  [ "$started" ] && echo "k8s-ws-proxy: process $$ $started $(born 1)"
+  [ "$started" ] || exit
+  size=
+  trap size=1 WINCH
+  echo "k8s-ws-proxy: process $$ $started $(born 1)"
+  if [ -t 1 ]; then
+    sleep {SIZE_WITHIN} &
+    [ "$size" ] || wait $!
+    kill $!
+    wait $!
+  fi
+  exit 0
 ) 2>/dev/null || exit
 shift
 become "$@"

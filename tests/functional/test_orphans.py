@@ -20,7 +20,7 @@ from support.procfs import alive, started
 from k8s_ws_proxy.devcluster import DevCluster, codec
 from k8s_ws_proxy.devcluster.faults import Death
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, Container, Pod
-from k8s_ws_proxy.wire.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.channels import RESIZE, STDIN, STDOUT
 from k8s_ws_proxy.wire.orphans import GRACE
 
 BARE = Pod("bare", (Container("bare", hidden=frozenset({"sh", "tmux"})),))
@@ -86,6 +86,14 @@ async def test_whatever_way_the_client_leaves(daemon, cluster, leave):
         assert line["session"] == (await daemon.event("session opened"))["session"]
         await ended(pid)
     await cluster.observed.wait_for(lambda: cluster.observed.running == 0)
+
+
+async def test_a_command_sees_the_size_that_its_client_sends_at_once(daemon):
+    """A terminal is made with 0 0, and the client's first message comes after its 101."""
+    for _ in range(50):
+        async with opened(daemon, proxy_exec("stty", "size", **TTY)) as ws:
+            await ws.send(RESIZE, b'{"Width":111,"Height":33}')
+            assert (await ws.finish()).text(STDOUT) == "33 111\r\n"
 
 
 async def test_without_it_it_stays_as_on_a_real_runtime(start, cluster):

@@ -80,6 +80,53 @@ def test_it_becomes_the_command_it_introduced(shell):
     assert done.stderr == b""
 
 
+def on_terminal_of_ours(shell, command):
+    """The process, and the terminal's other end, on which ``command`` is started in a session of its own."""
+    ours, theirs = os.openpty()
+    argv = under(shell, introduced(command))
+    env = {"PATH": os.environ["PATH"]}
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *argv], env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=False
+    )
+    os.close(theirs)
+    return process, ours
+
+
+def read_until(fd, pattern):
+    """What comes from the terminal up to what the pattern finds."""
+    seen = b""
+    while (found := re.search(pattern, seen)) is None:
+        seen += os.read(fd, 4096)
+    return found
+
+
+@EACH_SHELL
+def test_the_command_waits_for_the_size_of_its_terminal(shell):
+    process, ours = on_terminal_of_ours(shell, ["sh", "-c", "stty size; echo over; read x"])
+    try:
+        read_until(ours, rb"k8s-ws-proxy: process [^\n]*\n")
+        termios.tcsetwinsize(ours, (33, 111))
+        assert read_until(ours, rb"(?s)^(.*)over")[1].split() == [b"33", b"111"]
+        assert group(process.pid) == [str(process.pid)], "nothing is left of the wait"
+        os.write(ours, b"\n")
+        assert process.wait(30) == 0
+    finally:
+        os.close(ours)
+        process.wait(30)
+
+
+@EACH_SHELL
+def test_where_no_size_comes_the_command_starts_all_the_same(shell):
+    process, ours = on_terminal_of_ours(shell, ["sh", "-c", "echo over; read x"])
+    try:
+        read_until(ours, rb"over")
+        assert termios.tcgetwinsize(ours) == (0, 0)
+        assert group(process.pid) == [str(process.pid)], "nothing is left of the wait"
+    finally:
+        os.close(ours)
+        process.wait(30)
+
+
 ARGUMENTS = [
     "",
     "two  words ",
