@@ -91,6 +91,7 @@ class Orphans:
         self._clock = clock
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._problem = ""  # why the last hang-up that failed did
         self._unfit: dict[Container, float] = {}  # since when
         self._fit: dict[Container, str] = {}  # what the shell said it goes by
 
@@ -221,13 +222,14 @@ class Orphans:
         self._keep(tasks.start(self._hang_up(orphan, session), name="hang up a process"))
 
     async def settle(self) -> None:
-        """Wait until all are hung up; where that is cut short, the rest is given up, and the log says how many."""
+        """Wait until all are hung up; where that is cut short, the log says how many are given up, and why."""
         try:
             while self._under_way:
                 await asyncio.wait(self._under_way)
         finally:
             if self._under_way:
-                logger().warning("processes may be left behind", count=len(self._under_way), detail="no time left")
+                detail = f"no time left; {self._problem}" if self._problem else "no time left"
+                logger().warning("processes may be left behind", count=len(self._under_way), detail=detail)
                 given_up = list(self._under_way)
                 for task in given_up:
                     task.cancel()
@@ -241,9 +243,9 @@ class Orphans:
                 async with self._at_once, asyncio.timeout(self._patience):
                     found = await self._ask(orphan)
             except TimeoutError:
-                problem = "no answer in time"
+                problem = self._problem = "no answer in time"
             except UpstreamError as error:
-                problem = f"{error} {error.detail}".strip()
+                problem = self._problem = "; ".join(filter(None, (str(error), error.detail)))
             else:
                 self._note(orphan, session, found, "the container's user may not signal it")
                 return

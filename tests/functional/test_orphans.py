@@ -128,6 +128,19 @@ async def test_when_the_daemon_goes_down(start):
     assert [line["event"] for line in daemon.log].count("process hung up") == 5
 
 
+async def test_when_the_daemon_goes_down_without_its_rights_the_log_says_so(start, cluster):
+    """`helm uninstall` takes them at once."""
+    daemon = await start(DRAIN_TIMEOUT="0s")
+    async with opened(daemon, SHELL) as ws:
+        pid = await pid_from(ws)
+        cluster.faults.refuse(403, b'{"kind":"Status","status":"Failure","message":"pods is forbidden"}', times=9)
+        daemon.process.send_signal(signal.SIGTERM)
+        line = await daemon.event("processes may be left behind", count=1)
+        assert await daemon.wait() == 0
+    assert line["detail"] == "no time left; pods is forbidden; the apiserver answered 403"
+    os.kill(pid, signal.SIGTERM)
+
+
 async def test_when_the_apiserver_is_lost_and_comes_back(daemon, cluster):
     async with opened(daemon, SHELL) as ws:
         pid = await pid_from(ws)
