@@ -142,6 +142,10 @@ class DevCluster:
         """
         await self._running.node.kill_pod(namespace, name)
 
+    def restart_runtime(self) -> None:
+        """As a restart of containerd does to open execs: each ends with Success and 1000, and its command lives on."""
+        self._running.server.restart_runtime()
+
     def mount_secret(
         self, namespace: str, name: str, directory: Path | str, *, lag: float = 0.0
     ) -> AbstractAsyncContextManager[SecretVolume]:

@@ -29,6 +29,7 @@ class ExecSession:
     def __init__(self, socket: WebSocket, target: StreamTarget) -> None:
         self._socket = socket
         self._target = target
+        self._claimed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def run(self, start: Callable[[], Awaitable[Process]]) -> None:
         """Start the process and stay until the status has been sent or the client has left.
@@ -46,6 +47,11 @@ class ExecSession:
             if code is not None:
                 await session.finish(self._socket, self._ended(code))
 
+    def claim(self) -> None:
+        """Say from now on that the process has succeeded, which lives on: what is seen when containerd restarts."""
+        if not self._claimed.done():
+            self._claimed.set_result(0)
+
     async def _carry(self, process: Process) -> int | None:
         """The exit code, when everything before it has been sent; None if the client left first."""
         taking = session.take_input(self._socket, self._target, process, process.end_stdin)
@@ -53,7 +59,9 @@ class ExecSession:
         client = tasks.start(taking, name=f"{name} input")
         output = tasks.start(self._send_output(process), name=f"{name} output")
         try:
-            await asyncio.wait((client, output), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((client, output, self._claimed), return_when=asyncio.FIRST_COMPLETED)
+            if self._claimed.done():
+                return self._claimed.result()
             return output.result() if output.done() else None
         finally:
             client.cancel()

@@ -53,6 +53,7 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._streams: set[TlsStream] = set()
         self._serving: set[asyncio.Task[None]] = set()
+        self._execs: set[ExecSession] = set()
         self.port = 0
 
     async def listen(self, address: str, port: int) -> None:
@@ -72,6 +73,11 @@ class Server:
         if drop:
             for stream in self._streams:
                 stream.reset()
+
+    def restart_runtime(self) -> None:
+        """Say of every exec that its command has succeeded; they live on, and what they were saying is lost."""
+        for each in self._execs:
+            each.claim()
 
     async def drop_all(self) -> None:
         """Listen no more, and cut every connection. What served them ends when its process does."""
@@ -191,12 +197,19 @@ class Server:
                 if isinstance(target, ForwardTarget):
                     await self._forward(socket, target)
                 elif target.action is Action.EXEC:
-                    await ExecSession(socket, target).run(lambda: self._node.start(target))
+                    await self._exec(ExecSession(socket, target), target)
                 else:
                     await self._node.main(target).attach(socket, target)
         finally:
             self._observed.open_streams -= 1
             self._observed.changed()
+
+    async def _exec(self, session: ExecSession, target: StreamTarget) -> None:
+        self._execs.add(session)
+        try:
+            await session.run(lambda: self._node.start(target))
+        finally:
+            self._execs.discard(session)
 
     async def _forward(self, socket: WebSocket, target: ForwardTarget) -> None:
         if socket.subprotocol.raw:

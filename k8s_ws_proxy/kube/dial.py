@@ -46,6 +46,19 @@ class Upstream:
     subprotocol: str | None
     early: bytes
 
+    async def read(self) -> bytes:
+        """The next bytes. Raises EOFError or StreamLost.
+
+        Others have their turn before, and a time-out its chance, however much there is to be read.
+        """
+        await asyncio.sleep(0)
+        block = bytearray(_READ)
+        while (count := self.stream.read_into(memoryview(block))) is None:
+            await self.stream.readable()
+        if not count:
+            raise EOFError("the connection ended")
+        return bytes(block[:count])
+
 
 async def dial(access: Access, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS, more: Headers = ()) -> Upstream:
     """Open a WebSocket to ``path`` on the apiserver, which takes one of ``subprotocols`` (or, by saying none, v4).

@@ -66,7 +66,8 @@ SESSION_SECONDS: Final = Histogram(
 )
 ORPHANS: Final = Counter(
     "k8s_ws_proxy_orphans",
-    "Processes that a session left in its container, by what became of them: hung_up, gone by themselves, failed.",
+    "Processes that a session left in its container, by what became of them: hung_up, gone by themselves, failed; "
+    "upstream_claims were hung up after the apiserver had said that they had ended.",
     ["outcome"],
     registry=REGISTRY,
 )
@@ -120,6 +121,8 @@ for _ending in Ending:
     SESSIONS_ENDED.labels(_ending.value)
 for _cause in ("busy", "waiting"):
     LOOP_STALLS.labels(_cause)
+for _outcome in ("hung_up", "gone", "failed", "upstream_claims"):
+    ORPHANS.labels(_outcome)
 for _direction in ("in", "out"):
     BYTES.labels(_direction)
 

@@ -67,8 +67,7 @@ class Slot:
 
     def ended(self, session: Session) -> None:
         """Both sides have been told."""
-        if not session.relay.status_seen:
-            self._hang_up()
+        self._leave(told=session.relay.status_seen)
         self.log.ended(session)
 
     def release(self, _session: Session | None = None) -> None:
@@ -78,7 +77,7 @@ class Slot:
             dial.add_done_callback(self._abandon)
             return
         if self.session is None:
-            self._hang_up()
+            self._leave()
         self._registry.release(self)
 
     def give_back(self, *, dialling: bool = False) -> None:
@@ -98,14 +97,15 @@ class Slot:
                 if dialled.upstream is not None:
                     dialled.upstream.stream.close()
                 self._orphan = dialled.orphan
-                self._hang_up()
+                self._leave()
         finally:  # whatever went wrong: a slot that isn't given back is lost until the daemon ends
             self._registry.release(self)
 
-    def _hang_up(self) -> None:
+    def _leave(self, *, told: bool = False) -> None:
+        """What was started is left to itself; ``told``: the apiserver has said that it had ended."""
         orphan, self._orphan = self._orphan, None
         if orphan is not None:
-            orphan.hang_up(self.log.record.id)
+            orphan.ended(self.log.record.id, told=told)
 
 
 class Registry:

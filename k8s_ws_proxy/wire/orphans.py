@@ -3,7 +3,7 @@
 A container runtime leaves it alive when its client goes. So the command is started by a shell that first says who it
 is, in one line that the caller never sees, and then becomes the command: same process, same arguments, same streams.
 Process id and start time together name a process for as long as the machine is up; with them a second, short exec can
-hang up that one and no other.
+hang up that one and no other, and several such of the same container. What both say is read by ``wire/greeting.py``.
 
 All of this runs in the container, with its ``sh``. Where there is none, or it doesn't find the command, the line never
 comes, the shell ends, and the command is started plainly.
@@ -12,20 +12,16 @@ comes, the shell ends, and the command is started plainly.
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-from k8s_ws_proxy.wire import channels, frames
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GRACE: Final = 5  # seconds from the hang-up to the kill
-LONGEST_GREETING: Final = 65_536  # bytes before the line: whoever says more isn't the shell that was started
-LONGEST_ANSWER: Final = 4_096  # bytes that a hang-up may say, framing included; it has a dozen to say
+MOST_AT_ONCE: Final = 32  # processes that one exec hangs up
 SIZE_WITHIN: Final = 0.2  # seconds for a client's first size to come: a way there and back between two continents
-_UNFIT: Final = 3  # the shell's exit status where it can't start any command as the runtime would
+UNFIT: Final = 3  # the shell's exit status where it can't start any command as the runtime would
 
 # $1 is when the container's first process started, if a shell was found fit in it then; the command follows.
 #
@@ -54,8 +50,8 @@ unset PWD OLDPWD SHLVL
   magic() {{ head -c 7 <"$1"; }}
   same "$1" "$(born 1)" ||
     same "$(tr '\0' '\n' <"/proc/$$/environ" | sort)" "$(become env | sort)" ||
-    exit {_UNFIT}
-  [ "${{BASH_VERSION-}}" ] && [ "${{LINES-}}${{COLUMNS-}}" ] && exit {_UNFIT}
+    exit {UNFIT}
+  [ "${{BASH_VERSION-}}" ] && [ "${{LINES-}}${{COLUMNS-}}" ] && exit {UNFIT}
   shift
   set -f
   case $1 in
@@ -73,7 +69,7 @@ unset PWD OLDPWD SHLVL
   [ -f "$file" ] && [ -x "$file" ] || exit 127
   if ! [ "$file" -ef "/proc/$$/exe" ]; then
     mine=$(magic "/proc/$$/exe")
-    [ "$mine" ] || exit {_UNFIT}
+    [ "$mine" ] || exit {UNFIT}
     first=$(magic "$file")
     case $first in '#!'*)
       read -r first <"$file"
@@ -101,8 +97,9 @@ shift
 become "$@"
 """
 
-# $1 is the process id, $2 its start time, $3 the grace. A process's name may hold anything, so the fields are counted
-# after its last parenthesis: state is 1, process group 3, session 4, start time 20.
+# $1 is the grace, and then each process: its id, a colon, its start time. A process's name may hold anything, so the
+# fields are counted after its last parenthesis: state is 1, process group 3, session 4, threads 18, start time 20.
+# What has ended and only waits to be collected is gone, unless it is its first thread alone that has ended.
 #
 # It is hung up and, were it stopped, continued, as a terminal that vanishes does it. What has become somebody else's
 # (sudo) can't be hung up by the container's own user: that is said, and nothing more can be done. After the grace its
@@ -117,40 +114,53 @@ look() {
   set -f
   set -- ${line##*') '}
   set +f
+  case $1${18} in [ZX][01]) return 1 ;; esac
   group=$3 session=$4 born=${20}
 }
-is_it() { look "$pid" && [ "$born" = "$started" ]; }
-pid=$1 started=$2 grace=$3
+is_it() {
+  pid=${1%:*}
+  look "$pid" && [ "$born" = "${1#*:}" ]
+}
+grace=$1 left=
+shift
 look $$ && now=$born || exit 0
-is_it || { echo gone; exit 0; }
-if ! kill -HUP "$pid" 2>/dev/null; then
-  is_it && echo failed || echo gone
-  exit 0
-fi
-echo "hung up"
-kill -CONT "$pid" 2>/dev/null
+for each do
+  if ! is_it "$each"; then
+    echo gone
+  elif kill -HUP "$pid" 2>/dev/null; then
+    echo "hung up"
+    kill -CONT "$pid" 2>/dev/null
+    left="$left $each"
+  elif is_it "$each"; then
+    echo failed
+  else
+    echo gone
+  fi
+done
 exec >/dev/null 2>&1
+any() {
+  for each do
+    kill -0 "-${each%:*}" && return
+  done
+  return 1
+}
 command -v sleep || grace=0
-while [ "$grace" -gt 0 ] && kill -0 "-$pid"; do
+while [ "$grace" -gt 0 ] && any $left; do
   sleep 1
   grace=$((grace - 1))
 done
-if is_it; then
-  [ "$group" = "$pid" ] && kill -KILL "-$pid" || kill -KILL "$pid"
-elif kill -0 "-$pid" && ! look "$pid"; then
-  for directory in /proc/[0-9]*; do
-    each=${directory#/proc/}
-    look "$each" && [ "$group" = "$pid" ] && [ "$session" = "$pid" ] && [ "$born" -le "$now" ] && kill -KILL "$each"
-  done
-fi
+for each in $left; do
+  if is_it "$each"; then
+    [ "$group" = "$pid" ] && kill -KILL "-$pid" || kill -KILL "$pid"
+  elif kill -0 "-$pid" && ! look "$pid"; then
+    for directory in /proc/[0-9]*; do
+      one=${directory#/proc/}
+      look "$one" && [ "$group" = "$pid" ] && [ "$session" = "$pid" ] && [ "$born" -le "$now" ] && kill -KILL "$one"
+    done
+  fi
+done
 exit 0
 """
-
-_LINE: Final = re.compile(rb"k8s-ws-proxy: process ([0-9]{1,10}) ([0-9]{1,20}) ([0-9]{0,20})\r?\n")
-# Runtimes name the program that they don't find: `exec: "sh": executable file not found in $PATH`, or as crun puts it,
-# "executable file `sh` not found in $PATH".
-_NO_SHELL: Final = re.compile(r"""["'`/]sh["'`].*(not found|no such file)""", re.IGNORECASE | re.DOTALL)
-_LONGEST_LINE: Final = 80  # bytes of what _LINE finds
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +171,12 @@ class Process:
     started: str
 
 
-class NotStarted(Exception):
-    """The shell ended before it had become the command. ``unfit``: it is certain that it can start none here."""
+class Place(NamedTuple):
+    """A container of a pod, by the pod's own name. ``container`` None means the pod's default container."""
 
-    def __init__(self, *, unfit: bool = False) -> None:
-        super().__init__("the shell ended")
-        self.unfit = unfit
-
-
-class SaysTooMuch(Exception):
-    """What answers isn't the shell that hangs up."""
+    namespace: str
+    pod: str
+    container: str | None
 
 
 def introduced(command: Sequence[str], fit: str = "") -> tuple[str, ...]:
@@ -181,115 +187,16 @@ def introduced(command: Sequence[str], fit: str = "") -> tuple[str, ...]:
     return ("sh", "-c", _sent(_INTRODUCE), "sh", fit or "-", *command)  # an empty argument is easily lost on a long way
 
 
-def hang_up(process: Process) -> tuple[str, ...]:
-    """A command that ends ``process`` from within its container.
+def hang_up(processes: Sequence[Process]) -> tuple[str, ...]:
+    """A command that ends ``processes``, MOST_AT_ONCE at most, from within their container.
 
-    It says ``gone``, ``failed``, or ``hung up``, and then waits.
+    It says ``gone``, ``failed``, or ``hung up`` for each, a line each, in their order, and then waits.
     """
-    return ("sh", "-c", _sent(_HANG_UP), "sh", process.pid, process.started, str(GRACE))
+    each = (f"{process.pid}:{process.started}" for process in processes)
+    return ("sh", "-c", _sent(_HANG_UP), "sh", str(GRACE), *each)
 
 
 @functools.cache
 def _sent(script: str) -> str:
     """As it is sent: it stands in the apiserver's audit log, and before whoever admits commands, so without indents."""
     return "\n".join(line.strip() for line in script.strip().splitlines())
-
-
-class Greeting:
-    """What the apiserver sends until the shell has introduced itself. Bytes in, the process out.
-
-    ``rest`` is then what the caller is to get: all that came but the line, and what the shell said before it (bash
-    complains of a locale that isn't there).
-    """
-
-    def __init__(self) -> None:
-        self._buffer = b""  # of a message that isn't there as a whole
-        self._passed = bytearray()  # whole messages that are the caller's
-        self._line = bytearray()
-        self.process: Process | None = None
-        self.fit = ""  # when the first process of the container started, in ticks; the shell is fit for that one
-
-    @property
-    def rest(self) -> bytes:
-        """Whole messages, and perhaps the beginning of one."""
-        said = frames.frame(frames.BINARY, bytes((channels.STDOUT,)) + bytes(self._line)) if self._line else b""
-        return bytes(self._passed) + said + self._buffer
-
-    @property
-    def strange(self) -> bool:
-        """Something else was said. A shell may: then its line comes right after it."""
-        return bool(self._line)
-
-    def take(self, data: bytes) -> bool:
-        """Whether it is over: ``process`` is known, or never will be. Raises NotStarted, or FrameViolation."""
-        data, pos = self._buffer + data, 0
-        while (head := frames.parse_header(data, pos, len(data), masked=False)) is not None:
-            body, after = pos + head.size, pos + head.size + head.length
-            if after > len(data):
-                break
-            if head.opcode == frames.CLOSE or data[body : min(body + 1, after)] == bytes((channels.STATUS,)):
-                self._buffer = data[pos:]
-                raise NotStarted(unfit=_unfit(channels.parse_status(data[body + 1 : after])))
-            pos_before, pos = pos, after
-            said = head.opcode == frames.BINARY and head.fin and data[body : body + 1] == bytes((channels.STDOUT,))
-            if said and head.length > 1:
-                if self._introduced(data[body + 1 : after]):
-                    self._buffer = data[pos:]
-                    return True
-            else:
-                self._passed += data[pos_before:after]
-        self._buffer = data[pos:]
-        return len(self._line) + len(self._passed) + len(self._buffer) > LONGEST_GREETING
-
-    def _introduced(self, said: bytes) -> bool:
-        before = len(self._line)
-        self._line += said
-        # The line ends in what has just come, so it can't begin much before that.
-        if (found := _LINE.search(self._line, max(0, before - _LONGEST_LINE))) is None:
-            return False
-        pid, started, self.fit = (field.decode() for field in found.groups())
-        self.process = Process(pid, started)
-        del self._line[: found.end()]
-        return True
-
-
-def _unfit(status: dict[str, Any] | None) -> bool:
-    """Whether the end of a shell says that there is none, or none that will do; anything else may pass."""
-    if status is None:
-        return False
-    code = channels.exit_code(status)
-    return code == _UNFIT or (code is None and _NO_SHELL.search(str(status.get("message", ""))) is not None)
-
-
-class Answer:
-    """What hang_up() says. Bytes in, ``gone``, ``hung_up`` or ``failed`` out.
-
-    Whoever speaks isn't to be trusted: it is the container's ``sh``, and may say anything, for ever.
-    """
-
-    def __init__(self) -> None:
-        self._taken = 0
-        self._buffer = b""  # of a message that isn't there as a whole
-        self._said = b""
-
-    def take(self, data: bytes) -> str | None:
-        """None if nothing was said yet. Raises NotStarted, FrameViolation, or SaysTooMuch."""
-        data, pos = self._buffer + data[: LONGEST_ANSWER - self._taken], 0
-        self._taken += len(data) - len(self._buffer)
-        while (head := frames.parse_header(data, pos, len(data), masked=False)) is not None:
-            body, after = pos + head.size, pos + head.size + head.length
-            if after > len(data):
-                break
-            pos = after
-            channel = data[body : min(body + 1, after)]
-            if head.opcode == frames.CLOSE or channel == bytes((channels.STATUS,)):
-                raise NotStarted
-            if channel == bytes((channels.STDOUT,)) and head.opcode in (frames.BINARY, frames.TEXT):
-                self._said += data[body + 1 : after]
-                if b"\n" in self._said:
-                    line = self._said[: self._said.index(b"\n") + 1]
-                    return {b"gone\n": "gone", b"failed\n": "failed"}.get(line, "hung_up")
-        self._buffer = data[pos:]
-        if self._taken >= LONGEST_ANSWER:
-            raise SaysTooMuch(f"it says more than {LONGEST_ANSWER} bytes")
-        return None

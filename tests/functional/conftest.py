@@ -11,6 +11,8 @@ from support.daemon import running_daemon
 
 from k8s_ws_proxy.devcluster import DevCluster
 
+HANG_UP = "hung+up"  # stands in the script, and so in the target
+
 
 @pytest.fixture
 async def cluster():
@@ -55,4 +57,15 @@ async def shared_lines(shared_daemon):
 def dials(cluster):
     """The targets of the sessions that the daemon has asked the cluster for during the test."""
     before = len(cluster.observed.seen)
-    return lambda: [seen.target for seen in cluster.observed.seen[before:] if seen.target != "/version"]
+    return lambda: [
+        seen.target
+        for seen in cluster.observed.seen[before:]
+        if seen.target != "/version" and HANG_UP not in seen.target
+    ]
+
+
+@pytest.fixture
+def asked(cluster):
+    """How many execs of its own the daemon has had during the test, to hang up or to look."""
+    before = len(cluster.observed.seen)
+    return lambda: sum(HANG_UP in seen.target for seen in cluster.observed.seen[before:])

@@ -41,6 +41,12 @@ async def ended(pid):
         await asyncio.sleep(0.01)
 
 
+async def get_metrics(daemon):
+    data = b"GET /metrics HTTP/1.1\r\nHost: proxy\r\n\r\n"
+    async with rawws.connected(daemon.ports["admin"], data) as ws:
+        return ws.answer.body.decode()
+
+
 async def pid_from(ws, word=b"pid "):
     """The process id that the command prints after ``word``."""
     seen = b""
@@ -109,7 +115,7 @@ async def test_without_it_it_stays_as_on_a_real_runtime(start, cluster):
 
 
 async def test_at_the_limit_of_its_time(start):
-    daemon = await start(SESSION_IDLE_TIMEOUT="1s", WS_PING_PERIOD="100ms")
+    daemon = await start(SESSION_IDLE_TIMEOUT="2s", WS_PING_PERIOD="1s")
     async with opened(daemon, SHELL) as ws:
         pid = await pid_from(ws)
         await ws.finish()
@@ -271,13 +277,68 @@ async def test_a_shared_tmux_server_stays_and_only_its_client_goes(start):
     assert (await run(daemon, script("tmux list-sessions -F '#{session_attached}'"))).text(STDOUT) == "0\n"
 
 
-async def test_a_command_that_ends_by_itself_is_not_looked_for(daemon, dials):
-    async with opened(daemon, on_terminal("read x; exit 3")) as ws:
-        await ws.send(STDIN, b"x\n")
-        assert (await ws.finish()).exit_code == 3
-    await daemon.event("session ended")
-    await at_rest(daemon)
-    assert len(dials()) == 1
+async def test_commands_that_end_by_themselves_are_looked_for_later_and_together(start, asked):
+    """An apiserver may say so of one that goes on."""
+    daemon = await start(WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
+    for _ in range(5):
+        assert (await run(daemon, on_terminal("exit 3"))).exit_code == 3
+    assert asked() == 0
+    for count in range(1, 6):
+        await daemon.event("a process has ended", count=count)
+    assert asked() <= 2
+    metrics = await get_metrics(daemon)
+    assert 'k8s_ws_proxy_orphans_total{outcome="gone"} 0.0' in metrics, "that is no news"
+
+
+async def test_what_the_apiserver_says_has_ended_and_has_not_is_hung_up_and_told(start, cluster, asked):
+    """A restart of containerd: the status passes as it is, since nobody knows better by then."""
+    daemon = await start(WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
+    async with contextlib.AsyncExitStack() as stack:
+        terminals = [await stack.enter_async_context(opened(daemon, SHELL)) for _ in range(3)]
+        pids = [await pid_from(ws) for ws in terminals]
+        cluster.restart_runtime()
+        for ws in terminals:
+            end = await ws.finish()
+            assert (end.code, end.exit_code) == (1000, 0)
+    assert all(map(alive, pids))
+    for pid in pids:
+        line = await daemon.event("a command was said to have ended, and had not", pid=str(pid))
+        assert (line["level"], line["detail"], line["pod"]) == ("warning", "hung up", "shell")
+        await ended(pid)
+    assert asked() == 1
+    assert 'k8s_ws_proxy_orphans_total{outcome="upstream_claims"} 3.0' in await get_metrics(daemon)
+
+
+async def test_one_that_is_asked_for_while_the_apiserver_is_away_is_asked_for_again(daemon, cluster):
+    async with opened(daemon, SHELL) as ws:
+        pid = await pid_from(ws)
+        cluster.restart_runtime()
+        await ws.finish()
+    cluster.faults.refuse(500, b"error dialing backend", content_type="text/plain", times=2)
+    await daemon.event("a command was said to have ended, and had not", pid=str(pid))
+    await ended(pid)
+
+
+async def test_when_the_daemon_goes_down_it_looks_at_once(daemon, cluster):
+    async with opened(daemon, SHELL) as ws:
+        pid = await pid_from(ws)
+        cluster.restart_runtime()
+        await ws.finish()
+    assert await daemon.terminate() == 0
+    await daemon.event("a command was said to have ended, and had not", pid=str(pid))
+    await ended(pid)
+
+
+async def test_many_that_are_left_in_one_container_are_hung_up_together(start, asked):
+    daemon = await start(DRAIN_TIMEOUT="0s")
+    async with contextlib.AsyncExitStack() as stack:
+        terminals = [await stack.enter_async_context(opened(daemon, SHELL)) for _ in range(40)]
+        pids = [await pid_from(ws) for ws in terminals]
+        for ws in terminals:
+            await close(ws)
+        for pid in pids:
+            await ended(pid)
+    assert asked() < 40
 
 
 async def test_a_client_that_leaves_before_its_101_leaves_nothing_behind(daemon, cluster):
@@ -352,7 +413,7 @@ async def test_a_shell_that_is_slow_to_start_is_waited_for(daemon, dials, gate):
     pipe, go_on = gate
     await shell_of_its_own(daemon, f"read x <{pipe}")
     command = ("/bin/sh", "-c", "echo pid $$; read x; echo got $x; read x")
-    for count in (2, 4):  # the second is wrapped again, and hung up by its own
+    for count in (2, 3):  # the second is wrapped again
         async with opened(daemon, proxy_exec(*command, **TTY, **IN_ODD)) as ws:
             await ws.send(STDIN, b"typed\n")
             go_on()

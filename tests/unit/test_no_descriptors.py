@@ -12,12 +12,12 @@ from k8s_ws_proxy.errors import Reason, Refusal, UpstreamNotTried
 from k8s_ws_proxy.kube import dial
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
-from k8s_ws_proxy.sessions import orphans
+from k8s_ws_proxy.sessions import orphans, reaper
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web import app
 from k8s_ws_proxy.web.upstream import reach
-from k8s_ws_proxy.wire.orphans import Process
+from k8s_ws_proxy.wire.orphans import Place, Process
 from k8s_ws_proxy.wire.target import ExecTarget, Streams
 
 KUBECONFIG = """\
@@ -29,6 +29,7 @@ users: [{name: it, user: {}}]
 contexts: [{name: it, context: {cluster: it, user: it}}]
 """
 SHELL = ExecTarget("default", "web", "app", Streams(stdin=True, stdout=True, stderr=False, tty=True), ("sh",))
+PLACE = Place("default", "web", "app")
 
 
 @pytest.fixture
@@ -82,10 +83,10 @@ async def test_the_probe_goes_on(access, tries, monkeypatch):
 
 
 async def test_a_hang_up_is_tried_again_and_given_up_aloud(access, tries, monkeypatch):
-    monkeypatch.setattr(orphans, "_RETRIES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(reaper, "_RETRIES", (0.0, 0.0, 0.0))
     ours = orphans.Orphans(access, patience=60)
     with capture_logs() as log:
-        ours.hang_up(orphans.Orphan(ours, SHELL, Process("17", "4711")), "5e55")
+        orphans.Orphan(ours, PLACE, Process("17", "4711")).ended("5e55", told=False)
         await ours.settle()
     assert len(tries) == 3
     assert [line["event"] for line in log] == ["hanging up a process", "a process may be left behind"]
@@ -97,10 +98,10 @@ async def test_a_terminal_s_dial_says_it_too(access, tries):
 
 
 async def test_what_there_is_no_time_for_is_given_up_before_the_last_line(access, tries, monkeypatch):
-    monkeypatch.setattr(orphans, "_RETRIES", (3600.0,))
+    monkeypatch.setattr(reaper, "_RETRIES", (3600.0,))
     ours = orphans.Orphans(access, patience=60)
-    ours.hang_up(orphans.Orphan(ours, SHELL, Process("17", "4711")), "5e55")
-    (under_way,) = ours._under_way
+    orphans.Orphan(ours, PLACE, Process("17", "4711")).ended("5e55", told=False)
+    (under_way,) = ours._reaper.under_way
     with capture_logs() as log, pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             await ours.settle()

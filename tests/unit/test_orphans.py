@@ -21,18 +21,10 @@ from support.framing import PING, PONG, Frame, closing, cut_at, server
 from support.procfs import fields, started
 
 from k8s_ws_proxy.wire import channels, orphans
+from k8s_ws_proxy.wire import greeting as readers
 from k8s_ws_proxy.wire.frames import FrameViolation
-from k8s_ws_proxy.wire.orphans import (
-    LONGEST_ANSWER,
-    LONGEST_GREETING,
-    Answer,
-    Greeting,
-    NotStarted,
-    Process,
-    SaysTooMuch,
-    hang_up,
-    introduced,
-)
+from k8s_ws_proxy.wire.greeting import LONGEST_ANSWER, LONGEST_GREETING, Answers, Greeting, Nonsense, NotStarted
+from k8s_ws_proxy.wire.orphans import MOST_AT_ONCE, Process, hang_up, introduced
 
 SHELLS = [
     *([shell] for shell in ("dash", "bash", "mksh", "zsh") if shutil.which(shell)),
@@ -322,7 +314,7 @@ def victim():
 def hang_up_by(shell, process, monkeypatch, grace=5):
     monkeypatch.setattr(orphans, "GRACE", grace)
     env = {"PATH": os.environ["PATH"]}
-    return subprocess.Popen(under(shell, hang_up(process)), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(under(shell, hang_up([process])), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def said(hanging):
@@ -342,7 +334,7 @@ def test_a_hang_up(shell, victim, monkeypatch):
 @EACH_SHELL
 def test_who_may_not_be_signalled_is_said_not_to_have_been(shell, victim):
     process, name = victim("echo ready; exec sleep 1000")
-    argv = under(shell, hang_up(name))
+    argv = under(shell, hang_up([name]))
     argv[argv.index("-c") + 1] = "kill() { return 1; }\n" + argv[argv.index("-c") + 1]
     done = subprocess.run(argv, env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=30, check=False)
     assert (done.stdout, done.stderr) == (b"failed\n", b"")
@@ -391,6 +383,27 @@ def test_one_that_has_gone_is_gone(shell, monkeypatch):
 
 
 @EACH_SHELL
+def test_several_are_hung_up_together_and_each_is_told_of(shell, victim, monkeypatch):
+    stubborn, its_name = victim("trap '' HUP; echo ready; sleep 1000; sleep 1000")
+    process, name = victim("echo ready; exec sleep 1000")
+    group_of, led = victim("(trap '' HUP; echo ready; exec sleep 1000) & wait")
+    monkeypatch.setattr(orphans, "GRACE", 1)
+    command = hang_up([its_name, Process("4194304", "1"), name, led])
+    env = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(under(shell, command), env=env, capture_output=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == (b"hung up\ngone\nhung up\nhung up\n", b"")
+    assert [each.wait(30) for each in (stubborn, process, group_of)] == [-9, -1, -1]
+    assert group(stubborn.pid) == group(group_of.pid) == []
+
+
+@EACH_SHELL
+def test_one_that_has_ended_and_was_not_collected_is_gone(shell, victim, monkeypatch):
+    process, name = victim("echo ready")
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert said(hang_up_by(shell, name, monkeypatch)) == (b"gone\n", b"")
+
+
+@EACH_SHELL
 def test_a_process_may_have_any_name(shell, victim, monkeypatch, tmp_path):
     program = tmp_path / "a) S 1 (b) c"
     shutil.copy(shutil.which("sleep"), program)
@@ -409,7 +422,7 @@ def test_no_part_of_the_command_is_in_the_script():
     assert not re.search(r"rm|x\)", wrapped[2].replace("exit", ""))
 
 
-LINE_PATTERN = orphans._LINE
+LINE_PATTERN = readers._LINE
 
 
 def failure(message):
@@ -491,40 +504,53 @@ def test_what_the_shell_says_is_looked_at_once_however_it_comes(monkeypatch):
             looked.append(len(line) - begin)
             return LINE_PATTERN.search(line, begin)
 
-    monkeypatch.setattr(orphans, "_LINE", Recorder())
+    monkeypatch.setattr(readers, "_LINE", Recorder())
     greeting, _ = greet(server(1, b"\n") * 20_000)
     assert greeting.strange
     assert sum(looked) <= 20_000 * 100
 
 
-def answer(*parts):
-    """The first thing that is understood, as the parts come."""
-    hanging = Answer()
-    return next((said for part in parts if (said := hanging.take(part)) is not None), None)
+def answers(*parts, count=1):
+    """What has been said when the parts have come, and whether that was all."""
+    hanging = Answers(count)
+    taken = [hanging.take(part) for part in parts]
+    return any(taken), hanging.outcomes
 
 
 def test_what_hanging_up_said():
-    assert answer(b"") is None
-    assert answer(server(1, b"") + server(1, b"hung")) is None
+    assert answers(b"") == (False, [])
+    assert answers(server(1, b"") + server(1, b"hung")) == (False, [])
     hung_up = server(1, b"") + server(1, b"hung") + Frame(PONG, b"").encode() + server(1, b" up\n")
-    assert answer(hung_up) == "hung_up"
-    assert answer(*[hung_up[at : at + 1] for at in range(len(hung_up))]) == "hung_up"
-    assert answer(server(1, b"gone\n")) == "gone"
-    assert answer(server(1, b"failed\n")) == "failed"
+    assert answers(hung_up) == (True, ["hung_up"])
+    assert answers(*[hung_up[at : at + 1] for at in range(len(hung_up))]) == (True, ["hung_up"])
+    assert answers(server(1, b"gone\n")) == (True, ["gone"])
+    assert answers(server(1, b"failed\n")) == (True, ["failed"])
     for end in (server(3, b"{}"), closing(1000)):
         with pytest.raises(NotStarted):
-            answer(end)
+            answers(end)
+
+
+def test_what_hanging_up_said_of_several():
+    said = server(1, b"gone\nhu") + server(1, b"ng up\nfailed\n") + server(1, b"gone\n")
+    assert answers(said, count=4) == (True, ["gone", "hung_up", "failed", "gone"])
+    assert answers(said, count=5) == (False, ["gone", "hung_up", "failed", "gone"])
+    assert answers(said + server(1, b"more"), count=4) == (True, ["gone", "hung_up", "failed", "gone"])
+    half = Answers(2)
+    with pytest.raises(NotStarted):
+        half.take(server(1, b"gone\n") + closing(1000))
+    assert half.outcomes == ["gone"], "what was said counts"
 
 
 @pytest.mark.parametrize(
-    "part", [server(1, b"x"), server(1, b"x" * 200), server(2, b"x" * 30_000), Frame(PONG, b"").encode()]
+    "part",
+    [server(1, b"x"), server(1, b"x" * 200), server(1, b"x\n"), server(2, b"x" * 30_000), Frame(PONG, b"").encode()],
 )
 def test_of_what_talks_on_instead_so_much_is_read_and_no_more(part):
-    hanging, parts = Answer(), itertools.repeat(part, 10 * LONGEST_ANSWER)
-    with pytest.raises(SaysTooMuch):
+    hanging, parts = Answers(MOST_AT_ONCE), itertools.repeat(part, 10 * LONGEST_ANSWER)
+    with pytest.raises(Nonsense):
         list(map(hanging.take, parts))
     assert len(list(parts)) * len(part) > 8 * LONGEST_ANSWER
-    assert len(hanging._said) + len(hanging._buffer) <= LONGEST_ANSWER
+    assert len(hanging._line) + len(hanging._buffer) <= LONGEST_ANSWER
 
 
 @given(st.lists(st.binary(max_size=60), max_size=6))
@@ -534,6 +560,6 @@ def test_whatever_comes_only_what_is_documented_is_raised(parts):
         for part in parts:
             if greeting.take(part):
                 break
-        answer(b"".join(parts))
-    except (NotStarted, FrameViolation):
+        answers(b"".join(parts))
+    except (NotStarted, Nonsense, FrameViolation):
         pass

@@ -1,0 +1,180 @@
+"""Hangs processes up, those of one container together, and asks of others whether they have ended as was said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from k8s_ws_proxy.errors import UpstreamError, UpstreamProtocolError, UpstreamRefused
+from k8s_ws_proxy.kube.dial import dial
+from k8s_ws_proxy.observe import metrics, tasks
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.relay.stream import StreamLost
+from k8s_ws_proxy.wire import frames
+from k8s_ws_proxy.wire.frames import FrameViolation
+from k8s_ws_proxy.wire.greeting import Answers, Nonsense, NotStarted
+from k8s_ws_proxy.wire.orphans import MOST_AT_ONCE, Place, Process, hang_up
+from k8s_ws_proxy.wire.target import ExecTarget, Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from k8s_ws_proxy.kube.access import Access
+
+_RETRIES: Final = (0.0, 1.0, 5.0, 15.0)  # seconds before each try
+_AT_ONCE: Final = 32  # execs of ours under way: many sessions may end together
+_LOOKS_AT_ONCE: Final = 4  # those of them that only look whether an end was true: nobody waits for these
+# Seconds until it is looked whether what was told to have ended has. A runtime that restarts says so of what lives on,
+# and can be asked again after some seconds.
+_LOOK_AFTER: Final = 5.0
+_MOST_LOOKS: Final = 2000  # processes that wait to be looked for
+_ONLY_OUTPUT: Final = Streams(stdin=False, stdout=True, stderr=False, tty=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What ``session`` may have left in a container. ``told``: the apiserver has said that it had ended."""
+
+    place: Place
+    process: Process
+    session: str
+    told: bool = False
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """For a line in the log."""
+        return {"session": self.session, **self.place._asdict(), "pid": self.process.pid}
+
+
+class Reaper:
+    """Sees to what sessions leave. ``patience`` in seconds, for each exec."""
+
+    def __init__(self, access: Access, *, patience: float) -> None:
+        self._access = access
+        self._patience = patience
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._looks_at_once = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        self._next: dict[Place, list[Left]] = {}  # whose task has yet to begin
+        self._later: dict[Place, tuple[asyncio.TimerHandle, list[Left]]] = {}
+        self._looks = 0  # how many are in there
+        self.problem = ""  # why the last hang-up that failed did
+        self.left = 0  # processes that are being hung up
+        self.under_way: set[asyncio.Task[None]] = set()
+
+    def hang_up(self, left: Left) -> None:
+        """See to it; there is nothing to wait for. What comes in the same turn of the loop is done together."""
+        logger().debug("hanging up a process", session=left.session, pid=left.process.pid)
+        self.left += 1
+        if (batch := self._next.get(left.place)) is not None:
+            batch.append(left)
+            return
+        self._next[left.place] = [left]
+        self._start(self._hang_up_next(left.place), "hang up processes")
+
+    def look_later(self, left: Left) -> None:
+        """Ask in some seconds whether it has ended. If so many wait that nobody will, it is taken for granted."""
+        if self._looks >= _MOST_LOOKS:
+            return
+        self._looks += 1
+        if left.place in self._later:
+            self._later[left.place][1].append(left)
+            return
+        timer = asyncio.get_running_loop().call_later(_LOOK_AFTER, self._look, left.place)
+        self._later[left.place] = timer, [left]
+
+    def look_now(self) -> None:
+        """There is no later."""
+        for place in list(self._later):
+            self._look(place)
+
+    def _look(self, place: Place) -> None:
+        timer, batch = self._later.pop(place)
+        timer.cancel()
+        self._looks -= len(batch)
+        self._start(self._see_to(batch, self._looks_at_once), "look whether processes have ended")
+
+    def _start(self, seeing: Coroutine[Any, Any, None], name: str) -> None:
+        task = tasks.start(seeing, name=name)
+        self.under_way.add(task)
+        task.add_done_callback(self.under_way.discard)
+
+    async def _hang_up_next(self, place: Place) -> None:
+        await self._see_to(self._next.pop(place), self._at_once)
+
+    async def _see_to(self, batch: list[Left], turn: asyncio.Semaphore) -> None:
+        parts = [batch[first : first + MOST_AT_ONCE] for first in range(0, len(batch), MOST_AT_ONCE)]
+        await asyncio.gather(*(self._try(part, turn) for part in parts))
+
+    async def _try(self, batch: list[Left], turn: asyncio.Semaphore) -> None:
+        """Ask until there is an answer for each, or it has been tried often enough."""
+        problem = ""
+        for delay in _RETRIES:
+            await asyncio.sleep(delay)
+            try:
+                async with turn, asyncio.timeout(self._patience):
+                    await self._ask(batch)
+            except TimeoutError:
+                problem = "no answer in time"
+            except UpstreamError as error:
+                problem = "; ".join(filter(None, (str(error), error.detail)))
+            if not batch:
+                return
+            self.problem = problem
+        for left in batch:
+            self._note(left, "", problem)
+
+    async def _ask(self, batch: list[Left]) -> None:
+        """Hang those of ``batch`` up that are there, and take out of it who was answered for. Raises UpstreamError."""
+        place = batch[0].place
+        command = hang_up([left.process for left in batch])
+        target = ExecTarget(place.namespace, place.pod, place.container, _ONLY_OUTPUT, command)
+        try:
+            upstream = await dial(self._access, target.upstream_path())
+        except UpstreamRefused as error:
+            if error.status != 404:
+                raise
+            self._answered(batch, ["gone"] * len(batch))  # the pod, and everything in it
+            return
+        answers = Answers(len(batch))
+        try:
+            data = upstream.early
+            while not answers.take(data):
+                data = await upstream.read()
+        except (EOFError, StreamLost, NotStarted, Nonsense, FrameViolation) as error:
+            raise UpstreamProtocolError("The process couldn't be hung up.", detail=str(error)) from error
+        else:
+            # A connection that is dropped without a close may take its process along, on some runtimes with v4.
+            with contextlib.suppress(StreamLost):
+                upstream.stream.write(
+                    frames.frame(frames.CLOSE, frames.close_payload(frames.NORMAL), secrets.token_bytes(4))
+                )
+            upstream.stream.end_output()
+        finally:
+            upstream.stream.close()
+            self._answered(batch, answers.outcomes)
+
+    def _answered(self, batch: list[Left], outcomes: list[str]) -> None:
+        for left, outcome in zip(batch, outcomes, strict=False):
+            self._note(left, outcome, "the container's user may not signal it")
+        del batch[: len(outcomes)]
+
+    def _note(self, left: Left, outcome: str, problem: str = "") -> None:
+        """Write down what became of it; ``outcome`` is empty where that isn't known."""
+        self.left -= not left.told
+        if left.told and outcome in ("", "gone"):
+            logger().debug("a process has ended" if outcome else "a process couldn't be looked for", **left.facts)
+        elif left.told:
+            metrics.ORPHANS.labels("upstream_claims" if outcome == "hung_up" else "failed").inc()
+            what = "hung up" if outcome == "hung_up" else f"left behind: {problem}"
+            logger().warning("a command was said to have ended, and had not", **left.facts, detail=what)
+        else:
+            metrics.ORPHANS.labels(outcome or "failed").inc()
+            if outcome == "hung_up":
+                logger().info("process hung up", **left.facts)
+            elif outcome == "gone":
+                logger().debug("process was gone", **left.facts)
+            else:
+                logger().warning("a process may be left behind", **left.facts, detail=problem)
