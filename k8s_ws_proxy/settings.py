@@ -80,6 +80,7 @@ class Settings:
     session_idle_timeout: float = 0.0
     session_max_duration: float = 0.0
     reap_orphans: bool = True
+    state_dir: Path | None = None
     drain_timeout: float = 30.0
 
 
@@ -240,6 +241,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         session_idle_timeout=read.duration("SESSION_IDLE_TIMEOUT", 0.0, least=0.0),
         session_max_duration=read.duration("SESSION_MAX_DURATION", 0.0, least=0.0),
         reap_orphans=read.boolean("REAP_ORPHANS", default=True),
+        state_dir=read.path("STATE_DIR"),
         drain_timeout=read.duration("DRAIN_TIMEOUT", 30.0, least=0.0),
     )
     if settings.secret_file is None and settings.secret_dir is None:

@@ -67,6 +67,9 @@ true
 {{- define "bp-k8s-ws-proxy.keysDirectory" -}}
 /etc/k8s-ws-proxy/keys
 {{- end }}
+{{- define "bp-k8s-ws-proxy.stateDirectory" -}}
+/var/lib/k8s-ws-proxy
+{{- end }}
 {{- define "bp-k8s-ws-proxy.tlsDirectory" -}}
 /etc/k8s-ws-proxy/tls
 {{- end }}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.sessions.journal import Journal
     from k8s_ws_proxy.wire.target import ExecTarget
 
 # Seconds for a shell to introduce itself before its client is told that the session has begun. A runtime that has much
@@ -78,13 +79,24 @@ class Dialled:
 
 
 class Orphans:
-    """Starts interactive commands so that they can be found again, and hangs them up. ``patience`` in seconds."""
+    """Starts interactive commands so that they can be found again, and hangs them up. ``patience`` in seconds.
 
-    def __init__(self, access: Access, *, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+    With a ``journal`` also what a daemon before this one has left.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        patience: float,
+        journal: Journal | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._access = access
         self._patience = patience
         self._clock = clock
-        self._reaper = Reaper(access, patience=patience)
+        self._journal = journal
+        self._reaper = Reaper(access, patience=patience, answered=self._forget)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._unfit: dict[Place, float] = {}  # since when
         self._fit: dict[Place, str] = {}  # what the shell said it goes by
@@ -198,6 +210,8 @@ class Orphans:
         orphan = None
         if greeting.process is not None:
             orphan = Orphan(self, _place(target), greeting.process)
+            if self._journal is not None:
+                self._journal.add(orphan.place, orphan.process)
             _remember(self._fit, _place(target), greeting.fit)
         return Dialled(replace(upstream, early=greeting.rest), orphan)
 
@@ -221,6 +235,24 @@ class Orphans:
             logger().warning("a process may be left behind", session=session, **orphan.place._asdict(), detail=detail)
         elif (found := arrival.result()) is not None:
             found.ended(session, told=told)
+
+    async def recover(self) -> None:
+        """Hang up what a daemon before this one has left, as far as it was written down."""
+        if self._journal is None:
+            return
+        if found := await asyncio.to_thread(self._journal.open):
+            logger().warning("a daemon before this one has ended untidily: hanging up what it left", count=len(found))
+        for place, process in found:
+            self._reaper.hang_up(Left(place, process, None))
+
+    def _forget(self, left: Left) -> None:
+        if self._journal is not None:
+            self._journal.remove(left.place, left.process)
+
+    async def close(self) -> None:
+        """After settle(): what is left still is for the next daemon."""
+        if self._journal is not None:
+            await self._journal.close()
 
     async def settle(self) -> None:
         """Wait until all are hung up; where that is cut short, the log says how many are given up, and why."""

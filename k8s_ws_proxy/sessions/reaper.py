@@ -20,7 +20,7 @@ from k8s_ws_proxy.wire.orphans import MOST_AT_ONCE, Place, Process, hang_up
 from k8s_ws_proxy.wire.target import ExecTarget, Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from k8s_ws_proxy.kube.access import Access
 
@@ -36,24 +36,29 @@ _ONLY_OUTPUT: Final = Streams(stdin=False, stdout=True, stderr=False, tty=False)
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What ``session`` may have left in a container. ``told``: the apiserver has said that it had ended."""
+    """What ``session``, or one of a daemon before this (None), may have left in a container.
+
+    ``told``: the apiserver has said that it had ended.
+    """
 
     place: Place
     process: Process
-    session: str
+    session: str | None
     told: bool = False
 
     @property
     def facts(self) -> dict[str, str | None]:
         """For a line in the log."""
-        return {"session": self.session, **self.place._asdict(), "pid": self.process.pid}
+        facts = {**self.place._asdict(), "pid": self.process.pid}
+        return facts if self.session is None else {"session": self.session, **facts}
 
 
 class Reaper:
-    """Sees to what sessions leave. ``patience`` in seconds, for each exec."""
+    """Sees to what sessions leave. ``patience`` in seconds, for each exec; ``answered`` hears of each that is over."""
 
-    def __init__(self, access: Access, *, patience: float) -> None:
+    def __init__(self, access: Access, *, patience: float, answered: Callable[[Left], None]) -> None:
         self._access = access
+        self._tell = answered
         self._patience = patience
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._looks_at_once = asyncio.Semaphore(_LOOKS_AT_ONCE)
@@ -77,6 +82,7 @@ class Reaper:
     def look_later(self, left: Left) -> None:
         """Ask in some seconds whether it has ended. If so many wait that nobody will, it is taken for granted."""
         if self._looks >= _MOST_LOOKS:
+            self._tell(left)
             return
         self._looks += 1
         if left.place in self._later:
@@ -164,6 +170,8 @@ class Reaper:
     def _note(self, left: Left, outcome: str, problem: str = "") -> None:
         """Write down what became of it; ``outcome`` is empty where that isn't known."""
         self.left -= not left.told
+        if outcome:
+            self._tell(left)
         if left.told and outcome in ("", "gone"):
             logger().debug("a process has ended" if outcome else "a process couldn't be looked for", **left.facts)
         elif left.told:

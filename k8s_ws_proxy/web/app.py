@@ -144,6 +144,9 @@ async def running(
             announce("listening", listener=name, address=str(address), port=listener.port)
 
         await access.reread()
+        if made.orphans is not None:
+            stack.push_async_callback(made.orphans.close)
+            await made.orphans.recover()
         for coro, name in (
             (keyring.keep_fresh(), "keep keys fresh"),
             (access.keep_fresh(), "keep cluster configuration fresh"),

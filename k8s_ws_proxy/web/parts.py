@@ -16,6 +16,7 @@ from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.kube.pods import Defaults
 from k8s_ws_proxy.relay.pace import Pace
+from k8s_ws_proxy.sessions.journal import Journal
 from k8s_ws_proxy.sessions.orphans import Orphans
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
@@ -74,7 +75,7 @@ class Parts:
                 ),
                 time.monotonic,
             ),
-            Orphans(access, patience=settings.handshake_timeout) if settings.reap_orphans else None,
+            _orphans(settings, access),
             Pace(asyncio.get_running_loop().time),
         )
 
@@ -112,3 +113,10 @@ class Parts:
             registry=self.registry,
             otherwise=handler.open,
         )
+
+
+def _orphans(settings: Settings, access: Access) -> Orphans | None:
+    if not settings.reap_orphans:
+        return None
+    journal = Journal(settings.state_dir, asyncio.get_running_loop()) if settings.state_dir else None
+    return Orphans(access, patience=settings.handshake_timeout, journal=journal)

@@ -135,10 +135,17 @@ def test_a_new_chart_alone_rolls_no_pods():
 
 def test_the_whole_secret_is_mounted_so_that_it_is_read_again():
     rendered = render({"hmacSecret": {"name": "theirs"}})
-    (volume,) = rendered.pod["volumes"]
+    (volume,) = [volume for volume in rendered.pod["volumes"] if "secret" in volume]
     assert volume == {"name": "keys", "secret": {"secretName": "theirs", "defaultMode": 0o440}}
-    (mount,) = rendered.proxy["volumeMounts"]
+    (mount,) = [mount for mount in rendered.proxy["volumeMounts"] if mount["name"] == "keys"]
     assert mount == {"name": "keys", "mountPath": rendered.environ["SHARED_SECRET_DIR"], "readOnly": True}
+
+
+def test_what_is_to_be_hung_up_outlives_the_container():
+    rendered = render()
+    (mount,) = [mount for mount in rendered.proxy["volumeMounts"] if mount["name"] == "state"]
+    assert mount == {"name": "state", "mountPath": rendered.environ["STATE_DIR"]}
+    assert {"name": "state", "emptyDir": {"sizeLimit": "16Mi"}} in rendered.pod["volumes"]
 
 
 def test_nothing_is_mounted_by_sub_path():
@@ -148,7 +155,9 @@ def test_nothing_is_mounted_by_sub_path():
 
 def test_the_group_that_may_read_the_secrets_is_the_pod_s():
     rendered = render(EVERYTHING)
-    for volume in rendered.pod["volumes"]:
+    secrets = [volume for volume in rendered.pod["volumes"] if "secret" in volume]
+    assert len(secrets) > 1
+    for volume in secrets:
         mode = volume["secret"]["defaultMode"]
         assert mode & 0o040, "the group reads"
         assert not mode & 0o007, "nobody else does"

@@ -40,7 +40,7 @@ VALUES = {
     "GUACD_SUBJECTS": ("guacdSubjects", [], ""),
 }
 # What follows from where the chart mounts things, and from the node.
-FIXED = {"SHARED_SECRET_DIR", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "NODE_NAME"}
+FIXED = {"SHARED_SECRET_DIR", "STATE_DIR", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "NODE_NAME"}
 # The chart mounts the whole Secret, so that a rotation can add keys.
 NOT_USED = {"SHARED_SECRET_FILE"}
 
@@ -79,7 +79,7 @@ def test_the_daemon_takes_what_the_chart_gives_it(variable):
 
 
 def test_the_chart_s_defaults_are_the_daemon_s():
-    plain = {name: value for name, value in render().environ.items() if name != "SHARED_SECRET_DIR"}
+    plain = {name: value for name, value in render().environ.items() if name not in ("SHARED_SECRET_DIR", "STATE_DIR")}
     defaults, _mistakes = settings.parse({})
     assert settings.parse(plain)[0] == defaults
     with_tls, mistakes = settings.parse(render(TLS).environ)
@@ -87,7 +87,7 @@ def test_the_chart_s_defaults_are_the_daemon_s():
     assert with_tls.tls.listen == Address("", 8443)
     assert with_tls.allowed_subjects == with_tls.guacd_subjects == {"guacd"}
     without = replace(with_tls, tls=None, allowed_subjects=frozenset(), guacd_subjects=frozenset(), secret_dir=None)
-    assert without == defaults
+    assert replace(without, state_dir=None) == defaults
 
 
 def test_everything_at_once_is_taken_too():

@@ -528,3 +528,35 @@ async def test_an_apiserver_that_dies_before_the_command_runs(daemon, cluster, h
             assert (await ws.finish()).code == 1011
     cluster.faults.clear()
     assert (await run(daemon, proxy_exec("true", **TTY))).exit_code == 0
+
+
+async def test_a_daemon_that_is_killed_leaves_its_terminals_to_the_next(start, tmp_path):
+    state = {"STATE_DIR": str(tmp_path / "state")}
+    daemon = await start(**state)
+    async with contextlib.AsyncExitStack() as stack:
+        terminals = [await stack.enter_async_context(opened(daemon, SHELL)) for _ in range(20)]
+        pids = [await pid_from(ws) for ws in terminals]
+        file = tmp_path / "state" / "processes"
+        while not file.exists() or len(file.read_bytes().splitlines()) <= 20:  # noqa: ASYNC110 - a thread writes it
+            await asyncio.sleep(0.01)
+        await daemon.terminate(signal.SIGKILL)
+    assert all(map(alive, pids)), "as without a proxy"
+    second = await start(**state)
+    line = await second.event("a daemon before this one has ended untidily: hanging up what it left")
+    assert (line["level"], line["count"]) == ("warning", 20)
+    for pid in pids:
+        hung_up = await second.event("process hung up", pid=str(pid))
+        assert (hung_up["pod"], "session" in hung_up) == ("shell", False)
+        await ended(pid)
+    assert await second.terminate() == 0
+    third = await start(**state)
+    await third.event("listening")
+    assert not [line for line in third.log if line["event"].startswith("a daemon before")]
+
+
+async def test_a_file_that_is_no_journal_is_said_and_harms_nothing(start, tmp_path):
+    boot = await asyncio.to_thread(Path("/proc/sys/kernel/random/boot_id").read_bytes)
+    (tmp_path / "processes").write_bytes(boot + b"nonsense\n" * 3)
+    daemon = await start(STATE_DIR=str(tmp_path))
+    assert (await daemon.event("lines of the state file can't be read"))["lines"] == 3
+    assert (await run(daemon, on_terminal("exit 3"))).exit_code == 3

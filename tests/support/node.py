@@ -23,9 +23,10 @@ class Node:
         self._rendered = rendered
         self._directory = directory
         self._mounts = {}
-        volumes = {volume["name"]: volume["secret"]["secretName"] for volume in rendered.pod["volumes"]}
+        volumes = {volume["name"]: volume.get("secret", {}).get("secretName") for volume in rendered.pod["volumes"]}
         for mount in rendered.proxy["volumeMounts"]:
-            self._mounts[mount["mountPath"]] = self.files(volumes[mount["name"]])
+            # What is no Secret is an emptyDir.
+            self._mounts[mount["mountPath"]] = self.files(volumes[mount["name"]] or f"empty-{mount['name']}")
 
     def files(self, secret: str) -> Path:
         """Where this Secret's entries stand."""

@@ -1,0 +1,202 @@
+"""What is to be hung up, in a file that outlives the process: a daemon that is killed leaves shells behind.
+
+The next one on the same node hangs up what it finds. A line says one process: namespace, pod, container, process id,
+start time, and nothing else. The first line is the machine's boot id, since after another boot the numbers mean
+others. A line is written when a process is known and not when it ends: the next daemon then finds that it is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.wire.orphans import Place, Process
+from k8s_ws_proxy.wire.target import names_pod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MOST: Final = 4096  # processes that are remembered, and lines that are read
+_LONGEST: Final = 512  # bytes of a line: three names, two numbers
+_FILE: Final = "processes"
+_LOCK: Final = "lock"
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_SPARE: Final = 64  # lines of processes that have ended, before the file is written anew
+_LAST_CHANCE: Final = 0.5  # seconds for what waits to be written when the daemon ends
+
+Entry = tuple[Place, Process]
+
+
+class Journal:
+    """The file in ``directory``. A thread writes it, so that a disk that hangs holds up nobody."""
+
+    def __init__(self, directory: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self._directory = directory
+        self._loop = loop
+        self._boot = ""
+        self._lock: int | None = None
+        self._live: dict[Entry, None] = {}
+        self._pending: list[Entry] = []
+        self._lines = 0  # in the file, when all is written
+        self._anew = False  # the file has to be written as a whole
+        self._busy = False  # the thread has something to write
+        self._failing = False
+        self._ended = asyncio.Event()
+        self._orders: SimpleQueue[tuple[bool, bytes] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    def open(self) -> list[Entry]:
+        """Read what a daemon before has left, and begin to write. It blocks: not for the event loop.
+
+        Nothing that is wrong with the file keeps the daemon from its work: the log says it.
+        """
+        found: list[Entry] = []
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._boot = _BOOT_ID.read_text("ascii").strip()
+            found = self._read()
+        except BlockingIOError:
+            self._close_lock()
+            self._complain("another daemon uses it")
+        except OSError as error:
+            self._close_lock()
+            self._complain(str(error))
+        if self._lock is not None:
+            for entry in found:
+                self._live[entry] = None
+            self._anew = True
+            self._thread.start()
+        return found
+
+    def add(self, place: Place, process: Process) -> None:
+        """Remember that this process is to be hung up."""
+        if self._lock is None or len(self._live) >= MOST:
+            return
+        self._live[place, process] = None
+        self._pending.append((place, process))
+        self._lines += 1
+        if self._lines > 2 * len(self._live) + _SPARE:  # most of them have ended
+            self._anew = True
+        self._write()
+
+    def remove(self, place: Place, process: Process) -> None:
+        """It has ended. That is written with the next whole file, no sooner."""
+        self._live.pop((place, process), None)
+
+    async def close(self) -> None:
+        """Write what is left, for half a second at most."""
+        if self._lock is None:
+            return
+        self._anew, self._busy = True, False
+        self._write()
+        self._orders.put(None)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_CHANCE):
+                await self._ended.wait()
+        self._close_lock()
+
+    def _close_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _read(self) -> list[Entry]:
+        try:
+            with (self._directory / _FILE).open("rb") as file:
+                boot, *lines = file.read((2 * MOST + 2) * _LONGEST).split(b"\n")
+        except FileNotFoundError:
+            return []
+        if boot.decode("utf-8", "replace") != self._boot:
+            return []
+        entries = [entry_of(line) for line in lines if line]
+        if strange := entries.count(None):
+            logger().warning("lines of the state file can't be read", directory=str(self._directory), lines=strange)
+        return list(dict.fromkeys(entry for entry in entries if entry is not None))[-MOST:]
+
+    def _write(self) -> None:
+        """Give the thread what there is to write, if it has nothing yet."""
+        if self._busy or not (self._pending or self._anew):
+            return
+        anew, self._anew = self._anew, False
+        entries: Iterable[Entry] = self._live if anew else self._pending
+        data = b"".join(line_of(*entry) for entry in entries)
+        if anew:
+            data = self._boot.encode() + b"\n" + data
+            self._lines = len(self._live)
+        self._pending = []
+        self._busy = True
+        self._orders.put((anew, data))
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            anew, data = order
+            problem = ""
+            try:
+                self._put(data, anew=anew)
+            except OSError as error:
+                problem = str(error)
+            with contextlib.suppress(RuntimeError):  # the loop is closed by now
+                self._loop.call_soon_threadsafe(self._written, problem)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _put(self, data: bytes, *, anew: bool) -> None:
+        path = self._directory / _FILE
+        if not anew:
+            with path.open("ab") as file:
+                file.write(data)
+            return
+        fresh = path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:  # noqa: PTH123 - it is open already
+            file.write(data)
+        fresh.replace(path)
+
+    def _written(self, problem: str) -> None:
+        self._busy = False
+        if problem:
+            if not self._failing:
+                self._complain(problem)
+            self._anew = True  # with the next one that is added
+        elif self._anew or self._pending:
+            self._write()
+        self._failing = bool(problem)
+
+    def _complain(self, problem: str) -> None:
+        logger().warning(
+            "what terminals leave can't be remembered: a daemon that is killed leaves it behind",
+            directory=str(self._directory),
+            error=problem,
+        )
+
+
+def line_of(place: Place, process: Process) -> bytes:
+    """One line of the file."""
+    return json.dumps([*place, process.pid, process.started]).encode() + b"\n"
+
+
+def entry_of(line: bytes) -> Entry | None:
+    """What a line says; None where it isn't one."""
+    try:
+        namespace, pod, container, pid, started = json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = (namespace, pod, pid, started)
+    if not all(isinstance(text, str) for text in texts) or not (container is None or isinstance(container, str)):
+        return None
+    if not names_pod(namespace, pod) or not (container is None or names_pod(container, container)):
+        return None
+    if not (pid.isascii() and pid.isdigit() and started.isascii() and started.isdigit() and len(line) <= _LONGEST):
+        return None
+    return Place(namespace, pod, container), Process(pid, started)

@@ -1,0 +1,192 @@
+"""What is to be hung up, in a file that outlives the process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+
+import pytest
+from structlog.testing import capture_logs
+
+from k8s_ws_proxy.sessions import journal
+from k8s_ws_proxy.sessions.journal import MOST, Journal, entry_of, line_of
+from k8s_ws_proxy.wire.orphans import Place, Process
+
+PLACE = Place("default", "web-0", "app")
+DEFAULT = Place("default", "web-1", None)
+
+
+def process(number):
+    return Process(str(number), f"{number}000")
+
+
+async def opened(directory):
+    """A journal, and what it has found."""
+    journal = Journal(directory, asyncio.get_running_loop())
+    return journal, await asyncio.to_thread(journal.open)
+
+
+async def written(directory, count):
+    """Wait until so many processes stand in the file."""
+    file = directory / "processes"
+    while not file.exists() or len(file.read_bytes().splitlines()) <= count:  # noqa: ASYNC110 - a thread writes it
+        await asyncio.sleep(0)
+
+
+def killed(one):
+    """The process is gone, and what the kernel knows of it: the file stays as it is."""
+    os.close(one._lock)
+    one._lock = None
+
+
+async def test_what_a_daemon_that_was_killed_has_left_is_found(tmp_path):
+    first, found = await opened(tmp_path)
+    assert found == []
+    first.add(PLACE, process(1))
+    first.add(DEFAULT, process(2))
+    await written(tmp_path, 2)
+    killed(first)
+    second, found = await opened(tmp_path)
+    assert found == [(PLACE, process(1)), (DEFAULT, process(2))]
+    await second.close()
+    third, found = await opened(tmp_path)
+    assert len(found) == 2, "nobody has hung them up"
+    for entry in found:
+        third.remove(*entry)
+    await third.close()
+    assert (await opened(tmp_path))[1] == []
+
+
+async def test_nothing_else_is_written_down(tmp_path):
+    one, _ = await opened(tmp_path)
+    one.add(PLACE, process(1))
+    await written(tmp_path, 1)
+    boot, line = (tmp_path / "processes").read_bytes().splitlines()
+    assert len(boot) == 36
+    assert json.loads(line) == ["default", "web-0", "app", "1", "1000"]
+    assert (tmp_path / "processes").stat().st_mode & 0o777 == 0o600
+    await one.close()
+
+
+async def test_after_another_boot_the_numbers_mean_others(tmp_path):
+    (tmp_path / "processes").write_bytes(b"another-boot\n" + line_of(PLACE, process(1)))
+    assert (await opened(tmp_path))[1] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"null",
+        b"[]",
+        b'["default", "web", "app", "1"]',
+        b'["default", "web", "app", 1, 1000]',
+        b'["default", "../web", "app", "1", "1000"]',
+        b'["default", "web", "a b", "1", "1000"]',
+        b'["default", "web", "app", "1; reboot", "1000"]',
+        b'["default", "web", "app", "1", "' + b"1" * 600 + b'"]',
+        b"\xff",
+        b"[" * 5000,
+    ],
+)
+async def test_lines_that_cannot_be_read_are_left_out_and_said_to_be(tmp_path, line):
+    boot = journal._BOOT_ID.read_bytes()
+    (tmp_path / "processes").write_bytes(boot + line + b"\n" + line_of(PLACE, process(1)))
+    with capture_logs() as log:
+        one, found = await opened(tmp_path)
+    assert found == [(PLACE, process(1))]
+    assert [(entry["log_level"], entry["lines"]) for entry in log] == [("warning", 1)]
+    await one.close()
+
+
+def test_a_line_says_what_it_was_made_of():
+    for entry in ((PLACE, process(1)), (DEFAULT, process(2))):
+        assert entry_of(line_of(*entry)) == entry
+
+
+async def test_a_file_that_is_too_long_is_read_up_to_a_bound(tmp_path):
+    lines = b"".join(line_of(PLACE, process(number)) for number in range(100_000))
+    (tmp_path / "processes").write_bytes(journal._BOOT_ID.read_bytes() + lines)
+    one, found = await opened(tmp_path)
+    assert len(found) == MOST
+    one.add(PLACE, process(1))
+    await one.close()
+    assert (tmp_path / "processes").stat().st_size < 1024 * 1024
+
+
+async def test_the_file_holds_few_that_have_ended(tmp_path):
+    one, _ = await opened(tmp_path)
+    for number in range(2000):
+        one.add(PLACE, process(number))
+        one.remove(PLACE, process(number))
+        await asyncio.sleep(0)
+    one.add(PLACE, process(9999))
+    await one.close()
+    assert (await opened(tmp_path))[1] == [(PLACE, process(9999))]
+
+
+async def test_two_daemons_do_not_hang_up_each_others(tmp_path):
+    first, _ = await opened(tmp_path)
+    first.add(PLACE, process(1))
+    await written(tmp_path, 1)
+    with capture_logs() as log:
+        second, found = await opened(tmp_path)
+    assert found == []
+    assert "another daemon" in log[0]["error"]
+    second.add(PLACE, process(2))
+    await second.close()
+    await first.close()
+    assert (await opened(tmp_path))[1] == [(PLACE, process(1))]
+
+
+async def test_a_directory_that_cannot_be_used_is_said_once_and_harms_nothing(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with capture_logs() as log:
+        one, found = await opened(tmp_path / "file" / "below")
+        one.add(PLACE, process(1))
+        one.remove(PLACE, process(1))
+        await one.close()
+    assert found == []
+    assert [entry["log_level"] for entry in log] == ["warning"]
+
+
+async def test_a_disk_that_is_full_is_said_once_and_tried_again(tmp_path, monkeypatch):
+    one, _ = await opened(tmp_path)
+    tried = asyncio.Queue()
+    put, loop = one._put, asyncio.get_running_loop()
+    full = True
+
+    def write(data, *, anew):
+        loop.call_soon_threadsafe(tried.put_nowait, data)
+        if full:
+            raise OSError(28, "No space left on device")
+        put(data, anew=anew)
+
+    monkeypatch.setattr(one, "_put", write)
+    with capture_logs() as log:
+        for number in range(3):
+            one.add(PLACE, process(number))
+            await tried.get()
+            while one._busy:  # noqa: ASYNC110 - it hears of it in passing
+                await asyncio.sleep(0)
+        assert [entry["error"] for entry in log] == ["[Errno 28] No space left on device"]
+    full = False
+    one.add(PLACE, process(3))
+    await written(tmp_path, 4)
+    await one.close()
+
+
+async def test_a_disk_that_hangs_holds_up_nobody_and_little_waits(tmp_path, monkeypatch):
+    one, _ = await opened(tmp_path)
+    go_on = threading.Event()
+    monkeypatch.setattr(one, "_put", lambda *_args, **_named: go_on.wait())
+    monkeypatch.setattr(journal, "_LAST_CHANCE", 0.01)
+    for number in range(MOST + 10):
+        one.add(PLACE, process(number))
+    assert len(one._live) == MOST
+    assert len(one._pending) <= MOST
+    assert one._orders.qsize() <= 1
+    await one.close()
+    go_on.set()
