@@ -17,6 +17,16 @@ app.kubernetes.io/name: {{ .Chart.Name }}-bootstrap
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{- define "bp-k8s-ws-proxy.uninstallLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-uninstall
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{/* Seconds that a pod may take to end: the sleep, the drain, the last words and the hang-ups. */}}
+{{- define "bp-k8s-ws-proxy.grace" -}}
+{{ include "bp-k8s-ws-proxy.seconds" .Values.k8sWsProxy.drainTimeout | float64 | ceil | int64 | add 10 (int .Values.k8sWsProxy.preStopSleepSeconds) }}
+{{- end }}
+
 {{- define "bp-k8s-ws-proxy.serviceAccountName" -}}
 {{- .Values.k8sWsProxy.serviceAccount.name | default .Values.k8sWsProxy.workloadName -}}
 {{- end }}

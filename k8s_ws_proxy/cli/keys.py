@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import signal
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from k8s_ws_proxy.cli.cluster import FAILED, REFUSED, UNFINISHED, USAGE, add_cluster, in_cluster
 from k8s_ws_proxy.cli.parser import CommandParser
-from k8s_ws_proxy.errors import ProxyError, RotationRefused, RotationUnfinished
 from k8s_ws_proxy.rotation.generate import new_key
 from k8s_ws_proxy.settings import seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from k8s_ws_proxy.rotation.api import Api
     from k8s_ws_proxy.rotation.plan import Intent
-
-FAILED: Final = 1
-USAGE: Final = 2
-REFUSED: Final = 3
-UNFINISHED: Final = 4
-
-_STATUS: Final[dict[type[ProxyError], int]] = {RotationRefused: REFUSED, RotationUnfinished: UNFINISHED}
 
 _HELP: Final = """\
 The key that callers sign with stands in a Secret. These commands make it, say how things stand, and replace
@@ -106,11 +96,7 @@ _RETIRE: Final = """It is what 'rotate' ends with: after a
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the Secret")
-    group.add_argument(
-        "--kubeconfig", metavar="FILE", help="else KUBECONFIG, the pod's service account, or the default"
-    )
-    group.add_argument("--context", help="of the kubeconfig, in the place of its current one")
-    group.add_argument("-n", "--namespace", help="else the context's, or the pod's own")
+    add_cluster(group)
     group.add_argument("--secret", default="k8s-ws-proxy-hmac", metavar="NAME", help="k8s-ws-proxy-hmac by default")
     group.add_argument("--key", default="secret", metavar="ENTRY", help="the entry callers read, 'secret' by default")
 
@@ -162,24 +148,24 @@ def _generate(_arguments: argparse.Namespace) -> int:
 
 def _bootstrap(arguments: argparse.Namespace) -> int:
     async def bootstrap(api: Api) -> None:
-        from k8s_ws_proxy.rotation.bootstrap import bootstrap  # noqa: PLC0415 - see _in_cluster
+        from k8s_ws_proxy.rotation.bootstrap import bootstrap  # noqa: PLC0415 - see in_cluster
 
         print(await bootstrap(api, arguments.secret, arguments.key))
 
-    return _in_cluster(arguments, bootstrap)
+    return in_cluster(arguments, bootstrap)
 
 
 def _status(arguments: argparse.Namespace) -> int:
     async def status(api: Api) -> None:
-        from k8s_ws_proxy.cli.keys_status import show  # noqa: PLC0415 - see _in_cluster
+        from k8s_ws_proxy.cli.keys_status import show  # noqa: PLC0415 - see in_cluster
 
         await show(api, _what(arguments), machine=arguments.output == "json")
 
-    return _in_cluster(arguments, status)
+    return in_cluster(arguments, status)
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
-    from k8s_ws_proxy.rotation.plan import Intent, Verb  # noqa: PLC0415 - see _in_cluster
+    from k8s_ws_proxy.rotation.plan import Intent, Verb  # noqa: PLC0415 - see in_cluster
     from k8s_ws_proxy.rotation.record import Until  # noqa: PLC0415
 
     until = Until(arguments.until)
@@ -190,13 +176,13 @@ def _rotate(arguments: argparse.Namespace) -> int:
 
 
 def _retire(arguments: argparse.Namespace) -> int:
-    from k8s_ws_proxy.rotation.plan import Intent, Verb  # noqa: PLC0415 - see _in_cluster
+    from k8s_ws_proxy.rotation.plan import Intent, Verb  # noqa: PLC0415 - see in_cluster
 
     return _run(arguments, Intent(Verb.RETIRE, unused=not arguments.now))
 
 
 def _run(arguments: argparse.Namespace, intent: Intent) -> int:
-    from k8s_ws_proxy.cli.keys_output import progress  # noqa: PLC0415 - see _in_cluster
+    from k8s_ws_proxy.cli.keys_output import progress  # noqa: PLC0415 - see in_cluster
 
     waived = frozenset(node.strip() for words in arguments.waive for node in words.split(",") if node.strip())
     intent = replace(intent, overlap=arguments.overlap, waived=waived)
@@ -208,73 +194,13 @@ def _run(arguments: argparse.Namespace, intent: Intent) -> int:
             one = Run(api, _what(arguments), intent, told)
             await (one.dry() if arguments.dry_run else one.to_the_end(arguments.timeout))
 
-    return _in_cluster(arguments, run)
+    return in_cluster(arguments, run)
 
 
 def _what(arguments: argparse.Namespace) -> Any:
-    from k8s_ws_proxy.rotation.run import What  # noqa: PLC0415 - see _in_cluster
+    from k8s_ws_proxy.rotation.run import What  # noqa: PLC0415 - see in_cluster
 
     return What(arguments.secret, arguments.key, arguments.daemonset, arguments.selector, arguments.admin_port)
-
-
-def _in_cluster(arguments: argparse.Namespace, command: Callable[[Api], Coroutine[Any, Any, None]]) -> int:
-    """Run ``command`` with the cluster that the arguments name; the exit status."""
-    try:
-        return _run_in_cluster(arguments, command)
-    except KeyboardInterrupt:  # before there was a loop that could take it
-        return 128 + signal.SIGINT
-
-
-def _run_in_cluster(arguments: argparse.Namespace, command: Callable[[Api], Coroutine[Any, Any, None]]) -> int:
-    # The client costs half a second and 35 MiB, which no other command should pay.
-    from k8s_ws_proxy.rotation.api import Where, connected  # noqa: PLC0415
-
-    where = Where(
-        arguments.kubeconfig,
-        arguments.context,
-        arguments.namespace,
-        getattr(arguments, "concurrency", 1),
-        getattr(arguments, "rate", 100),
-    )
-
-    async def run() -> None:
-        async with connected(where) as api:
-            await command(api)
-
-    try:
-        return _until_a_signal(run())
-    except ProxyError as error:
-        status = _STATUS.get(type(error), FAILED)
-        if getattr(arguments, "output", "text") == "json":
-            print(json.dumps({"event": "error", "error": str(error), "status": status}), flush=True)
-        print(f"k8s-ws-proxy: {error}", file=sys.stderr)
-        return status
-
-
-def _until_a_signal(work: Coroutine[Any, Any, None]) -> int:
-    caught: list[int] = []
-
-    async def run() -> None:
-        task = asyncio.current_task()
-        assert task is not None
-
-        def on_signal(number: int) -> None:
-            caught.append(number)
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-        await work
-
-    try:
-        asyncio.run(run())
-    except asyncio.CancelledError:
-        if not caught:
-            raise
-        print("\nk8s-ws-proxy: stopped. Nothing is lost: run it again, and it goes on from here", file=sys.stderr)
-        return 128 + caught[0]
-    return 0
 
 
 def _duration(text: str) -> float:

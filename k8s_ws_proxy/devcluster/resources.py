@@ -79,7 +79,7 @@ PODS = Resource("pods", "Pod", ("get", "list"), short_names=("po",), categories=
 NAMESPACES = Resource("namespaces", "Namespace", ("get", "list"), namespaced=False, short_names=("ns",))
 SECRETS = Resource("secrets", "Secret", ("create", "delete", "get", "list", "patch", "update"))
 DAEMONSETS = Resource(
-    "daemonsets", "DaemonSet", ("get", "list"), group="apps", short_names=("ds",), categories=("all",)
+    "daemonsets", "DaemonSet", ("delete", "get", "list"), group="apps", short_names=("ds",), categories=("all",)
 )
 RESOURCES = (
     NAMESPACES,

@@ -11,7 +11,7 @@ import yaml
 from k8s_ws_proxy.devcluster import http, patches, protobuf, secret, selectors, status
 from k8s_ws_proxy.devcluster.metadata import Unreadable
 from k8s_ws_proxy.devcluster.objects import as_served
-from k8s_ws_proxy.devcluster.resources import NAMESPACES
+from k8s_ws_proxy.devcluster.resources import NAMESPACES, PODS
 from k8s_ws_proxy.devcluster.status import Failed
 
 if TYPE_CHECKING:
@@ -127,7 +127,16 @@ def _delete(location: Location, request: Request, store: Store) -> Response:
     store.check(location.resource, old, options.get("preconditions") or {})
     if not _dry_run(request):
         store.delete(location.resource, location.namespace, location.name)
+        _collect(old["metadata"]["uid"], location.namespace, store)
     return http.of_status(status.deleted(location.resource.name, location.name, old["metadata"]["uid"]))
+
+
+def _collect(owner: str, namespace: str, store: Store) -> None:
+    """What the garbage collector does: pods of an owner that is gone are told to end. Their kubelet removes them."""
+    for pod in list(store.all(PODS, namespace)):
+        metadata = pod["metadata"]
+        if any(each["uid"] == owner for each in metadata.get("ownerReferences", ())):
+            store.replace(PODS, {**pod, "metadata": {**metadata, "deletionTimestamp": "2026-01-01T00:00:00Z"}})
 
 
 def _read(location: Location, request: Request) -> Object:

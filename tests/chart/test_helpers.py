@@ -113,7 +113,7 @@ def test_every_container_has_the_one_image():
         ("m.example", "m.example/openova-io/openova/k8s-ws-proxy:1.2.3"),
     ):
         pods = render(everywhere={"global": {"imageRegistry": mirror}}).pods
-        assert len(pods) == 2
+        assert len(pods) == 3
         for pod in pods.values():
             assert "initContainers" not in pod
             assert [(each["image"], each["imagePullPolicy"]) for each in pod["containers"]] == [

@@ -9,6 +9,7 @@ import yaml
 from support.chart import CERT_MANAGER, CHART, EVERYTHING, PROMETHEUS_OPERATOR, helm, render
 
 BOOTSTRAP = "k8s-ws-proxy-hmac-bootstrap"
+UNINSTALL = "k8s-ws-proxy-uninstall"
 
 
 def chart():
@@ -47,13 +48,18 @@ def test_on_with_a_tag_is_all_that_is_needed():
         ("ClusterRoleBinding", "k8s-ws-proxy"),
         ("DaemonSet", "k8s-ws-proxy"),
         ("Job", BOOTSTRAP),
+        ("Job", UNINSTALL),
         ("NetworkPolicy", "k8s-ws-proxy"),
         ("NetworkPolicy", BOOTSTRAP),
+        ("NetworkPolicy", UNINSTALL),
         ("Role", BOOTSTRAP),
+        ("Role", UNINSTALL),
         ("RoleBinding", BOOTSTRAP),
+        ("RoleBinding", UNINSTALL),
         ("Service", "k8s-ws-proxy"),
         ("ServiceAccount", "k8s-ws-proxy"),
         ("ServiceAccount", BOOTSTRAP),
+        ("ServiceAccount", UNINSTALL),
     ]
 
 
@@ -212,7 +218,7 @@ def test_the_node_s_name_comes_by_the_downward_api():
 
 def test_each_pod_gets_its_token_and_no_account_hands_it_out_by_itself():
     rendered = render(EVERYTHING)
-    assert len(rendered.pods) == 2
+    assert len(rendered.pods) == 3
     assert all(pod["automountServiceAccountToken"] for pod in rendered.pods.values())
     assert not any(account["automountServiceAccountToken"] for account in rendered.every("ServiceAccount"))
 
@@ -233,7 +239,7 @@ def test_every_pod_comes_with_what_the_cluster_needs_to_run_it():
 
 def test_an_account_that_is_there_is_used_and_not_made():
     rendered = render({"serviceAccount": {"create": False, "name": "theirs"}})
-    assert [account["metadata"]["name"] for account in rendered.every("ServiceAccount")] == [BOOTSTRAP]
+    assert [account["metadata"]["name"] for account in rendered.every("ServiceAccount")] == [BOOTSTRAP, UNINSTALL]
     assert rendered.pod["serviceAccountName"] == "theirs"
     (subject,) = rendered.one("ClusterRoleBinding")["subjects"]
     assert subject["name"] == "theirs"

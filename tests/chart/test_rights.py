@@ -10,6 +10,7 @@ from support.chart import CHART, EVERYTHING, render
 from support.pod_security import violations
 
 BOOTSTRAP = "k8s-ws-proxy-hmac-bootstrap"
+UNINSTALL = "k8s-ws-proxy-uninstall"
 ROTATION = "k8s-ws-proxy-rotation"
 SUBRESOURCES = {
     "exec": {("pods/exec", "create"), ("pods/exec", "get")},
@@ -58,7 +59,7 @@ def test_the_rights_are_the_cluster_s_unless_they_are_bound_to_the_allowed_names
 def test_nobody_is_granted_nodes_or_a_wildcard():
     rendered = render(EVERYTHING)
     roles = rendered.every("ClusterRole") + rendered.every("Role")
-    assert len(roles) == 3
+    assert len(roles) == 4
     for role in roles:
         for rule in role["rules"]:
             values = {*rule["apiGroups"], *rule["resources"], *rule["verbs"], *rule.get("resourceNames", [])}
@@ -97,10 +98,37 @@ def test_the_job_runs_after_all_it_needs():
     }
 
 
-def test_the_job_runs_before_an_install_and_an_upgrade_and_leaves_nothing_behind():
-    for notes in hooks(render()).values():
-        assert set(notes["helm.sh/hook"].split(",")) == {"pre-install", "pre-upgrade"}
+def test_the_jobs_run_when_they_should_and_leave_nothing_behind():
+    when = {BOOTSTRAP: {"pre-install", "pre-upgrade"}, UNINSTALL: {"pre-delete"}}
+    found = [each["metadata"] for each in render().objects if "helm.sh/hook" in each["metadata"].get("annotations", {})]
+    assert len(found) == 10
+    for metadata in found:
+        notes = metadata["annotations"]
+        assert set(notes["helm.sh/hook"].split(",")) == when[metadata["name"]]
         assert set(notes["helm.sh/hook-delete-policy"].split(",")) == {"before-hook-creation", "hook-succeeded"}
+
+
+def test_who_uninstalls_may_take_one_daemon_set_away_and_see_its_pods():
+    assert render({"workloadName": "other"}).one("Role", "other-uninstall")["rules"] == [
+        {"apiGroups": ["apps"], "resources": ["daemonsets"], "resourceNames": ["other"], "verbs": ["get", "delete"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+    ]
+
+
+def test_the_uninstall_waits_longer_than_a_pod_may_take_and_not_for_ever():
+    rendered = render({"drainTimeout": "1m", "preStopSleepSeconds": 3})
+    job = rendered.one("Job", UNINSTALL)["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    grace = rendered.pod["terminationGracePeriodSeconds"]
+    assert container["args"] == [
+        *("uninstall", "--namespace", "catalyst-system", "--daemonset", "k8s-ws-proxy"),
+        *("--timeout", f"{grace + 60}s", "--go-on"),
+    ]
+    assert job["activeDeadlineSeconds"] == grace + 180
+
+
+def test_the_hook_may_be_switched_off():
+    assert not [each for each in render({"uninstallHook": False}).objects if each["metadata"]["name"] == UNINSTALL]
 
 
 def test_all_that_the_job_refers_to_is_a_hook_too():

@@ -33,7 +33,10 @@ def test_a_command_is_one(line):
 
 
 def test_the_events_of_a_machine_s_output_are_told():
-    sources = [ROOT / "k8s_ws_proxy" / path for path in ("rotation/run.py", "cli/keys.py", "cli/keys_output.py")]
+    sources = [
+        ROOT / "k8s_ws_proxy" / path
+        for path in ("rotation/run.py", "cli/cluster.py", "cli/keys.py", "cli/keys_output.py")
+    ]
     code = "".join(path.read_text("utf-8") for path in sources)
     made = set(re.findall(r'(?:\bstep|\btell)\(\s*"(\w+)"|"event": "(\w+)"', code))
     told = re.search(r"the events are\s+(.*?)\.", TEXT, re.DOTALL)
