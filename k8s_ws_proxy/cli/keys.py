@@ -74,8 +74,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--immediate",
         action="store_true",
-        help="for a key that has leaked: replace it now, with no overlap; callers that haven't read the new one are "
-        "refused",
+        help="for a key that has leaked: replace it now, with no overlap. Callers are refused until both they and "
+        "their node have the new one",
     )
     parser.add_argument("--force", action="store_true", help="begin another rotation although one is under way")
     parser = add("retire", _retire, "take old keys away once nobody uses them", _RETIRE)

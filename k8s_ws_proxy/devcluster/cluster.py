@@ -147,13 +147,13 @@ class DevCluster:
         self._running.server.restart_runtime()
 
     def mount_secret(
-        self, namespace: str, name: str, directory: Path | str, *, lag: float = 0.0
+        self, namespace: str, name: str, directory: Path | str, *, lag: float = 0.0, pod: str = ""
     ) -> AbstractAsyncContextManager[SecretVolume]:
         """A Secret as a directory, written again `lag` seconds after each change, as long as the context lasts.
 
-        A real kubelet lets up to a minute and a half pass.
+        A real kubelet lets up to a minute and a half pass, unless an annotation of `pod` changes.
         """
-        volume = SecretVolume(self.state.store, self.observed, namespace, name, Path(directory))
+        volume = SecretVolume(self.state.store, self.observed, namespace, name, Path(directory), pod)
         return mounted(volume, lag)
 
     def open_port(self, namespace: str, name: str, port: int, local_port: int) -> None:

@@ -75,7 +75,7 @@ class Location:
     rest: str = ""
 
 
-PODS = Resource("pods", "Pod", ("get", "list"), short_names=("po",), categories=("all",))
+PODS = Resource("pods", "Pod", ("get", "list", "patch"), short_names=("po",), categories=("all",))
 NAMESPACES = Resource("namespaces", "Namespace", ("get", "list"), namespaced=False, short_names=("ns",))
 SECRETS = Resource("secrets", "Secret", ("create", "delete", "get", "list", "patch", "update"))
 DAEMONSETS = Resource(

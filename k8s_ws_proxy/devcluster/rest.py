@@ -102,6 +102,8 @@ def _update(location: Location, request: Request, store: Store) -> Response:
 def _patch(location: Location, request: Request, store: Store) -> Response:
     old = store.get(location.resource, location.namespace, location.name)
     patched = patches.apply(old, request.media_type, request.body)
+    if location.resource is PODS:
+        return _patch_pod(patched, old, location, store)
     try:
         wanted = secret.decode(patched)
     except Unreadable as exc:
@@ -111,6 +113,18 @@ def _patch(location: Location, request: Request, store: Store) -> Response:
         raise Failed(status.invalid("", "", causes)) from exc
     wanted["metadata"].setdefault("name", location.name)
     return _replace(wanted, location, request, store)
+
+
+def _patch_pod(patched: Object, old: Object, location: Location, store: Store) -> Response:
+    """Of a pod there is little that may change; here its labels and annotations."""
+    store.check(location.resource, old, patched["metadata"])
+    kept = {name: old["metadata"].get(name) for name in old["metadata"] if name not in ("labels", "annotations")}
+    if {name: value for name, value in patched.items() if name != "metadata"} != {
+        name: value for name, value in old.items() if name != "metadata"
+    }:
+        causes = [status.Cause("FieldValueForbidden", "spec", "Forbidden: pod updates may not change other fields")]
+        raise Failed(status.invalid("Pod", location.name, causes))
+    return http.of_object(store.replace(PODS, {**patched, "metadata": {**patched["metadata"], **kept}}))
 
 
 def _replace(wanted: Object, location: Location, request: Request, store: Store) -> Response:

@@ -1,4 +1,4 @@
-"""A Secret mounted as a directory, as the kubelet does it: late, and all entries at once."""
+"""A Secret mounted as a directory, as the kubelet does it: late, sooner if the pod changes, all entries at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.devcluster.resources import SECRETS
+from k8s_ws_proxy.devcluster.resources import PODS, SECRETS
 from k8s_ws_proxy.devcluster.status import Failed
 from k8s_ws_proxy.observe import tasks
 
@@ -27,21 +27,37 @@ class SecretVolume:
     While there is no such Secret the directory stays as it is.
     """
 
-    def __init__(self, store: Store, observed: Observed, namespace: str, name: str, directory: Path) -> None:
+    def __init__(
+        self, store: Store, observed: Observed, namespace: str, name: str, directory: Path, pod: str = ""
+    ) -> None:
         self._store = store
         self._observed = observed
         self._namespace = namespace
         self._name = name
         self._directory = directory
+        self._pod = pod
         self.version = ""
         """The resourceVersion that the directory holds; `Observed.wait_for` sees it change."""
 
     async def follow(self, lag: float) -> None:
-        """Write each change, `lag` seconds after it was made; what changed again meanwhile is written once."""
+        """Write each change, `lag` seconds after it was made, or when an annotation of the pod changes, which has its
+        kubelet look at it again. What changed again meanwhile is written once.
+        """
         while True:
+            before = self._annotations()
             await self._observed.wait_for(lambda: self._current() not in {"", self.version})
-            await asyncio.sleep(lag)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(lag):
+                    await self._annotated(before)
             await self.write()
+
+    async def _annotated(self, before: object) -> None:
+        await self._observed.wait_for(lambda: self._annotations() != before)
+
+    def _annotations(self) -> object:
+        with contextlib.suppress(Failed):
+            return self._store.get(PODS, self._namespace, self._pod)["metadata"].get("annotations")
+        return None
 
     async def write(self) -> None:
         """Write what the Secret holds now, if it is there."""

@@ -24,7 +24,7 @@ from k8s_ws_proxy.rotation.plan import (
     Wait,
     decide,
 )
-from k8s_ws_proxy.rotation.pods import ask, find_daemons, list_pods
+from k8s_ws_proxy.rotation.pods import ask, find_daemons, hasten, list_pods
 from k8s_ws_proxy.rotation.record import Phase, rfc3339
 from k8s_ws_proxy.rotation.secret import SecretStore
 from k8s_ws_proxy.rotation.wording import PHASES, count, unheard, waits, would
@@ -217,6 +217,20 @@ class Run:
         if isinstance(step, Stage | Replace):
             self._takes_part_in(self._own)
         self._did(step, patch)
+        if isinstance(step, Replace):
+            await self._hasten()
+
+    async def _hasten(self) -> None:
+        """Who has the new key already is refused, too, until their node has it: so it had better be soon."""
+        if problem := await hasten(self._api, self._fleet.pods, self._own):
+            self._progress.step(
+                "not_hastened",
+                f"the nodes take up to two minutes to have it: {problem}",
+                error=problem,
+            )
+        else:
+            pods = count(len(self._fleet.pods), "pod")
+            self._progress.step("hastened", f"annotated {pods}, so that each node has it at once")
 
     def _overlap(self, state: State, daemons: Daemons) -> float:
         if self._intent.overlap is not None:
@@ -276,8 +290,9 @@ class Run:
             case Replace():
                 tell(
                     "replaced",
-                    f"put a new key ({record.new}) in the entry {self._what.key!r} and took the old ones out: callers "
-                    "that haven't read it yet are refused as soon as their node has it",
+                    f"put a new key ({record.new}) in the entry {self._what.key!r} and took the old ones out. Until "
+                    "their node has it, up to two minutes, callers with the new key are refused, too; from then on "
+                    "those with an old one are",
                     **facts,
                 )
             case Remove():

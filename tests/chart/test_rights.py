@@ -161,6 +161,7 @@ def test_the_rights_to_rotate_are_those_and_no_more():
         ("secrets", "patch"),
         ("daemonsets", "get"),
         ("pods", "list"),
+        ("pods", "patch"),
         ("pods/proxy", "get"),
     }
     names = {resource: rule.get("resourceNames") for rule in role["rules"] for resource in rule["resources"]}

@@ -128,7 +128,7 @@ async def test_a_leaked_key_is_refused_at_once_and_sessions_live_on(three):
     async with rawws.connected(daemon.port, signed(daemon, OLD, CAT)) as ws:
         ran = await three.rotate("--immediate")
         assert ran.status == 0, ran
-        assert ran.names() == ["begin", "replaced", "done"]
+        assert ran.names() == ["begin", "replaced", "hastened", "done"]
         assert await still_there(ws)
     new = three.keys["secret"]
     assert three.keys == {"secret": new}
@@ -136,6 +136,25 @@ async def test_a_leaked_key_is_refused_at_once_and_sessions_live_on(three):
         for key, status in ((OLD, 401), (new, 101)):
             async with rawws.connected(daemon.port, signed(daemon, key, TRUE)) as ws:
                 assert ws.answer.status == status
+
+
+@pytest.mark.parametrize("may", [True, False])
+async def test_a_leaked_key_is_gone_at_once_where_pods_may_be_annotated(at, may):
+    """A kubelet that takes its time looks when an annotation of the pod changes; this one takes a day."""
+    at.make_secret()
+    async with proxies(at, [86_400.0]):
+        if not may:
+            at.cluster.faults.refuse_request("patch", "pods", at.status(403, "no"), times=9)
+        command = await at.start_rotate("--immediate")
+        if may:
+            ran = await at.end(command)
+            assert (ran.status, ran.names()) == (0, ["begin", "replaced", "hastened", "done"])
+        else:
+            told = await command.event("not_hastened")
+            assert "not allowed to patch the pod proxy-node-0" in told["message"]
+            await command.event("waiting")
+            command.process.terminate()
+            await at.end(command)
 
 
 async def test_a_proxy_that_is_replaced_in_the_overlap_is_waited_for(three, tmp_path):

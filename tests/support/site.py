@@ -40,7 +40,7 @@ OPERATOR = User(
     (
         grant("secrets", "get patch", names=SECRET_NAME, namespace=NAMESPACE),
         grant("daemonsets.apps", "get", names="k8s-ws-proxy", namespace=NAMESPACE),
-        grant("pods", "list", namespace=NAMESPACE),
+        grant("pods", "list patch", namespace=NAMESPACE),
         grant("pods/proxy", "get", namespace=NAMESPACE),
     ),
 )
@@ -327,7 +327,9 @@ async def proxies(at: Site, lags: list[float]) -> AsyncIterator[list[Daemon]]:
             home = at.directory / f"node-{number}"
             home.mkdir()
             mount = home / "keys"
-            await stack.enter_async_context(at.cluster.mount_secret(NAMESPACE, SECRET_NAME, mount, lag=lag))
+            await stack.enter_async_context(
+                at.cluster.mount_secret(NAMESPACE, SECRET_NAME, mount, lag=lag, pod=f"proxy-node-{number}")
+            )
             return await stack.enter_async_context(
                 running_daemon(
                     kubeconfig,
