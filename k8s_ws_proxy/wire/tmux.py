@@ -18,9 +18,27 @@ SESSION: Final = "catalyst-ops"
 # - -A attaches where the session exists; its command is then not started again.
 # - window-size latest: the window is as large as the client that was used last. Before tmux 3.1 there is no such
 #   option; -q keeps it quiet there.
+# - tmux dies where it has no place for its socket (a read-only /tmp). has-session starts no server; it says what is
+#   wrong with the directory, or names the socket that isn't there yet: then the directory must be one to write in.
 # - -u: a container seldom has a locale, its terminal is UTF-8 all the same.
 _SCRIPT: Final = rf"""
-if command -v tmux >/dev/null 2>&1; then
+place() {{
+  _said=$(tmux has-session 2>&1) && return
+  case $_said in
+  */default*)
+    _said=/${{_said#*/}}
+    _said=${{_said%/default*}}
+    [ -w "$_said" ] && return
+    _said="$_said can't be written"
+    ;;
+  */tmux-*) ;;
+  *) return ;;
+  esac
+  _why="tmux has no place for its socket ($_said)"
+}}
+_why=
+if command -v tmux >/dev/null 2>&1; then place; else _why='there is no tmux in this container'; fi
+if ! [ "$_why" ]; then
   for argument do
     shift
     case $argument in *\;) argument="${{argument%?}}\\;" ;; esac
@@ -30,7 +48,7 @@ if command -v tmux >/dev/null 2>&1; then
   exec tmux -u new-session -A -s {SESSION} -- \
     sh -c 'exec "$@"' sh "$@" \; set-option -q -w -t {SESSION}: window-size latest
 fi
-echo "k8s-ws-proxy: there is no tmux in this container; the session is not shared" >&2
+echo "k8s-ws-proxy: $_why; the session is not shared" >&2
 exec "$@"
 """.strip()
 

@@ -271,3 +271,39 @@ def test_a_command_too_long_for_tmux_runs_plainly_and_it_is_said(server, tmp_pat
     assert done.stderr == b"k8s-ws-proxy: the command is too long for tmux; the session is not shared\n"
     assert done.returncode == 0
     assert (tmp_path / "report").read_bytes() == ("é" * 10_000).encode() + b"\0;"
+
+
+READ_ONLY = 'mount -t tmpfs none {0} && {1} mount -o remount,ro {0} && exec env TMUX_TMPDIR={0} "$@"'
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None or os.geteuid() != 0, reason="needs tmux, and a mount of its own")
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("", "couldn't create directory"),
+        ("mkdir -m 700 {0}/tmux-0 &&", "can't be written"),
+    ],
+    ids=["without its directory", "with its directory"],
+)
+def test_where_tmux_has_no_place_for_its_socket_the_command_runs_plainly(tmp_path, before, told):
+    mount = READ_ONLY.format(tmp_path, before.format(tmp_path))
+    wrapped = tmux.wrap(["sh", "-c", "echo mine; exit 3"])
+    ran = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mount, "sh", *wrapped], capture_output=True, text=True, check=False
+    )
+    if "unshare" in ran.stderr:
+        pytest.skip(ran.stderr)
+    assert (ran.returncode, ran.stdout) == (3, "mine\n")
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("k8s-ws-proxy: tmux has no place for its socket (")
+    assert line.endswith("); the session is not shared")
+    assert told in line
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
+def test_a_place_that_is_none_is_told_as_tmux_tells_it(tmp_path):
+    (tmp_path / f"tmux-{os.geteuid()}").write_bytes(b"")
+    environ = {**os.environ, "TMUX_TMPDIR": str(tmp_path)}
+    ran = subprocess.run(tmux.wrap(["echo", "mine"]), capture_output=True, text=True, check=False, env=environ)
+    assert (ran.returncode, ran.stdout) == (0, "mine\n")
+    assert "is not a directory); the session is not shared" in ran.stderr
