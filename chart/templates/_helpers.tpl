@@ -122,6 +122,14 @@ true
 {{- if and $values.bindAllowedNamespacesOnly (not $values.allowedNamespaces) -}}
 {{- $mistakes = append $mistakes "bindAllowedNamespacesOnly needs allowedNamespaces: empty means all of them" -}}
 {{- end -}}
+{{- /* Only where there is a cluster that can be asked: every one has this namespace. */ -}}
+{{- if and $values.bindAllowedNamespacesOnly (lookup "v1" "Namespace" "" "kube-system") -}}
+{{- range $namespace := $values.allowedNamespaces -}}
+{{- if not (lookup "v1" "Namespace" "" $namespace) -}}
+{{- $mistakes = append $mistakes (printf "bindAllowedNamespacesOnly: there is no namespace %s; make it, or take it out of allowedNamespaces" $namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $ports := list $values.port $values.adminPort -}}
 {{- if $values.tls.enabled -}}
 {{- $ports = append $ports $values.tls.port -}}

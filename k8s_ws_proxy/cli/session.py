@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -21,6 +21,7 @@ from k8s_ws_proxy.wire import channels
 if TYPE_CHECKING:
     from k8s_ws_proxy.cli.connection import Connection
 
+_TAIL: Final = 256  # bytes: a line of the proxy's own
 _CLOSE_AFTER_STATUS: Final = 5.0  # seconds
 
 
@@ -72,6 +73,7 @@ class _Session:
         self._outputs = {channels.STDOUT: stdout, channels.STDERR: stderr}
         self._terminal = terminal
         self._ending: Ending | None = None
+        self._shown = b""  # the end of what was written last
         self._raw = terminal is not None and stdin is not None
 
     async def run(self) -> Ending:
@@ -117,8 +119,12 @@ class _Session:
             return None
         channel, payload = data[0], memoryview(data)[1:]
         if channel == channels.STATUS:
-            self._ending = _ended(bytes(payload))
+            ending = _ended(bytes(payload))
+            # The proxy says why it ends a session on the terminal, too: once is enough.
+            told = f"k8s-ws-proxy: {ending.message}".encode() in self._shown
+            self._ending = replace(ending, message="") if told else ending
         elif payload and (output := self._outputs.get(channel)) is not None:
+            self._shown = bytes(payload[-_TAIL:])
             try:
                 await output.write(payload)
             except BrokenPipeError:

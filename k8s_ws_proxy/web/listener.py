@@ -16,6 +16,7 @@ from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.relay.tls import Tls
+from k8s_ws_proxy.web.caller import address_of
 from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Listener:
             if self._tls is None:
                 self._serve(Stream(sock, self._loop))
             else:
-                self._secure(sock, str(peer[0]), self._tls())
+                self._secure(sock, address_of(peer), self._tls())
 
     def _turn_away(self, error: str) -> None:
         """There is no descriptor for another connection: those that wait are told so, one after the other."""

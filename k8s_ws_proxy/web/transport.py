@@ -18,6 +18,7 @@ from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.web.caller import address_of
 from k8s_ws_proxy.wire.head import Head
 
 if TYPE_CHECKING:
@@ -184,10 +185,10 @@ class StreamTransport(asyncio.Transport):
 
     def _refuse(self, reason: Reason, text: str, **facts: str) -> None:
         """Answer what isn't a request yet."""
-        peer = self.get_extra_info("peername")
+        peer = address_of(self.get_extra_info("peername"))
         status = rule(reason).status
         if _REFUSED.lets(reason.value):
-            logger().info("request refused", reason=reason.value, status=status, peer=peer[0] if peer else "?", **facts)
+            logger().info("request refused", reason=reason.value, status=status, peer=peer, **facts)
         metrics.REFUSALS.labels(reason.value).inc()
         self.write(bare_answer(reason, text))
         self.close()

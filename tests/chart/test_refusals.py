@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+from dataclasses import replace
 
 import kubernetes_validate
 import pytest
 import yaml
 from support.chart import CERT_MANAGER, CHART, HelmError, helm, merged, render, values_at
+
+from k8s_ws_proxy.devcluster import DevCluster
+from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD
 
 TLS = {"tls": {"enabled": True}}
 
@@ -190,3 +195,24 @@ def test_it_works_below_an_umbrella_chart(tmp_path):
         return {(found["kind"], found["metadata"]["name"]): found for found in objects if found}
 
     assert named(yaml.safe_load_all(told)) == named(alone.objects)
+
+
+@pytest.fixture
+async def cluster():
+    """With the namespace that every cluster has."""
+    namespaces = (*DEFAULT_WORLD.namespaces, "kube-system")
+    async with DevCluster(replace(DEFAULT_WORLD, namespaces=namespaces)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("missing", ["nope", ""])
+async def test_a_namespace_that_is_not_there_is_refused_where_a_cluster_can_be_asked(cluster, tmp_path, missing):
+    allowed = ["default", *([missing] if missing else [])]
+    values = {"enabled": True, "image": {"tag": "1"}, "bindAllowedNamespacesOnly": True, "allowedNamespaces": allowed}
+    (tmp_path / "values.json").write_text(json.dumps({"k8sWsProxy": values}))
+    files = ["--values", str(tmp_path / "values.json"), "--kubeconfig", str(cluster.write_kubeconfig(tmp_path / "it"))]
+    with pytest.raises(HelmError) as refused:  # what is rendered has kinds that the embedded cluster hasn't
+        await asyncio.to_thread(helm, "template", "it", str(CHART), "--dry-run=server", *files)
+    told = "there is no namespace nope; make it, or take it out of allowedNamespaces"
+    assert (told in str(refused.value)) == bool(missing)
+    assert ("unable to build kubernetes objects" in str(refused.value)) == (not missing)
