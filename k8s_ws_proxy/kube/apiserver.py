@@ -40,7 +40,7 @@ class Apiserver:
         return await dial.download(self._access, path, self._headers)
 
     async def get(self, path: str) -> tuple[int, str, bytes]:
-        """Status, content type and body (its first 8 MiB) of a GET.
+        """Status, content type and body (its first 2 MiB) of a GET.
 
         Raises UpstreamError; the caller bounds the time.
         """

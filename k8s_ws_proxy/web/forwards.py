@@ -11,7 +11,7 @@ from k8s_ws_proxy.wire.channels import STDERR
 from k8s_ws_proxy.wire.forward import ForwardRelay
 
 if TYPE_CHECKING:
-    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.call import Call
@@ -25,15 +25,17 @@ class ForwardPlan(Plan):
     target: PortForwardTarget
     notices = STDERR
 
-    def __init__(self, settings: Settings, access: Access, call: Call, target: PortForwardTarget, offer: Offer) -> None:
+    def __init__(
+        self, settings: Settings, apiserver: Apiserver, call: Call, target: PortForwardTarget, offer: Offer
+    ) -> None:
         super().__init__(call, target, offer)
         self._settings = settings
-        self._access = access
+        self._apiserver = apiserver
         self.offer: Offer = offer
         self.relay = partial(ForwardRelay, ports=target.ports)
 
     async def dial(self, slot: Slot) -> Reached:
         """As Plan's."""
-        target = await resolved(self.target, slot, self._settings, self._access)
+        target = await resolved(self.target, slot, self._settings, self._apiserver)
         upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols)
         return Reached(upstream.stream, upstream.early, self.offer.switching(), self.relay)

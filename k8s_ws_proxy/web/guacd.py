@@ -45,8 +45,8 @@ class GuacdPlan(TerminalPlan):
 
     async def _enter(self, target: AttachTarget, slot: Slot) -> Upstream:
         if target.interactive and not isinstance(target, ExecTarget):
-            access = self._terminals.access
-            self._bare = await lacks_terminal(access, target.namespace, target.pod, target.container)
+            apiserver = self._terminals.apiserver
+            self._bare = await lacks_terminal(apiserver, target.namespace, target.pod, target.container)
         return await super()._enter(target, slot)
 
     def _said(self, word: str) -> bytes:

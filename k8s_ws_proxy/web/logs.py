@@ -21,7 +21,7 @@ from k8s_ws_proxy.wire.target import Dialect
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.session import Session
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 class Logs:
     """What all of them need."""
 
-    def __init__(self, settings: Settings, *, access: Access, defaults: Defaults, pace: Pace) -> None:
+    def __init__(self, settings: Settings, *, apiserver: Apiserver, defaults: Defaults, pace: Pace) -> None:
         self.settings = settings
-        self.access = access
+        self.apiserver = apiserver
         self.defaults = defaults
         self.pace = pace
 
@@ -58,7 +58,7 @@ class LogPlan(Plan):
     async def dial(self, slot: Slot) -> Reached:
         """As Plan's."""
         known = self._logs
-        target = await resolved(self.target, slot, known.settings, known.access)
+        target = await resolved(self.target, slot, known.settings, known.apiserver)
         # A body has no room for a word about the container: it is the log's. Our own log has it.
         (upstream, answer), _ = await in_container(
             target, slot, known.defaults, lambda meant: self.call.apiserver.download(meant.upstream_path())

@@ -83,13 +83,15 @@ class Parts:
         """What answers requests for sessions."""
         settings, pace = self.settings, self.pace
         turns = Turns()
-        defaults = Defaults(self.access, time.monotonic)
+        defaults = Defaults(self.apiserver, time.monotonic)
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         return SessionHandler(
             authorizer=self.authorizer,
             policy=self.policy,
             apiserver=self.apiserver,
-            plans=Plans(settings, access=self.access, defaults=defaults, orphans=self.orphans, pace=pace, turns=turns),
+            plans=Plans(
+                settings, apiserver=self.apiserver, defaults=defaults, orphans=self.orphans, pace=pace, turns=turns
+            ),
             opening=Opening(
                 self.registry,
                 pace,
@@ -108,7 +110,6 @@ class Parts:
             self.settings,
             authorizer=self.authorizer,
             policy=self.policy,
-            access=self.access,
             apiserver=self.apiserver,
             registry=self.registry,
             otherwise=handler.open,

@@ -12,7 +12,7 @@ from k8s_ws_proxy.web.upgrade import parse_offer
 from k8s_ws_proxy.wire.target import LogTarget, PortForwardTarget, Subresource, parse_target
 
 if TYPE_CHECKING:
-    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.sessions.orphans import Orphans
@@ -28,17 +28,17 @@ class Plans:
         self,
         settings: Settings,
         *,
-        access: Access,
+        apiserver: Apiserver,
         defaults: Defaults,
         orphans: Orphans | None,
         pace: Pace,
         turns: Turns,
     ) -> None:
         self._settings = settings
-        self._access = access
+        self._apiserver = apiserver
         self._turns = turns
-        self._terminals = Terminals(settings, access=access, defaults=defaults, orphans=orphans)
-        self._logs = Logs(settings, access=access, defaults=defaults, pace=pace)
+        self._terminals = Terminals(settings, apiserver=apiserver, defaults=defaults, orphans=orphans)
+        self._logs = Logs(settings, apiserver=apiserver, defaults=defaults, pace=pace)
 
     async def of(self, call: Call) -> Plan:
         """The call's. Raises Refusal: the upgrade isn't one, or the query can't be taken."""
@@ -50,6 +50,6 @@ class Plans:
             return LogPlan(self._logs, call, target, offer)
         assert offer is not None
         if isinstance(target, PortForwardTarget):
-            return ForwardPlan(self._settings, self._access, call, target, offer)
+            return ForwardPlan(self._settings, self._apiserver, call, target, offer)
         terminal = GuacdPlan if call.principal.guacd else TerminalPlan
         return terminal(self._terminals, call, target, offer)

@@ -31,7 +31,6 @@ from k8s_ws_proxy.wire.target import bad_path
 if TYPE_CHECKING:
     from k8s_ws_proxy.auth.authorizer import Authorizer
     from k8s_ws_proxy.auth.policy import Policy
-    from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.registry import Registry
     from k8s_ws_proxy.settings import Settings
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.discovery import Wanted
 
 
+_LARGE: Final = 64 * 1024  # bytes of a pod
 _AT_ONCE: Final = 16  # pods, of which the largest an apiserver keeps has 1.5 MB
 
 
@@ -55,7 +55,6 @@ class Reads:
         *,
         authorizer: Authorizer,
         policy: Policy,
-        access: Access,
         apiserver: Apiserver,
         registry: Registry,
         otherwise: Handler,
@@ -63,7 +62,6 @@ class Reads:
         self._settings = settings
         self._authorizer = authorizer
         self._policy = policy
-        self._access = access
         self._apiserver = apiserver
         self._registry = registry
         self._otherwise = otherwise  # answers where a name in the path is none
@@ -92,16 +90,16 @@ class Reads:
             logger().debug("discovery read", **facts)
             return _as_json(answer, content_type)
         try:
-            answer = _pod(
-                *await reach(
-                    lambda: self._ask(wanted),
-                    self._apiserver,
-                    self._registry,
-                    until=until,
-                    within=within,
-                    drop=lambda _late: None,
-                )
+            asked = await reach(
+                lambda: self._ask(wanted),
+                self._apiserver,
+                self._registry,
+                until=until,
+                within=within,
+                drop=lambda _late: None,
             )
+            # A large one is made out in a thread: the loop then turns at least every few milliseconds.
+            answer = await asyncio.to_thread(_pod, *asked) if len(asked[2]) > _LARGE else _pod(*asked)
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
             logger().warning("pod read failed", **facts, reason=error.reason.value, detail=f"{error} {error.detail}")
@@ -136,7 +134,7 @@ class Reads:
         label = self._settings.pod_alias_label
         if not label:
             return wanted.pod
-        return await resolve(self._access, wanted.namespace, wanted.pod, label=label, node=self._settings.node_name)
+        return await resolve(self._apiserver, wanted.namespace, wanted.pod, label=label, node=self._settings.node_name)
 
 
 def _pod(status: int, content_type: str, body: bytes) -> dict[str, object]:

@@ -11,7 +11,7 @@ from k8s_ws_proxy.wire.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget
 
 if TYPE_CHECKING:
-    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.kube.dial import Upstream
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.sessions.orphans import Orphans
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 class Terminals:
     """What all of them need. Without ``orphans`` nothing that is left is hung up."""
 
-    def __init__(self, settings: Settings, *, access: Access, defaults: Defaults, orphans: Orphans | None) -> None:
+    def __init__(
+        self, settings: Settings, *, apiserver: Apiserver, defaults: Defaults, orphans: Orphans | None
+    ) -> None:
         self.settings = settings
-        self.access = access
+        self.apiserver = apiserver
         self.defaults = defaults
         self.orphans = orphans
 
@@ -46,7 +48,7 @@ class TerminalPlan(Plan):
     async def dial(self, slot: Slot) -> Reached:
         """As Plan's."""
         known = self._terminals
-        target = await resolved(self._wrapped(self.target), slot, known.settings, known.access)
+        target = await resolved(self._wrapped(self.target), slot, known.settings, known.apiserver)
         upstream, word = await in_container(target, slot, known.defaults, lambda meant: self._enter(meant, slot))
         return Reached(upstream.stream, upstream.early, self.offer.switching() + self._said(word), self.relay)
 

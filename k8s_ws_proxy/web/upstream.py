@@ -16,7 +16,6 @@ from k8s_ws_proxy.wire.target import AttachTarget, LogTarget, PortForwardTarget
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.sessions.registry import Registry, Slot
@@ -68,12 +67,12 @@ async def reach(
     return reached
 
 
-async def resolved(target: _Target, slot: Slot, settings: Settings, access: Access) -> _Target:
+async def resolved(target: _Target, slot: Slot, settings: Settings, apiserver: Apiserver) -> _Target:
     """The target with a pod's own name, where its segment may be an alias. Raises Refusal, or UpstreamError."""
     label = settings.pod_alias_label
     if not label:
         return target
-    pod = await resolve(access, target.namespace, target.pod, label=label, node=settings.node_name)
+    pod = await resolve(apiserver, target.namespace, target.pod, label=label, node=settings.node_name)
     slot.log.resolved(pod)
     return replace(target, pod=pod)
 

@@ -88,7 +88,7 @@ class Site:
     def terminal(self, path, answer, *, plan=TerminalPlan, **options):
         call = self.call(path, answer, **options)
         defaults = SimpleNamespace(known=lambda *_: None)
-        terminals = Terminals(SETTINGS, access=None, defaults=defaults, orphans=None)
+        terminals = Terminals(SETTINGS, apiserver=None, defaults=defaults, orphans=None)
         return plan(terminals, call, parse_target(call.route, path), OFFER)
 
     async def told(self):
@@ -196,7 +196,7 @@ async def test_who_finds_no_slot_is_not_dialled(site):
 async def test_a_log_is_a_body_or_messages(site):
     path = "/api/v1/namespaces/default/pods/web/log"
     call = site.call(path, (site.stream, Download(200, "text/plain", Body(length=3), b"one")))
-    logs = Logs(SETTINGS, access=None, defaults=SimpleNamespace(known=lambda *_: None), pace=site.pace)
+    logs = Logs(SETTINGS, apiserver=None, defaults=SimpleNamespace(known=lambda *_: None), pace=site.pace)
     assert isinstance(await site.opening.open(LogPlan(logs, call, parse_target(call.route, path), None)), HandedOn)
     answer = await site.told()
     assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")
