@@ -1,6 +1,5 @@
 """The daemon as its chart starts it: a TLS listener, client certificates, a limit on its memory; and its apiserver."""
 
-import fcntl
 import os
 import ssl
 import subprocess
@@ -49,7 +48,6 @@ class Besieged:
         return self.pki.servers.client(self.pki.callers.leaf(CALLER))
 
 
-_PIPE_BYTES = 4096  # a log that nobody reads is soon full
 # As chart/values.yaml has them, with TLS on.
 _SETTINGS = {
     "DRAIN_TIMEOUT": "30s",
@@ -92,8 +90,6 @@ def laid(certs: Certs, folder: Path, tree: Path, *, log_is_read: bool) -> Iterat
         try:
             for port in (http, https):
                 process.await_listening(daemon, port, folder / "log")
-            if daemon.stderr is not None:
-                fcntl.fcntl(daemon.stderr, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             yield Besieged(http, https, pki, daemon.pid)
         finally:
             daemon.kill()

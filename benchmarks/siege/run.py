@@ -1,8 +1,10 @@
 """One siege: those who mean well come in, are watched without an attack, and then with it."""
 
+import contextlib
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,10 +39,11 @@ class Watched:
         for work in (watch.idle, watch.typist, watch.flood, watch.probe):
             self._watchers[work.__name__] = watch.Watcher(work, bed)
 
-    def for_seconds(self, seconds: float) -> Figures:
-        """What is seen of each within this time, and until a wait that has begun in it is over."""
+    def for_seconds(self, seconds: float, begin: Callable[[], None] = lambda: None) -> Figures:
+        """What is seen of each from when this begins, for so long, and until a wait that has begun by then is over."""
         self._ask()
         self._memory.reset()
+        begin()
         time.sleep(seconds)
         seen = self._ask()
         return {
@@ -50,6 +53,18 @@ class Watched:
             "peak_mib": self._memory.peak(),
             "lost": sum(each["lost"] for each in seen.values()),
         }
+
+    @contextlib.contextmanager
+    def at_ease(self) -> Iterator[None]:
+        """The flood takes what it can get of the processors, so it waits while an attack is prepared.
+
+        What is made for a connection has to be ready before the daemon takes it for one that says nothing.
+        """
+        self._watchers["flood"].pause()
+        try:
+            yield
+        finally:
+            self._watchers["flood"].go_on()
 
     def _ask(self) -> dict[str, watch.Seen]:
         for watcher in self._watchers.values():
@@ -92,12 +107,13 @@ def _both(attack: Attack, bed: Besieged, watched: Watched, seconds: float) -> Me
     for dummy in dummies:
         dummy.kill()
         dummy.join()
-    attackers = Attackers(attack, bed)
+    with watched.at_ease():
+        attackers = Attackers(attack, bed)
     try:
-        attackers.begin()
-        under = watched.for_seconds(seconds)
+        under = watched.for_seconds(seconds, attackers.begin)
     finally:
-        attackers.stop()
+        begun = attackers.stop()
+    under["begun"] = begun
     lost = watched.end()
     return Measured(without, under, sum(lost.values()), ", ".join(f"{name}: {count}" for name, count in lost.items()))
 

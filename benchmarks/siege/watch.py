@@ -2,8 +2,10 @@
 
 import contextlib
 import multiprocessing
+import os
 import select
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -31,6 +33,8 @@ class Watcher:
         self._pipe, theirs = FORK.Pipe()
         self._process = FORK.Process(target=work, args=(bed, theirs), name=work.__name__, daemon=True)
         self._process.start()
+        assert self._process.pid is not None
+        self._pid = self._process.pid
         theirs.close()
         if self._answer():
             raise EndedError(f"{work.__name__} doesn't come in")
@@ -48,6 +52,13 @@ class Watcher:
         with contextlib.suppress(OSError):
             self._pipe.send(True)
         return self._answer()
+
+    def pause(self) -> None:
+        """Leave the processors to others, until go_on()."""
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self._pid, signal.SIGCONT)
 
     def stop(self) -> None:
         self._process.kill()

@@ -46,9 +46,9 @@ def test_who_means_well_loses_nothing_by_attacks(access, log_is_read, tmp_path):
 
 def under(attack, bed, watched):
     """What is seen during the attack, of which nothing stays but what the daemon keeps."""
-    attackers = Attackers(attack, bed)
+    with watched.at_ease():
+        attackers = Attackers(attack, bed)
     try:
-        attackers.begin()
-        return watched.for_seconds(SECONDS)
+        return watched.for_seconds(SECONDS, attackers.begin)
     finally:
         attackers.stop()

@@ -22,7 +22,7 @@ def expand_label(secret, label, length, digest):
     """HKDF-Expand-Label with an empty context (RFC 8446 §7.1), for as much as one block of the hash gives."""
     name = b"tls13 " + label
     info = struct.pack("!HB", length, len(name)) + name + b"\x00"
-    return hmac.new(secret, info + b"\x01", digest).digest()[:length]
+    return hmac.digest(secret, info + b"\x01", digest)[:length]
 
 
 class RawTls13:
@@ -37,8 +37,8 @@ class RawTls13:
         secrets = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         (secret,) = (value for name, value in secrets.items() if name.startswith("CLIENT_TRAFFIC_SECRET_0 "))
         self._digest, self._key_size = {
-            "TLS_AES_256_GCM_SHA384": (hashlib.sha384, 32),
-            "TLS_AES_128_GCM_SHA256": (hashlib.sha256, 16),
+            "TLS_AES_256_GCM_SHA384": ("sha384", 32),
+            "TLS_AES_128_GCM_SHA256": ("sha256", 16),
         }[tls.cipher()[0]]
         self._begin(bytes.fromhex(secret))
         self.socket = socket.socket(fileno=tls.detach())
@@ -60,5 +60,5 @@ class RawTls13:
     def key_update(self, *, requested=False):
         """The wire bytes of a KeyUpdate; what comes after it has other keys (RFC 8446 §7.2)."""
         wire = self.record(KEY_UPDATE + bytes((requested,)), HANDSHAKE)
-        self._begin(expand_label(self._secret, b"traffic upd", self._digest().digest_size, self._digest))
+        self._begin(expand_label(self._secret, b"traffic upd", hashlib.new(self._digest).digest_size, self._digest))
         return wire

@@ -63,10 +63,17 @@ class Attackers:
         for pipe in self._pipes:
             pipe.send(None)
 
-    def stop(self) -> None:
-        for process in self._processes:
+    def stop(self) -> int:
+        """How often an act was begun: those that lose their connection begin anew."""
+        begun = 0
+        for process, pipe in zip(self._processes, self._pipes, strict=True):
             process.kill()
             process.join()
+            with contextlib.suppress(EOFError, OSError):
+                while pipe.poll():
+                    pipe.recv()
+                    begun += 1
+        return begun
 
 
 def _attack(act: Act, bed: Besieged, pipe: Connection) -> None:
@@ -77,12 +84,20 @@ def _attack(act: Act, bed: Besieged, pipe: Connection) -> None:
     pipe.send(None)
     pipe.recv()
     while True:
-        with contextlib.suppress(OSError, StopIteration):
+        pipe.send(None)
+        with contextlib.suppress(OSError):
             for _ in acting:
                 pass
+        acting = _ready_again(act, bed)
+
+
+def _ready_again(act: Act, bed: Besieged) -> Iterator[None]:
+    """As soon as the daemon lets it."""
+    while True:
         with contextlib.suppress(OSError):
             acting = act(bed)
             next(acting)
+            return acting
 
 
 def connected(port: int, *, reset: bool = False) -> socket.socket:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import urlencode
 
+from support.tls13 import RawTls13
+
 from benchmarks import frames
 from benchmarks.session import PATH, open_session, upgrade
 from benchmarks.siege.attacks.base import KEY, Attack, connected, crowd, hold
@@ -38,19 +40,25 @@ def _fragments(count: int) -> bytes:
     return first + (b"\x00\x81" + frames.MASK + bytes([ord("x") ^ frames.MASK[0]])) * count
 
 
-def session_key_updates(bed: Besieged) -> Iterator[None]:
-    """KeyUpdate records on an open session's own connection, 100,000 at once and then more."""
+def _session(bed: Besieged, *command: str) -> RawTls13:
+    """One whose records the attacker makes; its 101 can't be read by who makes records only, so it gets a second."""
     tls = raw(bed)
-    tls.socket.sendall(tls.record(_request(bed, PATH, "echo")))
-    yield from without_end(tls.socket, bed.times(100_000), tls.key_update)
+    tls.socket.sendall(tls.record(_request(bed, PATH, *command)))
+    time.sleep(1)
+    return tls
+
+
+def session_key_updates(bed: Besieged) -> Iterator[None]:
+    """KeyUpdate records on an open session's own connection, 50,000 at once and then more."""
+    tls = _session(bed, "echo")
+    yield from without_end(tls.socket, bed.times(50_000), tls.key_update)
 
 
 def session_single_bytes(bed: Besieged) -> Iterator[None]:
-    """Input on an open session, each byte a TLS record of its own, 100,000 at once and then more."""
-    tls = raw(bed)
-    tls.socket.sendall(tls.record(_request(bed, PATH, "sink", "1000000")))
+    """Input on an open session, each byte a TLS record of its own, 50,000 at once and then more."""
+    tls = _session(bed, "sink", "1000000")
     message = itertools.cycle(frames.stdin_frame(1000))
-    yield from without_end(tls.socket, bed.times(100_000), lambda: tls.record(bytes([next(message)])))
+    yield from without_end(tls.socket, bed.times(50_000), lambda: tls.record(bytes([next(message)])))
 
 
 def unread_fragments(bed: Besieged) -> Iterator[None]:

@@ -43,23 +43,23 @@ def without_end(sock: socket.socket, count: int, make: Callable[[], bytes]) -> I
 
 
 def key_updates(bed: Besieged) -> Iterator[None]:
-    """TLS 1.3 KeyUpdate records of 27 bytes in the request's place, 100,000 at once and then more."""
+    """TLS 1.3 KeyUpdate records of 27 bytes in the request's place, 50,000 at once and then more."""
     tls = raw(bed)
-    yield from without_end(tls.socket, bed.times(100_000), tls.key_update)
+    yield from without_end(tls.socket, bed.times(50_000), tls.key_update)
 
 
 def key_updates_wanted(bed: Besieged) -> Iterator[None]:
     """The same, each of which wants one in answer, and nobody reads those."""
     tls = raw(bed)
-    yield from without_end(tls.socket, bed.times(100_000), lambda: tls.key_update(requested=True))
+    yield from without_end(tls.socket, bed.times(50_000), lambda: tls.key_update(requested=True))
 
 
 def renegotiations(bed: Besieged) -> Iterator[None]:
-    """TLS 1.2, and then a new handshake asked for 100,000 times and more, none of them waited for."""
+    """TLS 1.2, and then a new handshake asked for 50,000 times and more, none of them waited for."""
     tls = RawTls12(connected(bed.https), bed.stranger())
     tls.socket.settimeout(None)
     hello = _hello()[5:]
-    yield from without_end(tls.socket, bed.times(100_000), lambda: tls.record(hello, HANDSHAKE))
+    yield from without_end(tls.socket, bed.times(50_000), lambda: tls.record(hello, HANDSHAKE))
 
 
 def _single_bytes(bed: Besieged, connections: int, count: int) -> Iterator[None]:
