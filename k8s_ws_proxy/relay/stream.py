@@ -20,7 +20,7 @@ from k8s_ws_proxy.wire.tls_records import RECORD, HandshakeRecords, HandshakeRef
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from k8s_ws_proxy.relay.tls import Tls
 
@@ -292,8 +292,11 @@ class Stream:
         finally:
             register(None)
 
-    async def handshake(self) -> None:
-        """Complete the TLS handshake, if this is to be TLS. Raises OSError, of which ssl's errors are some."""
+    async def handshake(self, turn: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Complete the TLS handshake, if this is to be TLS. Raises OSError, of which ssl's errors are some.
+
+        ``turn`` is awaited before each step.
+        """
         tls = self._tls
         if tls is None:
             return
@@ -308,10 +311,13 @@ class Stream:
             while not self.flush():
                 await self.writable()
             if not done:
-                data = await self._some(records)
+                data = await self._record(records)
+                if turn is not None:
+                    await turn()
 
-    async def _some(self, records: HandshakeRecords) -> bytes:
-        """Some of the peer's handshake. Raises OSError."""
+    async def _record(self, records: HandshakeRecords) -> bytes:
+        """The next record of the peer's handshake. Raises OSError."""
+        record = b""
         while True:
             try:
                 data = self._sock.recv(records.want)
@@ -325,7 +331,9 @@ class Stream:
             except HandshakeRefused as error:
                 # Not an ssl.SSLError: nothing was said to the peer that it should have time to read.
                 raise ConnectionAbortedError(str(error)) from error
-            return data
+            record += data
+            if records.between:
+                return record
 
     def keep_alive(self, seconds: float) -> None:
         """Have the kernel ask a silent peer, and break the connection if none answers, within twice ``seconds``.

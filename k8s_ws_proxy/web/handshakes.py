@@ -26,6 +26,12 @@ class Handshakes:
         self._under_way: dict[object, tuple[float, Callable[[], object]]] = {}  # since when, in that order
         self._waiting: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._step = asyncio.Lock()
+
+    async def turn(self) -> None:
+        """Wait until a step may be taken, of whichever handshake: one in a turn of the loop."""
+        async with self._step:
+            await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
     async def place(self, end: Callable[[], object]) -> AsyncIterator[None]:

@@ -17,7 +17,8 @@ from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.relay.tls import Tls
 from k8s_ws_proxy.web.caller import address_of
-from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer
+from k8s_ws_proxy.web.newcomers import Newcomers
+from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer, turned_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 HANDSHAKES: Final = Sparing("more TLS handshakes failed")
 _BACKLOG: Final = 1024
-_ACCEPT_AT_ONCE: Final = 32  # connections in one turn of the loop
+_ACCEPT_AT_ONCE: Final = 128  # connections in one turn of the loop
+_SILENT: Final = 75.0  # seconds that a connection may say nothing, as between two requests
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE: Final = 0.25  # seconds
 _READ: Final = 64 * 1024  # bytes
@@ -70,6 +72,13 @@ class Listener:
         self._idle = idle
         self._handshakes = handshakes
         self._tls = tls
+        self._newcomers = Newcomers(
+            loop,
+            lobby,
+            speaks=self._speaks,
+            farewell=turned_out if tls is None else bytes,
+            patience=_SILENT if tls is None else head_timeout,
+        )
         self._connections: set[StreamTransport] = set()
         self._spare: int | None = None  # a descriptor, given up for a moment when there is no other one left
         self._keep_spare()
@@ -86,6 +95,7 @@ class Listener:
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         self._give_up_spare()
+        self._newcomers.close()
         for connection in list(self._connections):
             connection.abort()
 
@@ -102,10 +112,14 @@ class Listener:
                 self._loop.remove_reader(self._sock.fileno())
                 self._loop.call_later(_EXHAUSTED_PAUSE, self._resume)
                 return
-            if self._tls is None:
-                self._serve(Stream(sock, self._loop))
-            else:
-                self._secure(sock, address_of(peer), self._tls())
+            self._newcomers.add(sock, address_of(peer))
+
+    def _speaks(self, sock: socket.socket, peer: str) -> None:
+        """Its first byte has come."""
+        if self._tls is None:
+            self._serve(Stream(sock, self._loop))
+        else:
+            self._secure(sock, peer, self._tls())
 
     def _turn_away(self, error: str) -> None:
         """There is no descriptor for another connection: those that wait are told so, one after the other."""
@@ -161,7 +175,7 @@ class Listener:
                 self._handshakes.place(lambda: self._lobby.turn_out(sock)),
             ):
                 stream = Stream(sock, self._loop, Tls(context, server_side=True))
-                await stream.handshake()
+                await stream.handshake(self._handshakes.turn)
         except (OSError, TimeoutError) as error:
             _failed(peer, error)
             if stream is not None and isinstance(error, ssl.SSLError):

@@ -6,6 +6,7 @@ connection. So a crowd of the former turns out none of the latter.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import Reason, rule
@@ -20,6 +21,7 @@ LEAST: Final = 256  # places for the unknown, however many sessions there are
 MOST: Final = 1024
 IDLE: Final = 64  # places for the known: kubectl has its next question ready at once
 HEADS: Final = 4 * 1024 * 1024  # bytes of requests' heads; kubectl's has one KiB
+_READS_AT_ONCE: Final = 64  # of heads that have begun: a first read is never put off
 _TELL: Final = 1.0  # seconds that are told in one line
 
 
@@ -39,6 +41,8 @@ class Lobby:
         self._held = 0
         self._turned_out = 0
         self._telling: asyncio.TimerHandle | None = None
+        self._reads = 0  # in this turn of the loop
+        self._put_off: deque[Callable[[], None]] = deque()
 
     def enter(self, who: Hashable, turn_out: Callable[[], object]) -> None:
         """``who`` has connected, or been answered; ``turn_out`` closes it."""
@@ -55,6 +59,24 @@ class Lobby:
         self._heads[who] = size
         while self._held > self._most_held:
             self.turn_out(next(iter(self._heads)))
+
+    def may_read(self, later: Callable[[], None]) -> bool:
+        """Whether more of a head that has begun may be read in this turn of the loop; else ``later`` is called when."""
+        if not self._reads and not self._put_off:
+            self._loop.call_soon(self._next_turn)
+        if self._reads < _READS_AT_ONCE and not self._put_off:
+            self._reads += 1
+            return True
+        self._put_off.append(later)
+        return False
+
+    def _next_turn(self) -> None:
+        now = min(len(self._put_off), _READS_AT_ONCE)
+        for _ in range(now):
+            self._put_off.popleft()()
+        self._reads = 0
+        if self._put_off:
+            self._loop.call_soon(self._next_turn)
 
     def leave(self, who: Hashable) -> None:
         """It is closed, or its caller is known; twice does no harm."""

@@ -96,6 +96,7 @@ class Opening:
 
     async def _dial(self, plan: Plan, slot: Slot) -> Reached:
         await self._turns.turn(plan.call)
+        await self._turns.dial()
         return await plan.dial(slot)
 
     def _failed(self, plan: Plan, slot: Slot, error: UpstreamError) -> web.StreamResponse:

@@ -52,6 +52,13 @@ def bare_answer(reason: Reason, text: str) -> bytes:
     return ("\r\n".join(head) + "\r\n\r\n").encode() + body
 
 
+def turned_out() -> bytes:
+    """For one that has to go since others come."""
+    return bare_answer(
+        Reason.TOO_MANY_CONNECTIONS, "Too many connect at once: this one had to go. Try again in a moment."
+    )
+
+
 class StreamTransport(asyncio.Transport):
     """A connection while it is still HTTP.
 
@@ -93,6 +100,7 @@ class StreamTransport(asyncio.Transport):
         self._answer_timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._answered = False
+        self._put_off = False  # it waits for its turn to be read
         self._first_byte_at: float | None = None
         lobby.enter(self, self.turn_out)
         protocol.connection_made(self)
@@ -120,11 +128,8 @@ class StreamTransport(asyncio.Transport):
         """
         idle = self._answered and self._first_byte_at is None
         if not self._closing and not self._outbox and not idle:
-            answer = bare_answer(
-                Reason.TOO_MANY_CONNECTIONS, "Too many connect at once: this one had to go. Try again in a moment."
-            )
             with contextlib.suppress(StreamLost):
-                self._stream.write(answer)
+                self._stream.write(turned_out())
         self._lose(None)
 
     def detach(self) -> Stream:
@@ -138,6 +143,23 @@ class StreamTransport(asyncio.Transport):
         return self._stream
 
     def _readable(self) -> None:
+        if self._head is not None and self._head.size and not self._closing:
+            if self._put_off:
+                return
+            if not self._lobby.may_read(self._read_on):
+                self._put_off = True
+                self._stream.on_readable(None)
+                return
+        self._read()
+
+    def _read_on(self) -> None:
+        """It has had to wait for its turn."""
+        self._put_off = False
+        if not self._paused and not self._detached and not self._lost:
+            self._stream.on_readable(self._readable)
+            self._read()
+
+    def _read(self) -> None:
         try:
             count = self._stream.read_into(self._block.view, _READ)
         except StreamLost as error:

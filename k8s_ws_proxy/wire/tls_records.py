@@ -17,7 +17,9 @@ _HANDSHAKE: Final = 22  # the content type of the first record (RFC 8446 §5.1)
 # chain of three certificates with RSA keys of 4096 bits six.
 MAX_HELLO: Final = 16 * 1024
 MAX_HANDSHAKE: Final = 64 * 1024
-MAX_RECORDS: Final = 64  # a handshake takes less than ten
+MAX_RECORDS: Final = 32  # a handshake takes less than ten
+_CHANGE_CIPHER_SPEC: Final = 20
+_MAX_CHANGES: Final = 2  # OpenSSL drops further ones without a word, any number of them; one means well (RFC 8446 §5)
 
 
 class HandshakeRefused(Exception):
@@ -27,19 +29,25 @@ class HandshakeRefused(Exception):
 class HandshakeRecords:
     """One side's records until its handshake is over. Bytes are read as ``want`` says, and then told to take()."""
 
-    __slots__ = ("_header", "_hello", "_left", "_total", "records")
+    __slots__ = ("_changes", "_header", "_hello", "_left", "_total", "records")
 
     def __init__(self) -> None:
         self._header = b""
         self._hello: bytes | None = b""  # the first bytes of the first message, until its length is known
         self._left = 0  # bytes of the record under way
         self._total = 0
+        self._changes = 0
         self.records = 0  # that have begun
 
     @property
     def want(self) -> int:
         """How many bytes may be read now, so that none of the next record are."""
         return self._left or HEADER - len(self._header)
+
+    @property
+    def between(self) -> bool:
+        """The last record is complete, and no other has begun."""
+        return not self._left and not self._header
 
     def take(self, data: bytes) -> None:
         """``data`` was read, ``want`` bytes of it at most. Raises HandshakeRefused."""
@@ -59,6 +67,9 @@ class HandshakeRecords:
         self.records += 1
         if self._hello is not None and first != _HANDSHAKE:
             raise HandshakeRefused("it doesn't begin with a TLS handshake")
+        self._changes += first == _CHANGE_CIPHER_SPEC
+        if self._changes > _MAX_CHANGES:
+            raise HandshakeRefused("it changes its cipher again and again")
         if self._left > _LONGEST:
             raise HandshakeRefused("a record is longer than TLS allows")
         if self.records > MAX_RECORDS or self._total + self._left > MAX_HANDSHAKE:

@@ -106,3 +106,20 @@ def test_records_are_counted_wherever_they_are_cut(sizes, cuts):
 def test_any_bytes_are_taken_or_refused(data):
     with contextlib.suppress(HandshakeRefused):
         taken(HandshakeRecords(), data)
+
+
+def test_a_cipher_that_is_changed_again_and_again_is_refused():
+    """OpenSSL drops each but the first without a word, in the middle of a handshake: any number of them."""
+    records = HandshakeRecords()
+    taken(records, record(hello(1000)) + record(b"\x01", 20) * 2)
+    with pytest.raises(HandshakeRefused, match="again and again"):
+        taken(records, record(b"\x01", 20))
+
+
+def test_a_record_is_told_as_one_when_it_is_there():
+    records = HandshakeRecords()
+    assert records.between
+    for byte in record(hello(1000)):
+        records.take(bytes((byte,)))
+        last = records.between
+    assert last

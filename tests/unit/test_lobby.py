@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from k8s_ws_proxy.observe import metrics
-from k8s_ws_proxy.web.lobby import HEADS, LEAST, MOST, Lobby, places
+from k8s_ws_proxy.web.lobby import _READS_AT_ONCE, HEADS, LEAST, MOST, Lobby, places
 
 
 class Door:
@@ -113,3 +113,17 @@ async def test_all_that_go_are_counted_and_told_in_one_line():
     with capture_logs() as log:
         door.lobby.close()
     assert log == []
+
+
+async def test_of_heads_that_have_begun_so_many_are_read_in_a_turn_and_the_rest_in_order():
+    lobby = Lobby(asyncio.get_running_loop(), lambda: 9999)
+    read = []
+    for number in range(3 * _READS_AT_ONCE):
+        if lobby.may_read(lambda number=number: read.append(number)):
+            read.append(number)
+    for turn in range(1, 3):
+        assert read == list(range(turn * _READS_AT_ONCE))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert read == list(range(3 * _READS_AT_ONCE))
+    assert lobby.may_read(lambda: None), "a turn later it is as at the beginning"

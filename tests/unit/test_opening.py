@@ -291,3 +291,19 @@ async def test_who_wants_to_observe_is_asked_before_the_first_byte(site, wanted)
     await opening.open(site.terminal(EXEC, Upstream(site.stream, None, b"\x82\x02\x01x")))
     assert asked == [("web", 0)]
     assert watches.shown == (b"x" if wanted else b"")
+
+
+async def test_of_those_who_come_together_one_is_dialled_in_a_turn_and_who_has_left_by_then_is_not(site):
+    registry = Registry(quotas(99), asyncio.get_running_loop().time)
+    opening = Opening(registry, site.pace, Turns(), ping_period=30.0, limits=None)
+    never = asyncio.get_running_loop().create_future()
+    plans = [site.terminal(EXEC, never) for _ in range(20)]
+    going = [asyncio.ensure_future(opening.open(plan)) for plan in plans]  # noqa: TID251
+    while not plans[0].call.apiserver.asked:  # noqa: ASYNC110 - it is asked in passing
+        await asyncio.sleep(0)
+    assert sum(len(plan.call.apiserver.asked) for plan in plans) == 1
+    for each in going:
+        each.cancel()
+    await asyncio.wait(going)
+    assert sum(len(plan.call.apiserver.asked) for plan in plans) < 3
+    assert registry.open == 0
