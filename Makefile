@@ -88,6 +88,10 @@ system:
 test: venv system node helm lint ## Lint, types, and every test but the long ones
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
+.PHONY: check
+check: venv lint ## What to run while writing: lint, types, unit and protocol tests
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/unit tests/protocol $(PYTEST_ARGS)
+
 .PHONY: lint
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .

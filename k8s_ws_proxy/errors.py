@@ -35,7 +35,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Reason(Enum):
-    """Why a request was refused or a dial failed: stable ``snake_case`` names (wire-contract, "Answers").
+    """Why a request was refused or a dial failed: stable ``snake_case`` names (docs/reference/answers.md).
 
     The value is what stands in an error body, in the log and in a metric's label.
     """
@@ -83,7 +83,7 @@ class Rule:
 
 
 def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it has
-    """The one table from reason to answer (wire-contract, "Answers").
+    """The one table from reason to answer (docs/reference/answers.md).
 
     A dial's failure has the status it gets on ``/api/v1/...``; on ``/proxy/...`` it is told on channel 3.
     """

@@ -1,4 +1,4 @@
-"""The environment -> frozen Settings, with every mistake at once (wire-contract, "Settings")."""
+"""The environment -> frozen Settings, with every mistake at once (docs/reference/settings.md)."""
 
 from __future__ import annotations
 

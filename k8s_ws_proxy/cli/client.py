@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CONNECT: Final = 10.0  # seconds for TCP and TLS
 _HANDSHAKE: Final = 60.0  # seconds for the 101: the proxy has its own, shorter limit and tells it better
 _CLOSE: Final = 2.0  # seconds for the other side to take our close frame and answer it
-_LARGEST_MESSAGE: Final = 32 << 20  # bytes; apiserver-facts, "Frames": it drops more itself
+_LARGEST_MESSAGE: Final = 32 << 20  # bytes; docs/observed.md, "Frames": it drops more itself
 _UPGRADE_REQUIRED: Final = 426
 _LARGEST_BODY: Final = 64 * 1024  # bytes of a refusal that are read
 

@@ -73,7 +73,7 @@ def connection(arguments: argparse.Namespace) -> Connection:
         from k8s_ws_proxy.cli.certificate import client_context  # noqa: PLC0415 - for those only who need it
 
         tls = client_context(arguments.cacert, arguments.cert, arguments.key)
-    # A certificate decides alone (wire-contract, "Credentials"): a secret beside it would never be looked at.
+    # A certificate decides alone (docs/reference/signing.md): a secret beside it would never be looked at.
     return Connection(url, None if arguments.cert else read_secret(arguments.secret_file), tls)
 
 

@@ -1,5 +1,5 @@
-"""The subprotocols: which is chosen, and how a channel's bytes stand in a message (apiserver-facts:
-Subprotocols).
+"""The subprotocols: which is chosen, and how a channel's bytes stand in a message (docs/observed.md,
+"Subprotocols").
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""One exec: a process on one side, a client on the other, until either ends (apiserver-facts: Channel 3,
-Frames).
+"""One exec: a process on one side, a client on the other, until either ends (docs/observed.md, "Channel 3",
+"Frames").
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Process:
                 termios.tcsetwinsize(self._terminal, (rows, columns))
 
     def end_stdin(self) -> None:
-        """No more input: end of file on a pipe. A terminal has no such thing (apiserver-facts: Frames)."""
+        """No more input: end of file on a pipe. A terminal has no such thing (docs/observed.md, "Frames")."""
         if self.stdin is not None and not self.tty:
             self.stdin.close()
 

@@ -1,5 +1,5 @@
-"""What exec and attach share: a client's messages to a process, and the status at the end (apiserver-facts:
-Channel 3).
+"""What exec and attach share: a client's messages to a process, and the status at the end (docs/observed.md,
+"Channel 3").
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""metav1.Status bodies and channel-3 messages, in the apiserver's own words (apiserver-facts: Refused,
-Channel 3).
+"""metav1.Status bodies and channel-3 messages, in the apiserver's own words (docs/observed.md, "Refused",
+"Channel 3").
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def method_not_allowed() -> Status:
 
 
 def internal_error(message: str) -> Status:
-    """The command could not be started: 101 all the same, and no ExitCode cause (apiserver-facts: Refused)."""
+    """The command could not be started: 101 all the same, and no ExitCode cause (docs/observed.md, "Refused")."""
     causes = [{"message": message}]
     return Status(f"Internal error occurred: {message}", "InternalError", 500, {"causes": causes})
 

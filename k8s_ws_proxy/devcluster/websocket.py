@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.devcluster.tls import TlsStream
 
 MAX_MESSAGE = 32 << 20
-"""Bytes of one client message; a longer one drops the connection (apiserver-facts: Frames)."""
+"""Bytes of one client message; a longer one drops the connection (docs/observed.md, "Frames")."""
 MAX_DATA = 32768
 """Bytes of data in one server message, which is thus at most 32,769 bytes long."""
 _CHUNK = 65536

@@ -1,4 +1,4 @@
-"""What is meant: a pod by a workload's name (wire-contract, "Pod aliases"), a container where none is named."""
+"""What is meant: a pod by a workload's name (docs/reference/settings.md), a container where none is named."""
 
 from __future__ import annotations
 

@@ -53,5 +53,5 @@ def logger() -> Any:
 
 
 def announce(event: str, **facts: Any) -> None:
-    """One line at level info that no LOG_LEVEL suppresses: what others wait for (wire-contract, "Settings")."""
+    """One line at level info that no LOG_LEVEL suppresses: what others wait for (docs/reference/settings.md)."""
     structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)).info(event, **facts)

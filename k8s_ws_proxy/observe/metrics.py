@@ -24,7 +24,7 @@ REGISTRY: Final = CollectorRegistry()
 # Else there is a second series for each counter, that no one asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-# Seconds. A dial takes some milliseconds (apiserver-facts: 9 ms), and WS_HANDSHAKE_TIMEOUT is ten seconds by default.
+# Seconds. A dial takes some milliseconds (docs/observed.md: 9 ms), and WS_HANDSHAKE_TIMEOUT is ten seconds by default.
 _OPENING: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _LENGTHS: Final = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)

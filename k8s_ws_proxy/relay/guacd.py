@@ -1,4 +1,4 @@
-"""Pings towards guacd: it learns that its user has left only when something arrives (field-notes, "Leaving")."""
+"""Pings towards guacd: it learns that its user has left only when something arrives (docs/observed.md, "guacd")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way down: refuse the new, let the running run on, then tell them and end them (field-notes, "rollouts")."""
+"""The way down: refuse the new, let the running run on, then tell them and end them (docs/observed.md, "Rollouts")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that aren't sessions: a bound on what all of them together hold (DESIGN, ``MAX_SESSIONS``).
+"""Connections that aren't sessions: a bound on what all of them together hold (docs/design/choices.md).
 
 There are two lobbies: one for callers who aren't known yet, one for those who were, have been answered, and keep the
 connection. So a crowd of the former turns out none of the latter.

@@ -2,7 +2,7 @@
 
 What leaves is always a sequence of complete, unfragmented messages, wherever the input was cut. So a ping, a status
 of our own or a close can follow any block; a peer that dies between any two bytes leaves nothing half-said; and the
-apiserver, which takes the first byte of every continuation frame for a channel (apiserver-facts, "Frames"), never
+apiserver, which takes the first byte of every continuation frame for a channel (docs/observed.md, "Frames"), never
 sees one. It costs a look at each header and no copy:
 
 * a message that isn't there as a whole yet leaves as two (or more): its header is rewritten in place to the length

@@ -39,7 +39,7 @@ class ForwardRelay(Relay):
     def fail(self, status: bytes, reason: str) -> None:
         """There is no upstream: tell ``reason`` on each port's error channel, as a kubelet does, and close with 1011.
 
-        With one port, ``status`` goes to channel 3 as everywhere (wire-contract, "Answers"); with more, that is the
+        With one port, ``status`` goes to channel 3 as everywhere (docs/reference/answers.md); with more, that is the
         second port's. A tunnel has nothing to tell it on but the close.
         """
         for number, port in enumerate(self._ports):

@@ -1,4 +1,4 @@
-"""What Apache Guacamole's guacd needs, and nobody else gets (field-notes, "guacd, observed").
+"""What Apache Guacamole's guacd needs, and nobody else gets (docs/observed.md, "guacd").
 
 Its WebSocket library hands a message on in pieces of 4,096 bytes, and it takes the first byte of each for a channel;
 it shows neither HTTP bodies nor channel 3 nor close reasons; what came before the close isn't drawn if the close is

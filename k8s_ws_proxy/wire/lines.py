@@ -1,4 +1,4 @@
-"""A log's bytes -> WebSocket messages of one line each (wire-contract, "Logs").
+"""A log's bytes -> WebSocket messages of one line each (docs/reference/requests.md, "Logs").
 
 A line's newline is part of its message, and nothing is decoded: NULs, carriage returns and broken UTF-8 pass as they
 are. A line over MAX_LINE leaves in messages of MAX_LINE bytes and one of what is left. Where messages begin and end

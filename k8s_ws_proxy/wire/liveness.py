@@ -1,4 +1,4 @@
-"""Is this peer still there? Asked once a ping period (wire-contract, ``WS_PING_PERIOD``)."""
+"""Is this peer still there? Asked once a ping period (docs/reference/settings.md)."""
 
 from __future__ import annotations
 

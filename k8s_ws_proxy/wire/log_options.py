@@ -1,8 +1,8 @@
 """Which part of a log is wanted: the parameters of both routes, checked, and as the apiserver takes them.
 
-``/proxy/logs`` has names and defaults of its own (wire-contract, "Logs"); ``/api/v1/.../log`` takes the apiserver's
-(``PodLogOptions``), and passes on those that are known here. ``insecureSkipTLSVerifyBackend`` is not: whether the
-kubelet's certificate must verify isn't a caller's to decide.
+``/proxy/logs`` has names and defaults of its own (docs/reference/requests.md, "Logs"); ``/api/v1/.../log`` takes the
+apiserver's (``PodLogOptions``), and passes on those that are known here. ``insecureSkipTLSVerifyBackend`` is not:
+whether the kubelet's certificate must verify isn't a caller's to decide.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The process that an interactive exec started, found again after its session's end (apiserver-facts, last section).
+"""The process that an interactive exec started, found again after its session's end (docs/observed.md, "What stays").
 
 A container runtime leaves it alive when its client goes. So the command is started by a shell that first says who it
 is, in one line that the caller never sees, and then becomes the command: same process, same arguments, same streams.

@@ -1,4 +1,4 @@
-"""Signing v1: who may open a session, decided from two headers (wire-contract, "Credentials")."""
+"""Signing v1: who may open a session, decided from two headers (docs/reference/signing.md)."""
 
 from __future__ import annotations
 

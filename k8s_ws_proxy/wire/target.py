@@ -1,4 +1,4 @@
-"""URL -> what is wanted: frozen values, or a refusal (wire-contract, "Requests").
+"""URL -> what is wanted: frozen values, or a refusal (docs/reference/requests.md).
 
 In two steps, because they stand on two sides of the credential: the path decides whether there is such a route at
 all, before anybody is asked who they are; the query is read only for a caller who was let in.
@@ -208,12 +208,12 @@ def of_apiserver(raw_target: str) -> bool:
 
 
 def names_namespace(namespace: str) -> bool:
-    """Whether a namespace can have this name (wire-contract, "Requests")."""
+    """Whether a namespace can have this name (docs/reference/requests.md)."""
     return _DNS_LABEL.fullmatch(namespace) is not None
 
 
 def names_pod(namespace: str, pod: str) -> bool:
-    """Whether a pod in a namespace can have these names (wire-contract, "Requests")."""
+    """Whether a pod in a namespace can have these names (docs/reference/requests.md)."""
     return bool(_DNS_LABEL.fullmatch(namespace) and _DNS_SUBDOMAIN.fullmatch(pod))
 
 

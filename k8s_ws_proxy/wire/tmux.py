@@ -1,4 +1,4 @@
-"""argv -> argv: a command that joins the shared tmux session, or starts it (wire-contract, ``TMUX_CASCADE``)."""
+"""argv -> argv: a command that joins the shared tmux session, or starts it (docs/reference/settings.md)."""
 
 from __future__ import annotations
 

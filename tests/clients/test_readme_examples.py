@@ -1,4 +1,4 @@
-"""The signing examples of README.md, run as they stand there: against the reference signatures, and by the daemon."""
+"""The examples of docs/reference/signing.md, run as they stand there: against the reference, and by the daemon."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+README = (Path(__file__).parents[2] / "docs/reference/signing.md").read_text("utf-8")
 ROWS = [{**row, "secret": bytes.fromhex(row["secret_hex"]).decode()} for row in load("hmac_v1.json")]
 PATH = "/proxy/exec/default/web/web"
 
 
 def block(language, number=0):
-    """A fenced block of the README, as it stands there."""
+    """A fenced block of it, as it stands there."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[number]
 
 

@@ -1,4 +1,4 @@
-"""Pod aliases by label, clause by clause (wire-contract, "Pod aliases")."""
+"""Pod aliases by label, clause by clause (docs/reference/settings.md, "Pod aliases")."""
 
 from __future__ import annotations
 

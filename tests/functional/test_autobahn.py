@@ -1,7 +1,7 @@
 """The Autobahn test suite's cases for a server, sections 1 to 7, as far as they say something about a relay.
 
 The echo is ``cat`` behind the proxy: what goes in on channel 0 comes out on channel 1. A relay doesn't decode text
-(wire-contract, "Subprotocol"), so section 6 is here only for what it says about fragments; message boundaries may
+(docs/reference/requests.md), so section 6 is here only for what it says about fragments; message boundaries may
 change, so bytes are compared and not messages. Ids are the suite's own numbers.
 """
 

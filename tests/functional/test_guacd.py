@@ -1,4 +1,4 @@
-"""guacd's profile, played as guacd behaves (field-notes, "guacd, observed"); and that nobody else gets it."""
+"""guacd's profile, played as guacd behaves (docs/observed.md, "guacd"); and that nobody else gets it."""
 
 from __future__ import annotations
 

@@ -491,7 +491,7 @@ async def test_where_the_shell_was_fit_it_need_not_show_it_again(daemon, dials):
 
 
 async def test_an_apiserver_without_v5_is_not_told_of_the_shell(daemon, dials, monkeypatch):
-    """On v4 an exit status comes with the command line (apiserver-facts, "Channel 3")."""
+    """On v4 an exit status comes with the command line (docs/observed.md, "Channel 3")."""
     monkeypatch.setattr(codec, "choose", lambda offered: codec.V4 if "v4.channel.k8s.io" in offered else None)
     for count in (2, 3):
         ended_ = await run(daemon, on_terminal("exit 3"))

@@ -1,4 +1,4 @@
-"""The few things that may be read beside sessions: by whom, and what of them (DESIGN, "What kubectl reads")."""
+"""The few things that may be read beside sessions: by whom, and what of them (docs/design/kubectl.md)."""
 
 from __future__ import annotations
 

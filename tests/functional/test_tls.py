@@ -1,4 +1,4 @@
-"""The TLS listener, and client certificates on it (wire-contract, "Credentials")."""
+"""The TLS listener, and client certificates on it (docs/reference/signing.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""guacd, byte for byte as it was seen (field-notes, "guacd, observed"): what it sends, and what reaches the eye."""
+"""guacd, byte for byte as it was seen (docs/observed.md, "guacd"): what it sends, and what reaches the eye."""
 
 from __future__ import annotations
 

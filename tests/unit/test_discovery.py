@@ -85,8 +85,8 @@ def test_whatever_is_found_names_a_namespace_or_is_one_of_three(target):
     assert wanted is None or wanted.path in {"/api", "/apis", "/api/v1"} or wanted.namespace
 
 
-def test_the_list_stands_in_design():
-    lines = (Path(__file__).parents[2] / "DESIGN.md").read_text("utf-8").splitlines()
+def test_the_list_stands_in_the_document():
+    lines = (Path(__file__).parents[2] / "docs/design/kubectl.md").read_text("utf-8").splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("| path | why |"))
     rows = {}
     for line in lines[start + 2 :]:

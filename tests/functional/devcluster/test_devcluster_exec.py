@@ -1,4 +1,4 @@
-"""apiserver-facts, "Channel 3" and "Frames", over real processes."""
+"""docs/observed.md, "Channel 3" and "Frames", over real processes."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""apiserver-facts, "After the client has left", and who waits for whom: processes, clients, containers."""
+"""docs/observed.md, "What stays", and who waits for whom: processes, clients, containers."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""apiserver-facts, "Refused before the upgrade": every row, in v5 and in v4."""
+"""docs/observed.md, "Refused": every row, in v5 and in v4."""
 
 import pytest
 

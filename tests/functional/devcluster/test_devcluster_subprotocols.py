@@ -1,4 +1,4 @@
-"""apiserver-facts, "Subprotocols"."""
+"""docs/observed.md, "Subprotocols"."""
 
 import base64
 
