@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.relay.stream import StreamLost
 
 if TYPE_CHECKING:
     import asyncio
-    import ssl
     from collections.abc import Callable
 
+    from k8s_ws_proxy.relay.byte_stream import ByteStream
 
-class Late(Stream):
-    """Until arrive() nothing comes and nothing is taken, as on a connection whose window is closed.
+
+class Late:
+    """A ByteStream. Until arrive() nothing comes and nothing is taken, as on a connection whose window is closed.
 
     ``on_close`` is called if it is closed before that.
     """
 
-    __slots__ = ("_early", "_lost", "_on_close", "_on_readable", "_on_writable", "_repeat_within", "_stream")
+    __slots__ = (
+        "_closed",
+        "_early",
+        "_loop",
+        "_lost",
+        "_on_close",
+        "_on_readable",
+        "_on_writable",
+        "_repeat_within",
+        "_stream",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_close: Callable[[], None]) -> None:
         self._loop = loop
         self._on_close = on_close
         self._closed = False
-        self._stream: Stream | None = None
+        self._stream: ByteStream | None = None
         self._early = memoryview(b"")
         self._lost = ""
         self._on_readable: Callable[[], None] | None = None
@@ -36,12 +47,7 @@ class Late(Stream):
         """Nobody wants it any more."""
         return self._closed
 
-    @property
-    def tls(self) -> ssl.SSLObject | None:
-        """The TLS socket, if it is there, and is one."""
-        return self._stream.tls if self._stream else None
-
-    def arrive(self, stream: Stream, early: bytes) -> None:
+    def arrive(self, stream: ByteStream, early: bytes) -> None:
         """From here on it is ``stream``, from which ``early`` has been read already."""
         if self._closed:
             stream.close()
@@ -59,11 +65,11 @@ class Late(Stream):
 
     @property
     def backlog(self) -> int:
-        """As Stream's."""
+        """As ByteStream's."""
         return self._stream.backlog if self._stream else 0
 
     def read_into(self, view: memoryview, most: int | None = None) -> int | None:
-        """As Stream's."""
+        """As ByteStream's."""
         if self._lost:
             raise StreamLost(self._lost)
         if self._early:
@@ -73,15 +79,15 @@ class Late(Stream):
         return self._stream.read_into(view, most) if self._stream else None
 
     def write(self, view: bytes | memoryview) -> int | None:
-        """As Stream's."""
+        """As ByteStream's."""
         return self._stream.write(view) if self._stream else None
 
     def flush(self) -> bool:
-        """As Stream's."""
+        """As ByteStream's."""
         return self._stream.flush() if self._stream else True
 
     def on_readable(self, callback: Callable[[], None] | None) -> None:
-        """As Stream's."""
+        """As ByteStream's."""
         self._on_readable = callback
         if self._stream is not None:
             self._stream.on_readable(callback)
@@ -93,41 +99,41 @@ class Late(Stream):
             self._on_readable()
 
     def on_writable(self, callback: Callable[[], None] | None) -> None:
-        """As Stream's."""
+        """As ByteStream's."""
         self._on_writable = callback
         if self._stream is not None:
             self._stream.on_writable(callback)
 
     def bound_queue(self, count: int) -> None:
-        """As Stream's, once there is one."""
+        """As ByteStream's, once there is one."""
         if self._stream is not None:
             self._stream.bound_queue(count)
 
     def peer_gone(self) -> bool:
-        """As Stream's."""
+        """As ByteStream's."""
         return self._stream is not None and self._stream.peer_gone()
 
     def unsent(self) -> bool:
-        """As Stream's."""
+        """As ByteStream's."""
         return self._stream is not None and self._stream.unsent()
 
     def unanswered(self, seconds: float, *, under_way: bool) -> bool:
-        """As Stream's."""
+        """As ByteStream's."""
         return self._stream is not None and self._stream.unanswered(seconds, under_way=under_way)
 
     def repeat_within(self, seconds: float) -> None:
-        """As Stream's."""
+        """As ByteStream's."""
         self._repeat_within = seconds
         if self._stream is not None:
             self._stream.repeat_within(seconds)
 
     def end_output(self) -> None:
-        """As Stream's."""
+        """As ByteStream's."""
         if self._stream is not None:
             self._stream.end_output()
 
     def close(self) -> None:
-        """As Stream's."""
+        """As ByteStream's."""
         if self._closed:
             return
         self._closed = True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.wire.cutter import HEADROOM
 from k8s_ws_proxy.wire.tls_records import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.wire.cutter import Piece
 
@@ -47,7 +48,7 @@ class Leg:
         "waiting",
     )
 
-    def __init__(self, stream: Stream, pace: Pace) -> None:
+    def __init__(self, stream: ByteStream, pace: Pace) -> None:
         self.stream = stream
         stream.bound_queue(UNSENT)
         self._pace = pace

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.relay.leg import SLOW_BLOCK, Leg
 from k8s_ws_proxy.relay.pace import BLOCK_SIZE, Pace
-from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.wire.channels import STDIN, STDOUT
 from k8s_ws_proxy.wire.cutter import HEADROOM
 from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
@@ -19,6 +19,8 @@ from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+    from k8s_ws_proxy.relay.byte_stream import ByteStream
 
 _MOST_WAITING: Final = BLOCK_SIZE + 8 * 1024  # bytes: a block, and pongs to a peer that pings and doesn't read
 _UPSTREAM_FLUSH: Final = 0.5  # seconds: with _WATCH before it, a client's end closes upstream within one
@@ -59,8 +61,8 @@ class Session:
         self,
         loop: asyncio.AbstractEventLoop,
         pace: Pace,
-        client: Stream,
-        upstream: Stream | None,
+        client: ByteStream,
+        upstream: ByteStream | None,
         *,
         ping_period: float,
         limits: Limits | None = None,

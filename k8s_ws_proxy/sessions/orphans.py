@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from k8s_ws_proxy.errors import UpstreamError, UpstreamRefused
-from k8s_ws_proxy.kube.dial import Upstream, dial
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.late import Late
@@ -23,8 +22,11 @@ from k8s_ws_proxy.wire.orphans import Place, Process, introduced
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.apiserver import Apiserver
+    from k8s_ws_proxy.kube.dial import Upstream
+    from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.sessions.journal import Journal
+    from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.wire.target import ExecTarget
 
 # Seconds for a shell to introduce itself before its client is told that the session has begun. A runtime that has much
@@ -48,12 +50,13 @@ class Orphan:
     """A process that will be one if its session ends before it does. Of the command that it is nothing is kept."""
 
     orphans: Orphans
+    apiserver: Apiserver
     place: Place
     process: Process
 
     def ended(self, session: str, *, told: bool) -> None:
         """``session`` has ended; ``told``: because the apiserver said that the process had."""
-        self.orphans.ended(Left(self.place, self.process, session, told))
+        self.orphans.ended(Left(self.apiserver, self.place, self.process, session, told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class LateOrphan:
 class Dialled:
     """What became of a dial: a connection, perhaps with a process to hang up; or why there is none, if anybody asks."""
 
-    upstream: Upstream | None = None
+    stream: ByteStream | None = None
+    early: bytes = b""
     orphan: Orphan | LateOrphan | None = None
     error: UpstreamError | TimeoutError | None = None
 
@@ -81,22 +85,24 @@ class Dialled:
 class Orphans:
     """Starts interactive commands so that they can be found again, and hangs them up. ``patience`` in seconds.
 
+    ``apiserver`` is the proxy's own: what a daemon before has left is hung up by it.
+
     With a ``journal`` also what a daemon before this one has left.
     """
 
     def __init__(
         self,
-        access: Access,
+        apiserver: Apiserver,
         *,
         patience: float,
         journal: Journal | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._access = access
+        self._apiserver = apiserver
         self._patience = patience
         self._clock = clock
         self._journal = journal
-        self._reaper = Reaper(access, patience=patience, answered=self._forget)
+        self._reaper = Reaper(patience=patience, answered=self._forget)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._unfit: dict[Place, float] = {}  # since when
         self._fit: dict[Place, str] = {}  # what the shell said it goes by
@@ -108,44 +114,60 @@ class Orphans:
         since = self._unfit.get(_place(target))
         return since is None or self._clock() - since > _UNFIT_FOR
 
-    def dial(self, target: ExecTarget, wanted: Callable[[], bool]) -> asyncio.Task[Dialled]:
-        """As kube.dial, until the command is about to start; with nobody to hang up where that can't be.
+    async def dial(self, apiserver: Apiserver, target: ExecTarget, slot: Slot) -> tuple[ByteStream, bytes]:
+        """As ``apiserver``'s, until the command is about to start; with nobody to hang up where that can't be.
 
-        It goes on when its caller has left, since the command may be starting by then: whoever awaits it shields it,
-        and disposes of the result in any case. What couldn't be hung up isn't started for who isn't there any more:
-        ``wanted`` says whether somebody is.
+        The connection, and what was read from it. What is left when ``slot``'s session ends is hung up. The dial
+        goes on when its caller has left, since the command may be starting by then; the slot is kept until it is
+        over. What couldn't be hung up isn't started for who isn't there any more. Raises UpstreamError or
+        TimeoutError.
         """
-        task = tasks.start(self._dial(target, wanted), name="dial a command that can be hung up")
-        self._keep(task)
-        return task
+        wanted = True
+        going = self._dial(apiserver, target, lambda: wanted)
+        dial: asyncio.Task[Dialled] = tasks.start(going, name="dial a command that can be hung up")
+        self._keep(dial)
+        slot.outlast(dial)
+        session = slot.log.record.id
+        try:
+            dialled = await asyncio.shield(dial)
+        except asyncio.CancelledError:
+            wanted = False
+            dial.add_done_callback(lambda dial: _dispose(dial, session))
+            raise
+        if (orphan := dialled.orphan) is not None:
+            slot.at_end(lambda told: orphan.ended(session, told=told))
+        if dialled.stream is None:
+            assert dialled.error is not None
+            raise dialled.error
+        return dialled.stream, dialled.early
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _dial(self, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
+    async def _dial(self, apiserver: Apiserver, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
         try:
             async with asyncio.timeout(self._patience):
-                return await self._introduced(target, wanted) or await self._plain(target, wanted)
+                return await self._introduced(apiserver, target, wanted) or await self._plain(apiserver, target, wanted)
         except (UpstreamError, TimeoutError) as error:
             return Dialled(error=error)
 
-    async def _plain(self, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
+    async def _plain(self, apiserver: Apiserver, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
         if not wanted():
             return Dialled()
-        upstream = await dial(self._access, target.upstream_path())
+        upstream = await apiserver.dial(target.upstream_path())
         if upstream.subprotocol != V5:
             _remember(self._unfit, _place(target), self._clock())
-        return Dialled(upstream)
+        return Dialled(upstream.stream, upstream.early)
 
-    async def _introduced(self, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled | None:
+    async def _introduced(self, apiserver: Apiserver, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled | None:
         """None where it can't be, and nothing has been started."""
         # On v4 an exit status comes with the whole command line, ours: so only v5 is offered. An apiserver that doesn't
         # speak it refuses without a word, before anything has begun; but so may whatever stands between. The plain dial
         # that follows shows which it was.
         command = introduced(target.command, self._fit.get(_place(target), ""))
         try:
-            upstream = await dial(self._access, target.with_command(command).upstream_path(), (V5,))
+            upstream = await apiserver.dial(target.with_command(command).upstream_path(), (V5,))
         except UpstreamRefused as error:
             if error.status == _FORBIDDEN and not error.body:
                 return None
@@ -153,12 +175,14 @@ class Orphans:
                 raise
             # Whoever admits commands may have taken offence at ours: then the caller's own runs, and isn't hung up. If
             # that is refused, too, it wasn't about ours.
-            dialled = await self._plain(target, wanted)
+            dialled = await self._plain(apiserver, target, wanted)
             line = "a command was refused as it would be started: it can't be hung up"
             logger().info(line, **_place(target)._asdict())
             _remember(self._unfit, _place(target), self._clock())
             return dialled
-        meeting: asyncio.Task[Dialled | None] = tasks.start(self._met(upstream, target), name="wait for a shell")
+        meeting: asyncio.Task[Dialled | None] = tasks.start(
+            self._met(apiserver, upstream, target), name="wait for a shell"
+        )
         try:
             done, _ = await asyncio.wait({meeting}, timeout=min(_INTRODUCTION, self._patience / 2))
         except asyncio.CancelledError:
@@ -169,29 +193,31 @@ class Orphans:
         logger().info("a command is slow to start", **_place(target)._asdict())
         upstream.stream.keep_alive(_ASK_A_SILENT_ONE)
         late = Late(asyncio.get_running_loop(), lambda: self._wait_no_longer(arrival))
-        arrival = tasks.start(self._arrival(meeting, target, late), name="wait for a slow shell")
+        arrival = tasks.start(self._arrival(apiserver, meeting, target, late), name="wait for a slow shell")
         self._keep(arrival)
-        return Dialled(replace(upstream, stream=late, early=b""), LateOrphan(self, _place(target), arrival))
+        return Dialled(late, b"", LateOrphan(self, _place(target), arrival))
 
-    async def _arrival(self, meeting: asyncio.Task[Dialled | None], target: ExecTarget, late: Late) -> Orphan | None:
+    async def _arrival(
+        self, apiserver: Apiserver, meeting: asyncio.Task[Dialled | None], target: ExecTarget, late: Late
+    ) -> Orphan | None:
         """The rest of _dial(), for a session that has begun with ``late``. What can be hung up of it."""
         try:
             if (dialled := await meeting) is None:
                 async with asyncio.timeout(self._patience):
-                    dialled = await self._plain(target, lambda: not late.closed)
+                    dialled = await self._plain(apiserver, target, lambda: not late.closed)
         except (UpstreamError, TimeoutError) as error:
             dialled = Dialled(error=error)
         except BaseException:
             late.lose("the command couldn't be started")
             raise
-        if dialled.upstream is None:
+        if dialled.stream is None:
             late.lose("the command couldn't be started")
         else:
-            late.arrive(dialled.upstream.stream, dialled.upstream.early)
+            late.arrive(dialled.stream, dialled.early)
         assert not isinstance(dialled.orphan, LateOrphan)
         return dialled.orphan
 
-    async def _met(self, upstream: Upstream, target: ExecTarget) -> Dialled | None:
+    async def _met(self, apiserver: Apiserver, upstream: Upstream, target: ExecTarget) -> Dialled | None:
         """Wait for the shell to introduce itself; None as above."""
         greeting = Greeting()
         try:
@@ -209,11 +235,11 @@ class Orphans:
             raise
         orphan = None
         if greeting.process is not None:
-            orphan = Orphan(self, _place(target), greeting.process)
+            orphan = Orphan(self, apiserver, _place(target), greeting.process)
             if self._journal is not None:
                 self._journal.add(orphan.place, orphan.process)
             _remember(self._fit, _place(target), greeting.fit)
-        return Dialled(replace(upstream, early=greeting.rest), orphan)
+        return Dialled(upstream.stream, greeting.rest, orphan)
 
     def _wait_no_longer(self, arrival: asyncio.Task[Orphan | None]) -> None:
         """Its session has ended: a shell that still comes is hung up, but it must come soon."""
@@ -243,7 +269,7 @@ class Orphans:
         if found := await asyncio.to_thread(self._journal.open):
             logger().warning("a daemon before this one has ended untidily: hanging up what it left", count=len(found))
         for place, process in found:
-            self._reaper.hang_up(Left(place, process, None))
+            self._reaper.hang_up(Left(self._apiserver, place, process, None))
 
     def _forget(self, left: Left) -> None:
         if self._journal is not None:
@@ -268,6 +294,17 @@ class Orphans:
                 for task in given_up:
                     task.cancel()
                 await asyncio.gather(*given_up, return_exceptions=True)  # what they say must not come after the end
+
+
+def _dispose(dial: asyncio.Task[Dialled], session: str) -> None:
+    """Nobody wants any more what was dialled."""
+    if dial.cancelled() or dial.exception() is not None:
+        return
+    dialled = dial.result()
+    if dialled.stream is not None:
+        dialled.stream.close()
+    if dialled.orphan is not None:
+        dialled.orphan.ended(session, told=False)
 
 
 async def _greeted(upstream: Upstream, greeting: Greeting) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.errors import UpstreamError, UpstreamProtocolError, UpstreamRefused
-from k8s_ws_proxy.kube.dial import dial
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.stream import StreamLost
@@ -22,7 +21,9 @@ from k8s_ws_proxy.wire.target import ExecTarget, Streams
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.kube.apiserver import Apiserver
+
+    _Where = tuple[Apiserver, Place]
 
 _RETRIES: Final = (0.0, 1.0, 5.0, 15.0)  # seconds before each try
 _AT_ONCE: Final = 32  # execs of ours under way: many sessions may end together
@@ -41,10 +42,16 @@ class Left:
     ``told``: the apiserver has said that it had ended.
     """
 
+    apiserver: Apiserver
     place: Place
     process: Process
     session: str | None
     told: bool = False
+
+    @property
+    def where(self) -> _Where:
+        """What one exec hangs up has this in common: the container, and as whom it is asked for."""
+        return self.apiserver, self.place
 
     @property
     def facts(self) -> dict[str, str | None]:
@@ -56,14 +63,13 @@ class Left:
 class Reaper:
     """Sees to what sessions leave. ``patience`` in seconds, for each exec; ``answered`` hears of each that is over."""
 
-    def __init__(self, access: Access, *, patience: float, answered: Callable[[Left], None]) -> None:
-        self._access = access
+    def __init__(self, *, patience: float, answered: Callable[[Left], None]) -> None:
         self._tell = answered
         self._patience = patience
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._looks_at_once = asyncio.Semaphore(_LOOKS_AT_ONCE)
-        self._next: dict[Place, list[Left]] = {}  # whose task has yet to begin
-        self._later: dict[Place, tuple[asyncio.TimerHandle, list[Left]]] = {}
+        self._next: dict[_Where, list[Left]] = {}  # whose task has yet to begin
+        self._later: dict[_Where, tuple[asyncio.TimerHandle, list[Left]]] = {}
         self._looks = 0  # how many are in there
         self.problem = ""  # why the last hang-up that failed did
         self.left = 0  # processes that are being hung up
@@ -73,11 +79,11 @@ class Reaper:
         """See to it; there is nothing to wait for. What comes in the same turn of the loop is done together."""
         logger().debug("hanging up a process", session=left.session, pid=left.process.pid)
         self.left += 1
-        if (batch := self._next.get(left.place)) is not None:
+        if (batch := self._next.get(left.where)) is not None:
             batch.append(left)
             return
-        self._next[left.place] = [left]
-        self._start(self._hang_up_next(left.place), "hang up processes")
+        self._next[left.where] = [left]
+        self._start(self._hang_up_next(left.where), "hang up processes")
 
     def look_later(self, left: Left) -> None:
         """Ask in some seconds whether it has ended. If so many wait that nobody will, it is taken for granted."""
@@ -85,19 +91,19 @@ class Reaper:
             self._tell(left)
             return
         self._looks += 1
-        if left.place in self._later:
-            self._later[left.place][1].append(left)
+        if left.where in self._later:
+            self._later[left.where][1].append(left)
             return
-        timer = asyncio.get_running_loop().call_later(_LOOK_AFTER, self._look, left.place)
-        self._later[left.place] = timer, [left]
+        timer = asyncio.get_running_loop().call_later(_LOOK_AFTER, self._look, left.where)
+        self._later[left.where] = timer, [left]
 
     def look_now(self) -> None:
         """There is no later."""
-        for place in list(self._later):
-            self._look(place)
+        for where in list(self._later):
+            self._look(where)
 
-    def _look(self, place: Place) -> None:
-        timer, batch = self._later.pop(place)
+    def _look(self, where: _Where) -> None:
+        timer, batch = self._later.pop(where)
         timer.cancel()
         self._looks -= len(batch)
         self._start(self._see_to(batch, self._looks_at_once), "look whether processes have ended")
@@ -107,8 +113,8 @@ class Reaper:
         self.under_way.add(task)
         task.add_done_callback(self.under_way.discard)
 
-    async def _hang_up_next(self, place: Place) -> None:
-        await self._see_to(self._next.pop(place), self._at_once)
+    async def _hang_up_next(self, where: _Where) -> None:
+        await self._see_to(self._next.pop(where), self._at_once)
 
     async def _see_to(self, batch: list[Left], turn: asyncio.Semaphore) -> None:
         parts = [batch[first : first + MOST_AT_ONCE] for first in range(0, len(batch), MOST_AT_ONCE)]
@@ -134,11 +140,11 @@ class Reaper:
 
     async def _ask(self, batch: list[Left]) -> None:
         """Hang those of ``batch`` up that are there, and take out of it who was answered for. Raises UpstreamError."""
-        place = batch[0].place
+        apiserver, place = batch[0].where
         command = hang_up([left.process for left in batch])
         target = ExecTarget(place.namespace, place.pod, place.container, _ONLY_OUTPUT, command)
         try:
-            upstream = await dial(self._access, target.upstream_path())
+            upstream = await apiserver.dial(target.upstream_path())
         except UpstreamRefused as error:
             if error.status != 404:
                 raise

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from k8s_ws_proxy.auth.principal import Principal
-    from k8s_ws_proxy.kube.dial import Upstream
     from k8s_ws_proxy.relay.session import Session
-    from k8s_ws_proxy.sessions.orphans import Dialled, LateOrphan, Orphan
     from k8s_ws_proxy.sessions.quotas import Quota
     from k8s_ws_proxy.wire.target import Target
 
@@ -35,25 +33,19 @@ class Slot:
         self._shares = tuple(shares)
         self.log = log
         self.session: Session | None = None
-        self._dial: asyncio.Task[Dialled] | None = None  # as long as it isn't known what became of it
-        self._orphan: Orphan | LateOrphan | None = None
+        self._dial: asyncio.Task[Any] | None = None  # which it outlasts
+        self._endings: list[Callable[[bool], None]] = []
 
-    async def wait_for(self, dial: asyncio.Task[Dialled]) -> Upstream:
-        """What was dialled, with the process that is to be hung up if the session ends before it. Raises its error.
-
-        A dial that is no longer waited for keeps its slot until it is over.
-        """
+    def outlast(self, dial: asyncio.Task[Any]) -> None:
+        """Don't give the slot back before ``dial`` is over, whoever has left by then."""
         self._dial = dial
-        dialled = await asyncio.shield(dial)
-        self._dial, self._orphan = None, dialled.orphan
-        if dialled.upstream is None:
-            assert dialled.error is not None
-            raise dialled.error
-        return dialled.upstream
 
-    def waits(self) -> bool:
-        """Whether somebody waits for the dial that wait_for() was given."""
-        return self._dial is not None
+    def at_end(self, ending: Callable[[bool], None]) -> None:
+        """Call ``ending`` once, when the session has ended, or when it is sure that there will be none.
+
+        It is told whether the apiserver has said how the command ended.
+        """
+        self._endings.append(ending)
 
     def dialled(self, session: Session) -> None:
         """The apiserver has answered, or won't: ``session`` has it from here."""
@@ -67,17 +59,19 @@ class Slot:
 
     def ended(self, session: Session) -> None:
         """Both sides have been told."""
-        self._leave(told=session.relay.status_seen)
+        self._tell_end(told=session.relay.status_seen)
         self.log.ended(session)
 
     def release(self, _session: Session | None = None) -> None:
-        """Give the slot back."""
-        dial, self._dial = self._dial, None
-        if dial is not None:
-            dial.add_done_callback(self._abandon)
-            return
+        """Give the slot back, as soon as what it outlasts is over."""
+        if self._dial is not None and not self._dial.done():
+            self._dial.add_done_callback(lambda _: self._release())
+        else:
+            self._release()
+
+    def _release(self) -> None:
         if self.session is None:
-            self._leave()
+            self._tell_end(told=False)
         self._registry.release(self)
 
     def give_back(self, *, dialling: bool = False) -> None:
@@ -89,23 +83,10 @@ class Slot:
             if not used[key]:
                 del used[key]
 
-    def _abandon(self, dial: asyncio.Task[Dialled]) -> None:
-        """The client has left, or the time is over: nobody wants what was dialled."""
-        try:
-            if not dial.cancelled() and dial.exception() is None:
-                dialled = dial.result()
-                if dialled.upstream is not None:
-                    dialled.upstream.stream.close()
-                self._orphan = dialled.orphan
-                self._leave()
-        finally:  # whatever went wrong: a slot that isn't given back is lost until the daemon ends
-            self._registry.release(self)
-
-    def _leave(self, *, told: bool = False) -> None:
-        """What was started is left to itself; ``told``: the apiserver has said that it had ended."""
-        orphan, self._orphan = self._orphan, None
-        if orphan is not None:
-            orphan.ended(self.log.record.id, told=told)
+    def _tell_end(self, *, told: bool) -> None:
+        endings, self._endings = self._endings, []
+        for ending in endings:
+            ending(told)
 
 
 class Registry:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from k8s_ws_proxy.kube.dial import Upstream
+    from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Slot
@@ -43,7 +43,7 @@ class GuacdPlan(TerminalPlan):
         super().__init__(terminals, call, target, offer)
         self._bare = False  # the container has no terminal, and that is said
 
-    async def _enter(self, target: AttachTarget, slot: Slot) -> Upstream:
+    async def _enter(self, target: AttachTarget, slot: Slot) -> tuple[ByteStream, bytes]:
         if target.interactive and not isinstance(target, ExecTarget):
             apiserver = self._terminals.apiserver
             self._bare = await lacks_terminal(apiserver, target.namespace, target.pod, target.container)

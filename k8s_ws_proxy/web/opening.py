@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.relay.pace import Pace
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.record import SessionRecord
@@ -110,7 +111,9 @@ class Opening:
             session.refuse(plan.offer.switching(), status_of(error), str(error))
         return HandedOn()
 
-    def _session(self, plan: Plan, slot: Slot, client: Stream, upstream: Stream | None, relay: MakeRelay) -> Session:
+    def _session(
+        self, plan: Plan, slot: Slot, client: Stream, upstream: ByteStream | None, relay: MakeRelay
+    ) -> Session:
         session = Session(
             asyncio.get_running_loop(),
             self._pace,

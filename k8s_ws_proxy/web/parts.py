@@ -55,11 +55,12 @@ class Parts:
         """From the settings, the keys as they were first read, and the environment."""
         keyring = Keyring(source, first)
         access = Access(environ)
+        apiserver = Apiserver(access)
         return cls(
             settings,
             keyring,
             access,
-            Apiserver(access),
+            apiserver,
             Authorizer(
                 [
                     ClientCertificates(settings.allowed_subjects, guacd=settings.guacd_subjects, clock=time.time),
@@ -75,7 +76,7 @@ class Parts:
                 ),
                 time.monotonic,
             ),
-            _orphans(settings, access),
+            _orphans(settings, apiserver),
             Pace(asyncio.get_running_loop().time),
         )
 
@@ -116,8 +117,8 @@ class Parts:
         )
 
 
-def _orphans(settings: Settings, access: Access) -> Orphans | None:
+def _orphans(settings: Settings, apiserver: Apiserver) -> Orphans | None:
     if not settings.reap_orphans:
         return None
     journal = Journal(settings.state_dir, asyncio.get_running_loop()) if settings.state_dir else None
-    return Orphans(access, patience=settings.handshake_timeout, journal=journal)
+    return Orphans(apiserver, patience=settings.handshake_timeout, journal=journal)

@@ -13,6 +13,7 @@ from k8s_ws_proxy.wire.target import Dialect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.relay.session import Session
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Slot
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class Reached:
     """The apiserver has answered: ``early`` was read with that. ``head`` is what the client is sent first."""
 
-    stream: Stream
+    stream: ByteStream
     early: bytes
     head: bytes
     relay: MakeRelay

@@ -12,8 +12,8 @@ from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.kube.apiserver import Apiserver
-    from k8s_ws_proxy.kube.dial import Upstream
     from k8s_ws_proxy.kube.pods import Defaults
+    from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.sessions.orphans import Orphans
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.settings import Settings
@@ -49,14 +49,16 @@ class TerminalPlan(Plan):
         """As Plan's."""
         known = self._terminals
         target = await resolved(self._wrapped(self.target), slot, known.settings, known.apiserver)
-        upstream, word = await in_container(target, slot, known.defaults, lambda meant: self._enter(meant, slot))
-        return Reached(upstream.stream, upstream.early, self.offer.switching() + self._said(word), self.relay)
+        entered = await in_container(target, slot, known.defaults, lambda meant: self._enter(meant, slot))
+        (stream, early), word = entered
+        return Reached(stream, early, self.offer.switching() + self._said(word), self.relay)
 
-    async def _enter(self, target: AttachTarget, slot: Slot) -> Upstream:
+    async def _enter(self, target: AttachTarget, slot: Slot) -> tuple[ByteStream, bytes]:
         orphans = self._terminals.orphans
         if orphans is not None and isinstance(target, ExecTarget) and orphans.concern(target):
-            return await slot.wait_for(orphans.dial(target, slot.waits))
-        return await self.call.apiserver.dial(target.upstream_path(), target.subprotocols)
+            return await orphans.dial(self.call.apiserver, target, slot)
+        upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols)
+        return upstream.stream, upstream.early
 
     def _wrapped(self, target: AttachTarget) -> AttachTarget:
         if self._terminals.settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:

@@ -8,6 +8,7 @@ import errno
 import pytest
 from structlog.testing import capture_logs
 
+from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamNotTried
 from k8s_ws_proxy.kube import dial
 from k8s_ws_proxy.kube.access import Access
@@ -84,23 +85,24 @@ async def test_the_probe_goes_on(access, tries, monkeypatch):
 
 async def test_a_hang_up_is_tried_again_and_given_up_aloud(access, tries, monkeypatch):
     monkeypatch.setattr(reaper, "_RETRIES", (0.0, 0.0, 0.0))
-    ours = orphans.Orphans(access, patience=60)
+    ours = orphans.Orphans(Apiserver(access), patience=60)
     with capture_logs() as log:
-        orphans.Orphan(ours, PLACE, Process("17", "4711")).ended("5e55", told=False)
+        orphans.Orphan(ours, Apiserver(access), PLACE, Process("17", "4711")).ended("5e55", told=False)
         await ours.settle()
     assert len(tries) == 3
     assert [line["event"] for line in log] == ["hanging up a process", "a process may be left behind"]
 
 
 async def test_a_terminal_s_dial_says_it_too(access, tries):
-    dialled = await orphans.Orphans(access, patience=60).dial(SHELL, lambda: True)
-    assert isinstance(dialled.error, UpstreamNotTried)
+    slot = Registry(quotas(1), lambda: 0.0).admit(Principal(Mode.HMAC, "2025"), SHELL, "10.0.0.1")
+    with pytest.raises(UpstreamNotTried):
+        await orphans.Orphans(Apiserver(access), patience=60).dial(Apiserver(access), SHELL, slot)
 
 
 async def test_what_there_is_no_time_for_is_given_up_before_the_last_line(access, tries, monkeypatch):
     monkeypatch.setattr(reaper, "_RETRIES", (3600.0,))
-    ours = orphans.Orphans(access, patience=60)
-    orphans.Orphan(ours, PLACE, Process("17", "4711")).ended("5e55", told=False)
+    ours = orphans.Orphans(Apiserver(access), patience=60)
+    orphans.Orphan(ours, Apiserver(access), PLACE, Process("17", "4711")).ended("5e55", told=False)
     (under_way,) = ours._reaper.under_way
     with capture_logs() as log, pytest.raises(TimeoutError):
         async with asyncio.timeout(0):

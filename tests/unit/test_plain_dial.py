@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 from support.framing import closing
 
+from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.kube.dial import Upstream
 from k8s_ws_proxy.sessions import orphans
+from k8s_ws_proxy.sessions.quotas import quotas
+from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.wire.target import ExecTarget, Streams
 
 SHELL = ExecTarget("default", "web", "app", Streams(stdin=True, stdout=True, stderr=False, tty=True), ("top",))
 
 
-@pytest.fixture
-def dials(monkeypatch):
-    """The paths that were dialled: whatever is started ends at once, so that no shell introduces itself."""
-    paths = []
+class Apiserver:
+    """Whatever is started ends at once, so that no shell introduces itself; ``leaves`` is called at the first dial."""
 
-    async def dial(_access, path, *_subprotocols):
-        paths.append(path)
+    def __init__(self, leaves=lambda: None):
+        self.paths = []
+        self._leaves = leaves
+
+    async def dial(self, path, *_subprotocols):
+        self.paths.append(path)
+        if len(self.paths) == 1:
+            self._leaves()
         return Upstream(SimpleNamespace(close=lambda: None), None, closing(1000))
 
-    monkeypatch.setattr(orphans, "dial", dial)
-    return paths
+
+@pytest.fixture
+def slot():
+    return Registry(quotas(1), lambda: 0.0).admit(Principal(Mode.HMAC, "2025"), SHELL, "10.0.0.1")
 
 
-async def test_somebody_waits(dials):
-    dialled = await orphans.Orphans(None, patience=60).dial(SHELL, lambda: True)
-    assert dialled.upstream is not None
-    assert dials[1:] == [SHELL.upstream_path()]
+async def test_somebody_waits(slot):
+    apiserver = Apiserver()
+    upstream = await orphans.Orphans(apiserver, patience=60).dial(apiserver, SHELL, slot)
+    assert upstream is not None
+    assert apiserver.paths[1:] == [SHELL.upstream_path()]
 
 
-async def test_the_client_has_left(dials):
-    dialled = await orphans.Orphans(None, patience=60).dial(SHELL, lambda: False)
-    assert dialled == orphans.Dialled()
-    assert len(dials) == 1, "nothing is started for nobody"
+async def test_the_client_has_left(slot):
+    apiserver = Apiserver(leaves=lambda: waiting.cancel())  # noqa: PLW0108 - it is made below
+    ours = orphans.Orphans(apiserver, patience=60)
+    waiting = asyncio.ensure_future(ours.dial(apiserver, SHELL, slot))  # noqa: TID251
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    await ours.settle()
+    assert len(apiserver.paths) == 1, "nothing is started for nobody"

@@ -45,7 +45,7 @@ class Session:
         self.told = None
         self.aborted = False
         self._ends_when_told = ends_when_told
-        self.relay = SimpleNamespace(ending=ending, exit_code=0, close_code=1000)
+        self.relay = SimpleNamespace(ending=ending, exit_code=0, close_code=1000, status_seen=True)
         self.bytes_from_client, self.bytes_to_client = 11, 22
 
     def drain(self, line, channel, reason):
@@ -114,31 +114,46 @@ def test_a_slot_given_back_twice_is_one_slot():
     assert refused(registry) is Reason.TOO_MANY_SESSIONS
 
 
-async def test_a_slot_whose_dial_goes_wrong_after_its_client_is_gone_is_given_back():
+async def test_a_slot_is_kept_as_long_as_what_it_outlasts():
+    """The command may be starting, though its client is gone."""
     registry = Registry(quotas(1), Clock())
     slot = registry.admit(HMAC, EXEC, "10.0.0.1")
     dial = asyncio.get_running_loop().create_future()
-    waiting = asyncio.ensure_future(slot.wait_for(dial))  # noqa: TID251
-    await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    assert slot.waits()
+    slot.outlast(dial)
+    told = []
+    slot.at_end(told.append)
     slot.release()
-    assert not slot.waits()
-    assert registry.open_slots() == [slot], "the command may be starting"
+    assert registry.open_slots() == [slot]
+    assert told == []
     dial.set_exception(AssertionError("a mistake"))
     await registry.emptied()
+    assert told == [False]
+    dial.exception()
 
 
-async def test_a_slot_whose_dial_goes_wrong_while_it_is_waited_for_is_given_back():
+async def test_what_it_outlasts_is_over_already():
     registry = Registry(quotas(1), Clock())
     slot = registry.admit(HMAC, EXEC, "10.0.0.1")
     dial = asyncio.get_running_loop().create_future()
-    dial.set_exception(AssertionError("a mistake"))
-    with pytest.raises(AssertionError):
-        await slot.wait_for(dial)
+    slot.outlast(dial)
+    dial.set_result(None)
     slot.release()
-    await registry.emptied()
+    assert registry.open == 0
+
+
+@pytest.mark.parametrize("status_seen", [True, False])
+async def test_who_asked_hears_of_the_end_once_and_whether_it_was_said_how(status_seen):
+    registry = Registry(quotas(1), Clock())
+    slot = registry.admit(HMAC, EXEC, "10.0.0.1")
+    told = []
+    slot.at_end(told.append)
+    session = Session(slot)
+    session.relay.status_seen = status_seen
+    slot.opened(session)
+    slot.ended(session)
+    slot.release(session)
+    assert told == [status_seen]
+    assert registry.open == 0
 
 
 def test_a_namespace_has_a_share_of_its_own():
