@@ -28,7 +28,8 @@ _DATA, _ERROR = 0, 1  # the channels of the only port that is asked for
 _BEGIN: Final = 2  # bytes: each channel begins with the port's number
 _CHUNK: Final = 64 * 1024  # bytes
 # Seconds. Whether a program has closed its connection or only its own direction can't be seen; and v4 has no way to
-# tell the pod of either. So what the pod still has to say is waited for, as long as it keeps saying it.
+# tell the pod of either. So what the pod still has to say is waited for, as long as it keeps saying it. After a reset,
+# too: why the port couldn't be reached is for the person, who is still there.
 _AFTER_END: Final = 3.0
 
 
@@ -133,7 +134,7 @@ class _Forwarded:
             back = group.create_task(self._from_pod(ws, life), name="from the pod")
             try:
                 await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
-                while not back.done() and there.result():
+                while not back.done():
                     self._heard.clear()
                     waiting = group.create_task(self._heard.wait(), name="heard of the pod")
                     done, _ = await asyncio.wait(
@@ -148,19 +149,11 @@ class _Forwarded:
                     task.cancel()
                 life.stop()
 
-    async def _to_pod(self, ws: aiohttp.ClientWebSocketResponse[Any]) -> bool:
-        """Whether the program may still want to hear what the pod says: it isn't gone, but has ended its side."""
-        while True:
-            try:
-                data = await self._reader.read(_CHUNK)
-            except OSError:
-                return False
-            if not data:
-                return True
-            try:
+    async def _to_pod(self, ws: aiohttp.ClientWebSocketResponse[Any]) -> None:
+        """What the program says, to the end of its side, or of the WebSocket: why that ended, _from_pod learns."""
+        with contextlib.suppress(OSError):
+            while data := await self._reader.read(_CHUNK):
                 await ws.send_bytes(bytes((_DATA,)) + data)
-            except ConnectionError:
-                return True  # _from_pod learns why
 
     async def _from_pod(self, ws: aiohttp.ClientWebSocketResponse[Any], life: SignsOfLife) -> str:
         """What went wrong, if anything did."""

@@ -172,11 +172,17 @@ async def test_several_ports_and_a_chosen_one(port_forward, cluster, pod_port):
         assert await running.ask(b"SOURCE 131072\n", port=8080) == b"".join(chunks(131_072))
 
 
-async def test_a_failed_connection_is_told_and_the_others_go_on(port_forward, pod_port):
+@pytest.mark.parametrize("leave", [None, asyncio.StreamWriter.close, reset], ids=["waits", "closes", "resets"])
+async def test_a_failed_connection_is_told_and_the_others_go_on(port_forward, pod_port, leave):
     running = await port_forward("default/web", ":81", ":8080", "--address", "127.0.0.1")
     await running.begin(2)
-    with contextlib.suppress(ConnectionError):
-        assert await running.ask(port=81) == b""
+    reader, writer = await running.connect(b"GET / HTTP/1.0\r\n\r\n", port=81)
+    if leave is not None:
+        leave(writer)
+    else:
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
     told = await running.told()
     assert told.startswith("k8s-ws-proxy: connection to port 81: error forwarding port 81 to pod ")
     assert "connect: connection refused" in told
