@@ -18,6 +18,16 @@ HELD_BY_DIALS: Final = 16 * 1024 * 1024
 _TAKES: Final = 12  # bytes of memory for each byte of a request's target, at the worst
 
 
+def held_by(size: int) -> int:
+    """Bytes of memory that a request whose target has ``size`` bytes takes until it is dialled, at the worst."""
+    return size * _TAKES
+
+
+def opening(_record: object = None) -> str:
+    """What who comes while too many are dialled is told."""
+    return "This proxy is opening as many sessions as it can: try again in a moment."
+
+
 def _everybody(_record: SessionRecord) -> Hashable:
     return None
 
@@ -44,10 +54,6 @@ class Quota:
 
 def quotas(sessions: int, *, per_namespace: int = 0, handshakes: int = 0) -> list[Quota]:
     """The rows, in the order in which they are looked at."""
-
-    def opening(_record: SessionRecord) -> str:
-        return "This proxy is opening as many sessions as it can: try again in a moment."
-
     return [
         Quota(
             sessions,
@@ -63,5 +69,5 @@ def quotas(sessions: int, *, per_namespace: int = 0, handshakes: int = 0) -> lis
             key=lambda record: record.target.namespace,
         ),
         Quota(handshakes, Reason.TOO_MANY_HANDSHAKES, opening, dialling=True),
-        Quota(HELD_BY_DIALS, Reason.TOO_MANY_HANDSHAKES, opening, takes=lambda size: size * _TAKES, dialling=True),
+        Quota(HELD_BY_DIALS, Reason.TOO_MANY_HANDSHAKES, opening, takes=held_by, dialling=True),
     ]

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.sessions.quotas import HELD_BY_DIALS, held_by, opening
 from k8s_ws_proxy.web.caller import peer_of
 from k8s_ws_proxy.web.upgrade import take_over
 
@@ -61,15 +63,32 @@ class Turns:
 
     def __init__(self) -> None:
         self._long_ones = asyncio.Lock()
+        self._held = 0  # bytes of memory, by those that wait to be taken apart
         self._dials = asyncio.Lock()
 
-    async def dial(self) -> None:
-        """Wait until a dial may begin."""
+    async def dial(self, call: Call) -> None:
+        """Wait until the request's dial may begin."""
+        await self._long_one(call)
         async with self._dials:
             await asyncio.sleep(0)
 
-    async def turn(self, call: Call) -> None:
-        """Wait until it is the request's turn."""
+    async def take_apart(self, call: Call) -> None:
+        """Wait until the request may be taken apart. It has no slot yet, so those that wait have a bound of their own.
+
+        Raises Refusal(``too_many_handshakes``).
+        """
+        if call.size <= _LONG:
+            return
+        held = held_by(call.size)
+        if self._held and self._held + held > HELD_BY_DIALS:
+            raise Refusal(Reason.TOO_MANY_HANDSHAKES, opening())
+        self._held += held
+        try:
+            await self._long_one(call)
+        finally:
+            self._held -= held
+
+    async def _long_one(self, call: Call) -> None:
         if call.size > _LONG:
             async with self._long_ones:
                 await asyncio.sleep(0)

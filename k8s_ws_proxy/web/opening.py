@@ -96,8 +96,7 @@ class Opening:
         return HandedOn()
 
     async def _dial(self, plan: Plan, slot: Slot) -> Reached:
-        await self._turns.turn(plan.call)
-        await self._turns.dial()
+        await self._turns.dial(plan.call)
         return await plan.dial(slot)
 
     def _failed(self, plan: Plan, slot: Slot, error: UpstreamError) -> web.StreamResponse:

@@ -44,7 +44,7 @@ class Plans:
         """The call's. Raises Refusal: the upgrade isn't one, or the query can't be taken."""
         request, route = call.request, call.route
         offer = log_offer(call) if route.subresource is Subresource.LOG else parse_offer(request, route.subprotocols)
-        await self._turns.turn(call)
+        await self._turns.take_apart(call)
         target = parse_target(route, request.raw_path, offer.subprotocol if offer else None)
         if isinstance(target, LogTarget):
             return LogPlan(self._logs, call, target, offer)

@@ -307,3 +307,15 @@ async def test_of_those_who_come_together_one_is_dialled_in_a_turn_and_who_has_l
     await asyncio.wait(going)
     assert sum(len(plan.call.apiserver.asked) for plan in plans) < 3
     assert registry.open == 0
+
+
+async def test_long_requests_that_wait_to_be_taken_apart_have_a_bound(site):
+    """They have no slot yet: a thousand of 128 KiB would hold a gigabyte."""
+    turns = Turns()
+    call = site.call(EXEC + "&command=x" * 12_000, None)
+    going = [asyncio.ensure_future(turns.take_apart(call)) for _ in range(1000)]  # noqa: TID251
+    await asyncio.wait(going)
+    refused = [each for each in going if each.exception() is not None]
+    assert {each.exception().reason for each in refused} == {Reason.TOO_MANY_HANDSHAKES}
+    assert 1 <= len(going) - len(refused) < 20
+    await turns.take_apart(call)
