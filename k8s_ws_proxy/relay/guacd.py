@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from k8s_ws_proxy.relay.session import Session
+    from k8s_ws_proxy.relay.bridge import Bridge
 
 
-def keep_pinging(session: Session, period: float) -> None:
+def keep_pinging(session: Bridge, period: float) -> None:
     """Ping the client every ``period`` seconds until the session is over, besides the pings that look for life."""
 
     def ping() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from k8s_ws_proxy.auth.principal import Principal
-    from k8s_ws_proxy.relay.session import Session
+    from k8s_ws_proxy.relay.bridge import Bridge
     from k8s_ws_proxy.sessions.quotas import Quota
     from k8s_ws_proxy.wire.target import Target
 
@@ -32,7 +32,7 @@ class Slot:
         self._registry = registry
         self._shares = tuple(shares)
         self.log = log
-        self.session: Session | None = None
+        self.session: Bridge | None = None
         self._dial: asyncio.Task[Any] | None = None  # which it outlasts
         self._endings: list[Callable[[bool], None]] = []
 
@@ -47,22 +47,22 @@ class Slot:
         """
         self._endings.append(ending)
 
-    def dialled(self, session: Session) -> None:
+    def dialled(self, session: Bridge) -> None:
         """The apiserver has answered, or won't: ``session`` has it from here."""
         self.session = session
         self.give_back(dialling=True)
 
-    def opened(self, session: Session) -> None:
+    def opened(self, session: Bridge) -> None:
         """The 101 is about to be sent."""
         self.dialled(session)
         self.log.opened()
 
-    def ended(self, session: Session) -> None:
+    def ended(self, session: Bridge) -> None:
         """Both sides have been told."""
         self._tell_end(told=session.relay.status_seen)
         self.log.ended(session)
 
-    def release(self, _session: Session | None = None) -> None:
+    def release(self, _session: Bridge | None = None) -> None:
         """Give the slot back, as soon as what it outlasts is over."""
         if self._dial is not None and not self._dial.done():
             self._dial.add_done_callback(lambda _: self._release())

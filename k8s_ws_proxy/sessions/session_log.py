@@ -12,7 +12,7 @@ from k8s_ws_proxy.wire.relay import Ending
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from k8s_ws_proxy.relay.session import Session
+    from k8s_ws_proxy.relay.bridge import Bridge
     from k8s_ws_proxy.sessions.record import SessionRecord
 
 
@@ -46,7 +46,7 @@ class SessionLog:
         """The line for a client that left before its 101."""
         logger().info("client left before the session opened", **self.record.log_fields())
 
-    def ended(self, session: Session) -> None:
+    def ended(self, session: Bridge) -> None:
         """The line for the end of a session that was opened."""
         if not self._opened:
             return

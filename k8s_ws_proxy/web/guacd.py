@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import Refusal, rule
 from k8s_ws_proxy.kube.pods import lacks_terminal
+from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.relay.guacd import keep_pinging
-from k8s_ws_proxy.relay.session import Session
 from k8s_ws_proxy.web.errors import note_refusal
 from k8s_ws_proxy.web.terminals import TerminalPlan, Terminals
 from k8s_ws_proxy.web.upgrade import HandedOn, parse_offer, take_over
@@ -52,7 +52,7 @@ class GuacdPlan(TerminalPlan):
     def _said(self, word: str) -> bytes:
         return super()._said("\r\n".join(filter(None, (word, guacd.NO_TERMINAL if self._bare else ""))))
 
-    def begun(self, session: Session, client: Stream) -> None:  # noqa: ARG002 - the session alone is of interest
+    def begun(self, session: Bridge, client: Stream) -> None:  # noqa: ARG002 - the session alone is of interest
         """As Plan's."""
         keep_pinging(session, guacd.PING_PERIOD)
 
@@ -76,7 +76,7 @@ class Teller:
         offer = parse_offer(request, spoken)
         note_refusal(request, refusal)
         if (taken := take_over(request)) is not None:
-            session = Session(
+            session = Bridge(
                 asyncio.get_running_loop(),
                 self._pace,
                 taken[0],
@@ -91,9 +91,9 @@ class Teller:
             session.refuse(offer.switching(), status, str(refusal))
         return HandedOn()
 
-    def _told(self, _session: Session) -> None:
+    def _told(self, _session: Bridge) -> None:
         self._telling -= 1
 
 
-def _nothing(_session: Session) -> None:
+def _nothing(_session: Bridge) -> None:
     """There is nothing to write down: the refusal has been."""

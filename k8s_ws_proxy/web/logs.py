@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.kube.pods import Defaults
+    from k8s_ws_proxy.relay.bridge import Bridge
     from k8s_ws_proxy.relay.pace import Pace
-    from k8s_ws_proxy.relay.session import Session
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.settings import Settings
@@ -68,7 +68,7 @@ class LogPlan(Plan):
         head = self.offer.switching() if self.offer else _plain_head(answer)
         return Reached(upstream, answer.early, head, self._relay(answer.body))
 
-    def begun(self, session: Session, client: Stream) -> None:  # noqa: ARG002 - the client alone is of interest
+    def begun(self, session: Bridge, client: Stream) -> None:  # noqa: ARG002 - the client alone is of interest
         """As Plan's."""
         if self.offer is None:
             client.keep_alive(self._logs.settings.ping_period)

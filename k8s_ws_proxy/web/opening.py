@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import UpstreamError
 from k8s_ws_proxy.observe import metrics
-from k8s_ws_proxy.relay.session import Session
+from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.web.errors import refuse_upstream
 from k8s_ws_proxy.web.upgrade import HandedOn
 from k8s_ws_proxy.web.upstream import reach, status_of
@@ -42,7 +42,7 @@ class Opening:
         *,
         ping_period: float,
         limits: Limits | None,
-        observers: Sequence[Callable[[Session, SessionRecord], Observer | None]] = (),
+        observers: Sequence[Callable[[Bridge, SessionRecord], Observer | None]] = (),
     ) -> None:
         self._observers = tuple(observers)
         self._registry = registry
@@ -110,10 +110,8 @@ class Opening:
             session.refuse(plan.offer.switching(), status_of(error), str(error))
         return HandedOn()
 
-    def _session(
-        self, plan: Plan, slot: Slot, client: Stream, upstream: ByteStream | None, relay: MakeRelay
-    ) -> Session:
-        session = Session(
+    def _session(self, plan: Plan, slot: Slot, client: Stream, upstream: ByteStream | None, relay: MakeRelay) -> Bridge:
+        session = Bridge(
             asyncio.get_running_loop(),
             self._pace,
             client,

@@ -13,8 +13,8 @@ from k8s_ws_proxy.wire.target import Dialect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from k8s_ws_proxy.relay.bridge import Bridge
     from k8s_ws_proxy.relay.byte_stream import ByteStream
-    from k8s_ws_proxy.relay.session import Session
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.web.call import Call
@@ -58,5 +58,5 @@ class Plan(ABC):
     async def dial(self, slot: Slot) -> Reached:
         """Ask the apiserver. Raises UpstreamError, or Refusal; the caller bounds the time."""
 
-    def begun(self, session: Session, client: Stream) -> None:  # noqa: B027 - most have nothing to do
+    def begun(self, session: Bridge, client: Stream) -> None:  # noqa: B027 - most have nothing to do
         """The session has been made, and nothing was sent yet."""

@@ -30,7 +30,7 @@ class Observer(Protocol):
 
     @property
     def full(self) -> bool:
-        """It can't take more now: the session isn't read until ``Session.go_on()``, and is otherwise left alone."""
+        """It can't take more now: the session isn't read until ``Bridge.go_on()``, and is otherwise left alone."""
 
     def output(self, channel: int, data: bytes) -> None:
         """What the client is sent on stdout or stderr; what follows on one channel in one turn comes as one."""

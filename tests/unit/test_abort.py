@@ -9,8 +9,8 @@ from functools import partial
 
 import pytest
 
+from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.relay.pace import Pace
-from k8s_ws_proxy.relay.session import Session
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.wire.body import Body
 from k8s_ws_proxy.wire.forward import ForwardRelay
@@ -39,7 +39,7 @@ async def test_it_ends_once_and_the_books_learn_how(relay, told):
             for sock in pair:
                 stack.enter_context(sock)
         client, upstream = (Stream(ours, loop) for ours, _ in pairs)
-        session = Session(
+        session = Bridge(
             loop,
             Pace(loop.time),
             client,

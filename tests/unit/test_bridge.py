@@ -10,8 +10,8 @@ import socket
 
 import pytest
 
+from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.relay.pace import BLOCK_SIZE, Pace
-from k8s_ws_proxy.relay.session import Session
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.guacd import CLOSE_AFTER, GuacdRelay
@@ -35,7 +35,7 @@ async def session():
     loop = asyncio.get_running_loop()
     (near_client, client), (near_upstream, upstream) = connection(), connection()
     pace = Pace(loop.time)
-    running = Session(
+    running = Bridge(
         loop,
         pace,
         Stream(near_client, loop),
@@ -81,7 +81,7 @@ async def test_a_close_that_waits_holds_up_neither_what_is_said_nor_upstream():
     loop = asyncio.get_running_loop()
     (near_client, client), (near_upstream, upstream) = connection(), connection()
     ended = loop.create_future()
-    running = Session(
+    running = Bridge(
         loop,
         Pace(loop.time),
         Stream(near_client, loop),
@@ -116,7 +116,7 @@ async def test_a_session_that_is_over_is_not_kept_for_its_last_timer():
     loop = asyncio.get_running_loop()
     (near_client, client), (near_upstream, upstream) = connection(), connection()
     closed = asyncio.Event()
-    running = Session(
+    running = Bridge(
         loop,
         Pace(loop.time),
         Stream(near_client, loop),
@@ -134,7 +134,7 @@ async def test_a_session_that_is_over_is_not_kept_for_its_last_timer():
     await asyncio.wait_for(closed.wait(), 10)
     await asyncio.sleep(0)
     gc.collect()
-    assert not any(id(each) == number and isinstance(each, Session) for each in gc.get_objects())
+    assert not any(id(each) == number and isinstance(each, Bridge) for each in gc.get_objects())
 
 
 class Told:

@@ -29,7 +29,7 @@ _LINGER: Final = 10.0  # seconds for the client to close after us, counted only 
 _WATCH: Final = 0.25  # seconds between looks at a client that isn't being read
 
 
-class Session:
+class Bridge:
     """Carries one session to its end. It starts relaying when it is made; there is nothing to await.
 
     ``on_end`` is called once, when both sides have been told all there is to tell them; ``on_closed`` once after it,
@@ -67,8 +67,8 @@ class Session:
         ping_period: float,
         limits: Limits | None = None,
         notices: int = STDOUT,
-        on_end: Callable[[Session], None],
-        on_closed: Callable[[Session], None],
+        on_end: Callable[[Bridge], None],
+        on_closed: Callable[[Bridge], None],
         relay: Callable[[Callable[[], bytes]], Relay] = Relay,
     ) -> None:
         self._loop = loop
