@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.relay.leg import SLOW_BLOCK, Leg
-from k8s_ws_proxy.relay.pace import BLOCK_SIZE, Pace
+from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, ReadBudget
 from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.wire.channels import STDIN, STDOUT
 from k8s_ws_proxy.wire.cutter import HEADROOM
@@ -60,7 +60,7 @@ class Bridge:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        pace: Pace,
+        pace: ReadBudget,
         client: ByteStream,
         upstream: ByteStream | None,
         *,

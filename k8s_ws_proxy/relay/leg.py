@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k8s_ws_proxy.relay.byte_stream import ByteStream
-    from k8s_ws_proxy.relay.pace import Pace
+    from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.wire.cutter import Piece
 
 _SLOW: Final = 3 * 1024 * 1024  # bytes a second; guacd takes 0.5 MB, and no terminal shows more
@@ -48,7 +48,7 @@ class Leg:
         "waiting",
     )
 
-    def __init__(self, stream: ByteStream, pace: Pace) -> None:
+    def __init__(self, stream: ByteStream, pace: ReadBudget) -> None:
         self.stream = stream
         stream.bound_queue(UNSENT)
         self._pace = pace

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from k8s_ws_proxy.relay.byte_stream import ByteStream
-    from k8s_ws_proxy.relay.pace import Pace
+    from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.web.call import Call
@@ -64,7 +64,7 @@ class Teller:
     answer. ``ping_period`` in seconds.
     """
 
-    def __init__(self, pace: Pace, *, ping_period: float) -> None:
+    def __init__(self, pace: ReadBudget, *, ping_period: float) -> None:
         self._pace = pace
         self._ping_period = ping_period
         self._telling = 0

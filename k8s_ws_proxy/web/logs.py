@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.relay.bridge import Bridge
-    from k8s_ws_proxy.relay.pace import Pace
+    from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.settings import Settings
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class Logs:
     """What all of them need."""
 
-    def __init__(self, settings: Settings, *, apiserver: Apiserver, defaults: Defaults, pace: Pace) -> None:
+    def __init__(self, settings: Settings, *, apiserver: Apiserver, defaults: Defaults, pace: ReadBudget) -> None:
         self.settings = settings
         self.apiserver = apiserver
         self.defaults = defaults

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from k8s_ws_proxy.relay.byte_stream import ByteStream
-    from k8s_ws_proxy.relay.pace import Pace
+    from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Registry, Slot
@@ -37,7 +37,7 @@ class Opening:
     def __init__(
         self,
         registry: Registry,
-        pace: Pace,
+        pace: ReadBudget,
         turns: Turns,
         *,
         ping_period: float,

@@ -15,7 +15,7 @@ from k8s_ws_proxy.keyring import Keyring
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.kube.pods import Defaults
-from k8s_ws_proxy.relay.pace import Pace
+from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.sessions.journal import Journal
 from k8s_ws_proxy.sessions.orphans import Orphans
 from k8s_ws_proxy.sessions.quotas import quotas
@@ -48,7 +48,7 @@ class Parts:
     policy: Policy
     registry: Registry
     orphans: Orphans | None
-    pace: Pace
+    pace: ReadBudget
 
     @classmethod
     def made(cls, settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str]) -> Parts:
@@ -77,7 +77,7 @@ class Parts:
                 time.monotonic,
             ),
             _orphans(settings, apiserver),
-            Pace(asyncio.get_running_loop().time),
+            ReadBudget(asyncio.get_running_loop().time),
         )
 
     def sessions(self) -> SessionHandler:

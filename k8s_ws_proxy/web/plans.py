@@ -14,7 +14,7 @@ from k8s_ws_proxy.wire.target import LogTarget, PortForwardTarget, Subresource, 
 if TYPE_CHECKING:
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.kube.pods import Defaults
-    from k8s_ws_proxy.relay.pace import Pace
+    from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.sessions.orphans import Orphans
     from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.call import Call, Turns
@@ -31,7 +31,7 @@ class Plans:
         apiserver: Apiserver,
         defaults: Defaults,
         orphans: Orphans | None,
-        pace: Pace,
+        pace: ReadBudget,
         turns: Turns,
     ) -> None:
         self._settings = settings

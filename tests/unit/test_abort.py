@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from k8s_ws_proxy.relay.bridge import Bridge
-from k8s_ws_proxy.relay.pace import Pace
+from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.wire.body import Body
 from k8s_ws_proxy.wire.forward import ForwardRelay
@@ -41,7 +41,7 @@ async def test_it_ends_once_and_the_books_learn_how(relay, told):
         client, upstream = (Stream(ours, loop) for ours, _ in pairs)
         session = Bridge(
             loop,
-            Pace(loop.time),
+            ReadBudget(loop.time),
             client,
             upstream,
             ping_period=60,

@@ -11,7 +11,7 @@ import socket
 import pytest
 
 from k8s_ws_proxy.relay.bridge import Bridge
-from k8s_ws_proxy.relay.pace import BLOCK_SIZE, Pace
+from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.guacd import CLOSE_AFTER, GuacdRelay
@@ -34,7 +34,7 @@ async def session():
     """The session, the client's end and the apiserver's."""
     loop = asyncio.get_running_loop()
     (near_client, client), (near_upstream, upstream) = connection(), connection()
-    pace = Pace(loop.time)
+    pace = ReadBudget(loop.time)
     running = Bridge(
         loop,
         pace,
@@ -83,7 +83,7 @@ async def test_a_close_that_waits_holds_up_neither_what_is_said_nor_upstream():
     ended = loop.create_future()
     running = Bridge(
         loop,
-        Pace(loop.time),
+        ReadBudget(loop.time),
         Stream(near_client, loop),
         Stream(near_upstream, loop),
         ping_period=30.0,
@@ -118,7 +118,7 @@ async def test_a_session_that_is_over_is_not_kept_for_its_last_timer():
     closed = asyncio.Event()
     running = Bridge(
         loop,
-        Pace(loop.time),
+        ReadBudget(loop.time),
         Stream(near_client, loop),
         Stream(near_upstream, loop),
         ping_period=30.0,

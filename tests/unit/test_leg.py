@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from k8s_ws_proxy.relay.leg import UNSENT, Leg
-from k8s_ws_proxy.relay.pace import BLOCK_SIZE, HELD_LIMIT, SMALL_SIZE, Pace
+from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, HELD_LIMIT, SMALL_SIZE, ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
 
 BLOCK = b"x" * BLOCK_SIZE
@@ -18,7 +18,7 @@ BLOCK = b"x" * BLOCK_SIZE
 
 @pytest.fixture
 def pace():
-    return Pace(lambda: 0.0)
+    return ReadBudget(lambda: 0.0)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ class Clock:
 async def legs_in_time():
     """A pace, its clock, and what makes legs."""
     clock = Clock()
-    pace = Pace(clock)
+    pace = ReadBudget(clock)
     with contextlib.ExitStack() as stack:
 
         def make():
@@ -138,7 +138,7 @@ async def test_a_reader_that_takes_little_is_slow_until_it_takes_more(legs_in_ti
 async def test_the_kernel_keeps_little_of_what_is_not_sent_yet():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ours = socket.create_connection(listener.getsockname())
-    leg = Leg(Stream(ours, asyncio.get_running_loop()), Pace(lambda: 0.0))
+    leg = Leg(Stream(ours, asyncio.get_running_loop()), ReadBudget(lambda: 0.0))
     assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
     leg.close()
 
@@ -182,7 +182,7 @@ async def test_a_leg_that_breaks_halfway_through_a_piece_holds_nothing(pace, leg
 
 def test_turns_are_small_while_somebody_types_or_much_is_held():
     now = 0.0
-    pace = Pace(lambda: now)
+    pace = ReadBudget(lambda: now)
     assert pace.allowance() == BLOCK_SIZE
     pace.typed()
     assert pace.allowance() == SMALL_SIZE

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from k8s_ws_proxy.relay.pace import Pace
+from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.settings import Address
 from k8s_ws_proxy.web.handshakes import Handshakes
 from k8s_ws_proxy.web.listener import Listener, bind
@@ -23,7 +23,7 @@ async def listener():
         bind(Address("127.0.0.1", 0)),
         asyncio.Protocol,
         loop=loop,
-        block=Pace(loop.time).block,
+        block=ReadBudget(loop.time).block,
         head_timeout=1.0,
         lobby=Lobby(loop, lambda: 1),
         idle=Lobby(loop, lambda: 1),

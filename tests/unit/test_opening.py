@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamRefused
 from k8s_ws_proxy.kube.dial import Upstream
-from k8s_ws_proxy.relay.pace import Pace
+from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
@@ -69,7 +69,7 @@ class Site:
 
     def __init__(self, loop):
         self.registry = Registry(quotas(1), loop.time)
-        self.pace = Pace(loop.time)
+        self.pace = ReadBudget(loop.time)
         self.opening = Opening(self.registry, self.pace, Turns(), ping_period=30.0, limits=None)
         near_client, self.client = socket.socketpair()
         near_upstream, self.upstream = socket.socketpair()

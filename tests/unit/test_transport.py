@@ -8,7 +8,7 @@ import gc
 import socket
 import weakref
 
-from k8s_ws_proxy.relay.pace import Pace
+from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.web.lobby import Lobby
 from k8s_ws_proxy.web.transport import StreamTransport
@@ -23,7 +23,7 @@ async def test_who_is_gone_before_its_answer_s_time_is_over_is_not_kept():
         Stream(ours, loop),
         asyncio.Protocol(),
         loop=loop,
-        block=Pace(loop.time).block,
+        block=ReadBudget(loop.time).block,
         head_timeout=60.0,
         lobby=Lobby(loop, lambda: 1),
         idle=Lobby(loop, lambda: 1),

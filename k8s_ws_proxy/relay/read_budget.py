@@ -25,7 +25,7 @@ HELD_LIMIT: Final = 24 * 1024 * 1024
 _TYPING: Final = 1.0  # seconds after a keystroke in which the next one is expected
 
 
-class Pace:
+class ReadBudget:
     """One for all sessions, with the block that they read into. ``clock`` is monotonic, in seconds."""
 
     __slots__ = ("_clock", "_until", "block", "held")
