@@ -10,11 +10,11 @@ from k8s_ws_proxy.relay.leg import SLOW_BLOCK, Leg
 from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, ReadBudget
 from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.wire.channels import STDIN, STDOUT
-from k8s_ws_proxy.wire.cutter import HEADROOM
 from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.liveness import Health
 from k8s_ws_proxy.wire.observer import FEW_BYTES, Observer, Tap
 from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
+from k8s_ws_proxy.wire.splitter import HEADROOM
 
 if TYPE_CHECKING:
     import asyncio

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire.cutter import Block
+from k8s_ws_proxy.wire.splitter import Block
 from k8s_ws_proxy.wire.tls_records import RECORD
 
 if TYPE_CHECKING:

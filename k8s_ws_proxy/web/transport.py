@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from k8s_ws_proxy.web.lobby import Lobby
-    from k8s_ws_proxy.wire.cutter import Block
+    from k8s_ws_proxy.wire.splitter import Block
 
 _REFUSED: Final = Sparing("more requests refused")
 MAX_LINE: Final = 128 * 1024  # bytes of a request line: a command's arguments stand in it

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.wire import channels, frames
 from k8s_ws_proxy.wire.channels import Framing
-from k8s_ws_proxy.wire.cutter import Closed
 from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
+from k8s_ws_proxy.wire.splitter import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from k8s_ws_proxy.wire.cutter import Block, Event
+    from k8s_ws_proxy.wire.splitter import Block, Event
 
 _LOST: Final = "The connection to the apiserver was lost."
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.wire import channels, frames, words
-from k8s_ws_proxy.wire.cutter import Status
 from k8s_ws_proxy.wire.relay import Relay
+from k8s_ws_proxy.wire.splitter import Status
 from k8s_ws_proxy.wire.target import DEFAULT_COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from k8s_ws_proxy.wire.cutter import Block, Event, Piece
     from k8s_ws_proxy.wire.relay import Ending
+    from k8s_ws_proxy.wire.splitter import Block, Event, Piece
 
 MOST: Final = 4096  # bytes of a message towards it, the channel byte included
 PING_PERIOD: Final = 1.0  # seconds: with one ping a second its FIN has come after 0.6 to 1.6

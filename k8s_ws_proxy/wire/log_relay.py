@@ -20,8 +20,8 @@ from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from k8s_ws_proxy.wire.cutter import Block
     from k8s_ws_proxy.wire.liveness import Health
+    from k8s_ws_proxy.wire.splitter import Block
 
 _LOST: Final = "The apiserver's connection ended before the log did."
 _LAST_CHUNK: Final = b"0\r\n\r\n"

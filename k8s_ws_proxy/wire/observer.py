@@ -16,8 +16,8 @@ from k8s_ws_proxy.wire.skip import same_messages
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from k8s_ws_proxy.wire.cutter import Piece
     from k8s_ws_proxy.wire.relay import Relay
+    from k8s_ws_proxy.wire.splitter import Piece
 
 _SHORT: Final = 64  # bytes of a payload: longer ones are taken out one by one
 _FIRST_RUN: Final = 8  # frames: shorter runs aren't worth the slices

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from k8s_ws_proxy.wire import channels, frames
 from k8s_ws_proxy.wire.channels import Framing
-from k8s_ws_proxy.wire.cutter import Block, Closed, Cutter, Event, Piece, Ping, Status, Violation
 from k8s_ws_proxy.wire.lifetime import Age, Lifetime
 from k8s_ws_proxy.wire.liveness import Health, Liveness, Verdict
+from k8s_ws_proxy.wire.splitter import Block, Closed, Event, MessageSplitter, Piece, Ping, Status, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,8 +91,8 @@ class Relay:
 
     def __init__(self, mask_key: Callable[[], bytes], framing: Framing = Framing.TERMINAL) -> None:
         self._mask_key = mask_key
-        self._from_client = Cutter(masked=True, framing=framing)
-        self._from_upstream = Cutter(masked=False, framing=framing)
+        self._from_client = MessageSplitter(masked=True, framing=framing)
+        self._from_upstream = MessageSplitter(masked=False, framing=framing)
         self._lifetime: Lifetime | None = None
         self._notices = channels.STDOUT
         self._active = False  # since the last look at its age, something was passed on

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from support.framing import BINARY, CONT, PING, PONG, Frame, cut_at, join, read_frames, take, text
 
 from k8s_ws_proxy.wire.channels import Framing
-from k8s_ws_proxy.wire.cutter import Cutter, Ping
+from k8s_ws_proxy.wire.splitter import MessageSplitter, Ping
 
 SIDES = pytest.mark.parametrize("masked", [False, True], ids=["from upstream", "from a client"])
 KEY = b"\x9c\x01\xf7\x33"
 
 
-def feed(cutter, *parts):
-    told = [take(cutter, part) for part in parts]
+def feed(splitter, *parts):
+    told = [take(splitter, part) for part in parts]
     return b"".join(out for out, _ in told), [event for _, events in told for event in events]
 
 
@@ -56,16 +56,16 @@ def streams(draw, masked):
 def test_bytes_stay_and_leave_in_whole_messages(masked, framing, data):
     wire, messages, pings = data.draw(streams(masked))
     offsets = data.draw(st.lists(st.integers(0, len(wire)), max_size=8))
-    cutter = Cutter(masked=masked, framing=framing)
+    splitter = MessageSplitter(masked=masked, framing=framing)
     out, events = b"", []
     for part in cut_at(wire, offsets):
-        took, seen = take(cutter, part)
+        took, seen = take(splitter, part)
         out, events = out + took, events + seen
         frames = read_frames(out, masked=masked)  # whole at every moment
         assert all(frame.fin and frame.opcode == BINARY for frame in frames)
     assert meaning(framing, [frame.payload for frame in frames]) == meaning(framing, messages)
     assert events == pings
-    assert cutter.between_messages
+    assert splitter.between_messages
 
 
 @SIDES
@@ -73,7 +73,7 @@ def test_bytes_stay_and_leave_in_whole_messages(masked, framing, data):
 @pytest.mark.parametrize("framing", [Framing.PORTS, Framing.TUNNEL], ids=lambda framing: framing.value)
 def test_no_channel_is_held_until_its_message_is_whole(masked, framing, channel):
     message = Frame(BINARY, bytes((channel,)) + b"x" * 100_000, key=KEY if masked else None).encode()
-    out, events = feed(Cutter(masked=masked, framing=framing), message[:5000])
+    out, events = feed(MessageSplitter(masked=masked, framing=framing), message[:5000])
     (frame,) = read_frames(out, masked=masked)
     assert frame.payload[:2] == bytes((channel, ord("x")))
     assert events == []
@@ -85,7 +85,7 @@ def test_nothing_is_added_to_a_tunnel(masked):
     payload = bytes(i * 7 % 251 for i in range(1000))
     wire = Frame(BINARY, payload, key=KEY if masked else None).encode()
     for offset in range(len(wire) - 1000 + 126, len(wire)):
-        out, _ = feed(Cutter(masked=masked, framing=Framing.TUNNEL), *cut_at(wire, [offset]))
+        out, _ = feed(MessageSplitter(masked=masked, framing=Framing.TUNNEL), *cut_at(wire, [offset]))
         assert [frame.payload for frame in read_frames(out, masked=masked)] == [
             payload[: offset - len(wire)],
             payload[offset - len(wire) :],
@@ -98,7 +98,7 @@ def test_last_words(masked, framing, least):
     """What there was of a short message when its sender died, unless that is only a channel."""
     wire = Frame(BINARY, b"\x03word", key=KEY if masked else None).encode()
     for there in range(5):
-        cutter = Cutter(masked=masked, framing=framing)
-        feed(cutter, wire[: len(wire) - 5 + there])
-        said = [frame.payload for frame in read_frames(join(cutter.last_words()), masked=masked)]
+        splitter = MessageSplitter(masked=masked, framing=framing)
+        feed(splitter, wire[: len(wire) - 5 + there])
+        said = [frame.payload for frame in read_frames(join(splitter.last_words()), masked=masked)]
         assert said == ([b"\x03word"[:there]] if there >= least else [])

@@ -137,7 +137,7 @@ def test_it_stops_where_the_slow_walker_does(data, masked):
     stream = text(data.draw(runs(masked)))
     end = data.draw(st.integers(0, len(stream)))
     pos = 0
-    while True:  # as the cutter does: past what needs a closer look, and on
+    while True:  # as the splitter does: past what needs a closer look, and on
         stopped = fast(stream[:end], pos, masked=masked)
         assert stopped in slow(stream[:end], pos, masked=masked)
         found = read_frame(stream[:end], stopped, masked=masked)

@@ -6,12 +6,12 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire.cutter import HEADROOM, Block
+from k8s_ws_proxy.wire.splitter import HEADROOM, Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from k8s_ws_proxy.wire.cutter import Cutter, Event, Piece
+    from k8s_ws_proxy.wire.splitter import Event, MessageSplitter, Piece
 
 KEY: Final = b"\x11\x22\x33\x44"
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -113,26 +113,26 @@ def cut_at(data: bytes, offsets: Iterable[int]) -> Iterator[bytes]:
             yield data[start:end]
 
 
-def take(cutter: Cutter, part: bytes, *, block: Block | None = None) -> tuple[bytes, list[Event]]:
+def take(splitter: MessageSplitter, part: bytes, *, block: Block | None = None) -> tuple[bytes, list[Event]]:
     """What a shell does with ``part``, in as many turns as it takes."""
-    out, events = take_once(cutter, part, block=block)
-    while cutter.halted:
-        more, seen = take_once(cutter, b"", block=block)
+    out, events = take_once(splitter, part, block=block)
+    while splitter.halted:
+        more, seen = take_once(splitter, b"", block=block)
         out, events = out + more, events + seen
     return out, events
 
 
-def take_once(cutter: Cutter, part: bytes, *, block: Block | None = None) -> tuple[bytes, list[Event]]:
+def take_once(splitter: MessageSplitter, part: bytes, *, block: Block | None = None) -> tuple[bytes, list[Event]]:
     """One turn: lays the carry before it, takes, and copies before the block is used again."""
-    carry = cutter.carry
+    carry = splitter.carry
     block = block or Block(len(carry) + len(part) + 64)
     end = HEADROOM + len(carry) + len(part)
     block.buf[:] = b"\xee" * len(block.buf)  # nothing may be expected of what was there before
     block.buf[HEADROOM:end] = carry + part
-    pieces = cutter.take(block, HEADROOM, end)
+    pieces = splitter.take(block, HEADROOM, end)
     out = join(pieces)
     assert block.buf[end:] == b"\xee" * (len(block.buf) - end), "written beyond the data"
-    return out, cutter.events
+    return out, splitter.events
 
 
 def join(pieces: Iterable[Piece]) -> bytes:

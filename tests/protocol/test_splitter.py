@@ -21,7 +21,7 @@ from support.framing import (
     text,
 )
 
-from k8s_ws_proxy.wire.cutter import (
+from k8s_ws_proxy.wire.splitter import (
     ASSEMBLY_LIMIT,
     HEADROOM,
     MESSAGE_LIMIT,
@@ -29,7 +29,7 @@ from k8s_ws_proxy.wire.cutter import (
     STATUS_LIMIT,
     Block,
     Closed,
-    Cutter,
+    MessageSplitter,
     Ping,
     Status,
     Violation,
@@ -43,12 +43,12 @@ def frame(masked, payload, opcode=BINARY, *, fin=True, key=KEY):
     return Frame(opcode, payload, fin, key if masked else None)
 
 
-def feed(cutter, *parts):
+def feed(splitter, *parts):
     """Bytes and events of all parts."""
     out, events = b"", []
     for part in parts:
-        passed, seen = take(cutter, part)
-        read_frames(passed, masked=cutter._masked)  # whole, valid frames after every take
+        passed, seen = take(splitter, part)
+        read_frames(passed, masked=splitter._masked)  # whole, valid frames after every take
         out += passed
         events += seen
     return out, events
@@ -76,7 +76,7 @@ def test_whole_messages_leave_as_they_came_and_are_not_copied(masked):
     )
     block = Block(len(data))
     block.buf[HEADROOM:] = data
-    pieces = Cutter(masked=masked).take(block, HEADROOM, HEADROOM + len(data))
+    pieces = MessageSplitter(masked=masked).take(block, HEADROOM, HEADROOM + len(data))
     assert join(pieces) == data
     (piece,) = pieces
     assert isinstance(piece, memoryview)
@@ -86,27 +86,27 @@ def test_whole_messages_leave_as_they_came_and_are_not_copied(masked):
 @SIDES
 def test_an_empty_message_is_passed_on(masked):
     data = frame(masked, b"").encode()
-    assert feed(Cutter(masked=masked), data * 3) == (data * 3, [])
+    assert feed(MessageSplitter(masked=masked), data * 3) == (data * 3, [])
 
 
 @SIDES
 def test_a_header_waits_until_it_and_a_byte_of_payload_are_there(masked):
     data = frame(masked, b"\x01" + b"x" * 300).encode()
     head = len(data) - 301
-    cutter = Cutter(masked=masked)
+    splitter = MessageSplitter(masked=masked)
     for end in range(1, head + 1):
-        assert feed(cutter, data[end - 1 : end]) == (b"", [])
-        assert cutter.carry == data[:end]
+        assert feed(splitter, data[end - 1 : end]) == (b"", [])
+        assert splitter.carry == data[:end]
 
 
 @SIDES
 def test_a_short_message_waits_for_its_end(masked):
     data = frame(masked, b"\x01" + b"x" * 124).encode()
-    cutter = Cutter(masked=masked)
+    splitter = MessageSplitter(masked=masked)
     for byte in data[:-1]:
-        assert feed(cutter, bytes([byte])) == (b"", [])
-    assert feed(cutter, data[-1:]) == (data, [])
-    assert cutter.carry == b""
+        assert feed(splitter, bytes([byte])) == (b"", [])
+    assert feed(splitter, data[-1:]) == (data, [])
+    assert splitter.carry == b""
 
 
 @SIDES
@@ -117,7 +117,7 @@ def test_a_long_message_leaves_as_several_that_mean_the_same(masked, size, turn)
     data = frame(masked, payload).encode()
     head = len(data) - size
     out, events = feed(
-        Cutter(masked=masked), *cut_at(data, [head + 126 + turn, head + 200 + 3 * turn, size // 2 + turn])
+        MessageSplitter(masked=masked), *cut_at(data, [head + 126 + turn, head + 200 + 3 * turn, size // 2 + turn])
     )
     parts = payloads(out, masked=masked)
     assert len(parts) > 1
@@ -131,21 +131,21 @@ def test_what_is_there_of_a_long_message_does_not_wait(masked):
     payload = b"\x01" + b"x" * 1000
     data = frame(masked, payload).encode()
     head = len(data) - len(payload)
-    cutter = Cutter(masked=masked)
-    assert feed(cutter, data[: head + 125])[0] == b""
-    assert payloads(feed(cutter, data[head + 125 : head + 126])[0], masked=masked) == [payload[:126]]
-    assert cutter.carry == b""
-    assert payloads(feed(cutter, data[head + 126 : head + 127])[0], masked=masked) == [b"\x01x"]
-    assert payloads(feed(cutter, data[head + 127 :])[0], masked=masked) == [b"\x01" + b"x" * 874]
+    splitter = MessageSplitter(masked=masked)
+    assert feed(splitter, data[: head + 125])[0] == b""
+    assert payloads(feed(splitter, data[head + 125 : head + 126])[0], masked=masked) == [payload[:126]]
+    assert splitter.carry == b""
+    assert payloads(feed(splitter, data[head + 126 : head + 127])[0], masked=masked) == [b"\x01x"]
+    assert payloads(feed(splitter, data[head + 127 :])[0], masked=masked) == [b"\x01" + b"x" * 874]
 
 
 @SIDES
 def test_after_the_rest_of_a_cut_message_the_next_ones_follow_in_the_same_take(masked):
     long, short = frame(masked, b"\x01" + b"x" * 500).encode(), frame(masked, b"\x02end", key=OTHER).encode()
     ping = frame(masked, b"now", PING).encode()
-    cutter = Cutter(masked=masked)
-    first, _ = feed(cutter, long[:300])
-    rest, events = feed(cutter, long[300:] + ping + short)
+    splitter = MessageSplitter(masked=masked)
+    first, _ = feed(splitter, long[:300])
+    rest, events = feed(splitter, long[300:] + ping + short)
     parts = payloads(first + rest, masked=masked)
     assert b"".join(part[1:] for part in parts[:-1]) == b"x" * 500
     assert parts[-1] == b"\x02end"
@@ -155,7 +155,7 @@ def test_after_the_rest_of_a_cut_message_the_next_ones_follow_in_the_same_take(m
 
 def test_a_cut_text_message_leaves_as_binary_ones_a_character_may_be_cut_too():
     data = Frame(TEXT, b"\x01" + "é".encode() * 200).encode()
-    out, _ = feed(Cutter(masked=False), data[:202], data[202:])
+    out, _ = feed(MessageSplitter(masked=False), data[:202], data[202:])
     assert {one.opcode for one in read_frames(out, masked=False)} == {BINARY}
     assert b"".join(part[1:] for part in payloads(out, masked=False)) == "é".encode() * 200
 
@@ -169,7 +169,7 @@ def test_fragments_leave_as_messages_of_their_own_with_the_channel_repeated(mask
             frame(masked, b"g", CONT, key=b"\0\0\0\0"),
         ]
     )
-    out, _ = feed(Cutter(masked=masked), data)
+    out, _ = feed(MessageSplitter(masked=masked), data)
     assert payloads(out, masked=masked) == [b"\x00abc", b"\x00def", b"\x00g"]
     assert {one.opcode for one in read_frames(out, masked=masked)} == {BINARY}
 
@@ -187,7 +187,7 @@ def test_fragments_cut_at_every_byte(masked):
         ]
     )
     for offset in range(1, len(data)):
-        out, events = feed(Cutter(masked=masked), *cut_at(data, [offset]))
+        out, events = feed(MessageSplitter(masked=masked), *cut_at(data, [offset]))
         parts = payloads(out, masked=masked)
         assert b"".join(part[1:] for part in parts if part[0] == 0) == b"a" * 140 + b"b" * 9 + b"c" * 130
         assert parts[-1] == b"\x02next"
@@ -217,9 +217,9 @@ def test_fragments_cut_at_every_byte(masked):
 )
 def test_empty_fragments(masked, script, expected):
     data = text(frame(masked, payload, opcode, fin=fin) for payload, opcode, fin in script)
-    assert payloads(feed(Cutter(masked=masked), data)[0], masked=masked) == expected
+    assert payloads(feed(MessageSplitter(masked=masked), data)[0], masked=masked) == expected
     for offset in range(1, len(data)):
-        assert payloads(feed(Cutter(masked=masked), *cut_at(data, [offset]))[0], masked=masked) == expected
+        assert payloads(feed(MessageSplitter(masked=masked), *cut_at(data, [offset]))[0], masked=masked) == expected
 
 
 @SIDES
@@ -238,12 +238,12 @@ def test_empty_fragments(masked, script, expected):
 def test_a_message_that_is_not_continued_as_it_must_be(masked, script):
     good = text(frame(masked, payload, opcode, fin=fin) for payload, opcode, fin in script[:-1])
     bad = frame(masked, script[-1][0], script[-1][1], fin=script[-1][2]).encode()
-    expected = feed(Cutter(masked=masked), good)[0]
-    cutter = Cutter(masked=masked)
-    out, events = feed(cutter, good + bad + good)
+    expected = feed(MessageSplitter(masked=masked), good)[0]
+    splitter = MessageSplitter(masked=masked)
+    out, events = feed(splitter, good + bad + good)
     assert out == expected
     assert [(type(event), event.code) for event in events] == [(Violation, 1002)]
-    assert cutter.ended
+    assert splitter.ended
 
 
 STATUS = b'{"metadata":{},"status":"Success"}'
@@ -265,7 +265,7 @@ def test_a_status_is_held_until_it_is_whole_told_and_passed_on_in_one(script):
     before, after = server(1, b"before"), server(1, b"after")
     data = before + text(frame(False, payload, opcode, fin=fin) for payload, opcode, fin in script) + after
     for offset in range(1, len(data)):
-        out, events = feed(Cutter(masked=False), *cut_at(data, [offset]))
+        out, events = feed(MessageSplitter(masked=False), *cut_at(data, [offset]))
         assert payloads(out, masked=False) == [b"\x01before", b"\x03" + STATUS, b"\x01after"]
         assert events == [Status(STATUS)]
 
@@ -283,17 +283,19 @@ def test_a_resize_and_the_end_of_a_channel_are_never_cut(channel):
     )
     for data in (whole, pieces):
         for offset in range(1, len(data)):
-            out, events = feed(Cutter(masked=True), *cut_at(client(0, b"x") + data + client(0, b"y"), [offset + 8]))
+            out, events = feed(
+                MessageSplitter(masked=True), *cut_at(client(0, b"x") + data + client(0, b"y"), [offset + 8])
+            )
             assert payloads(out, masked=True) == [b"\x00x", payload, b"\x00y"]
             assert events == []
 
 
 def test_the_end_of_stdin_passes_unchanged():
-    assert feed(Cutter(masked=True), client(255, b"\x00")) == (client(255, b"\x00"), [])
+    assert feed(MessageSplitter(masked=True), client(255, b"\x00")) == (client(255, b"\x00"), [])
 
 
 def test_channel_3_from_a_client_is_data_and_tells_nothing():
-    out, events = feed(Cutter(masked=True), client(3, STATUS))
+    out, events = feed(MessageSplitter(masked=True), client(3, STATUS))
     assert payloads(out, masked=True) == [b"\x03" + STATUS]
     assert events == []
 
@@ -310,7 +312,7 @@ def test_how_much_of_them_is_held(masked, channel, limit):
         (put_together, [frame(masked, whole[:half], fin=False), frame(masked, put_together[half:], CONT)]),
     ]
     for payload, frames in at_limit:
-        out, _ = feed(Cutter(masked=masked), text(frames))
+        out, _ = feed(MessageSplitter(masked=masked), text(frames))
         assert payloads(out, masked=masked) == [payload]
     over = [
         [frame(masked, whole + b" ")],
@@ -319,14 +321,14 @@ def test_how_much_of_them_is_held(masked, channel, limit):
         [frame(masked, put_together, fin=False), frame(masked, b" ", CONT)],
     ]
     for frames in over:
-        out, events = feed(Cutter(masked=masked), text(frames))
+        out, events = feed(MessageSplitter(masked=masked), text(frames))
         assert out == b""
         assert [event.code for event in events] == [1009]
 
 
 def test_the_refusal_of_a_long_resize_does_not_wait_for_its_bytes():
     data = client(4, b" " * RESIZE_LIMIT)
-    _, events = feed(Cutter(masked=True), data[:20])
+    _, events = feed(MessageSplitter(masked=True), data[:20])
     assert [event.code for event in events] == [1009]
 
 
@@ -343,7 +345,7 @@ def test_pings_are_told_and_taken_out_pongs_are_taken_out(masked):
         ]
     )
     for offset in range(1, len(data)):
-        out, events = feed(Cutter(masked=masked), *cut_at(data, [offset]))
+        out, events = feed(MessageSplitter(masked=masked), *cut_at(data, [offset]))
         assert payloads(out, masked=masked) == [b"\x01a", b"\x01b"]
         assert events == [Ping(b"first"), Ping(b""), Ping(b"p" * 125)]
 
@@ -362,18 +364,18 @@ def test_pings_are_told_and_taken_out_pongs_are_taken_out(masked):
 def test_after_a_close_nothing_counts(masked, payload, expected):
     before, after = frame(masked, b"\x01a").encode(), frame(masked, b"\x01b").encode()
     close = frame(masked, payload, 8).encode()
-    cutter = Cutter(masked=masked)
-    assert feed(cutter, before + close + after + close + b"\xff\xff\xff") == (before, [expected])
-    assert cutter.ended
-    assert cutter.carry == b""
+    splitter = MessageSplitter(masked=masked)
+    assert feed(splitter, before + close + after + close + b"\xff\xff\xff") == (before, [expected])
+    assert splitter.ended
+    assert splitter.carry == b""
     with pytest.raises(AssertionError):
-        take(cutter, after)
+        take(splitter, after)
 
 
 @SIDES
 def test_a_close_between_fragments(masked):
     data = frame(masked, b"\x01ab", fin=False).encode() + closing(1001, key=KEY if masked else None)
-    out, events = feed(Cutter(masked=masked), data)
+    out, events = feed(MessageSplitter(masked=masked), data)
     assert payloads(out, masked=masked) == [b"\x01ab"]
     assert events == [Closed(1001, "")]
 
@@ -420,62 +422,62 @@ def test_nothing_of_what_breaks_the_protocol_is_passed_on(masked, name, before):
     good = frame(masked, b"\x01good").encode() * before
     data = good + bad + frame(masked, b"\x01late").encode()
     for offset in {1, len(good), len(good) + 1, len(good) + 2, len(good) + 3, len(good + bad) - 1, len(data) - 1}:
-        cutter = Cutter(masked=masked)
+        splitter = MessageSplitter(masked=masked)
         out, events = b"", []
         for part in cut_at(data, [offset]):
-            if cutter.ended:
+            if splitter.ended:
                 break
-            passed, seen = feed(cutter, part)
+            passed, seen = feed(splitter, part)
             out, events = out + passed, events + seen
         assert out == good
         assert [(type(event), event.code) for event in events] == [(Violation, code)]
-        assert cutter.ended
-        assert cutter.carry == b""
-        assert cutter.last_words() == []
+        assert splitter.ended
+        assert splitter.carry == b""
+        assert splitter.last_words() == []
         with pytest.raises(AssertionError):
-            take(cutter, good or b"x")
+            take(splitter, good or b"x")
 
 
 @SIDES
 def test_a_violation_within_a_fragmented_message(masked):
     data = text([frame(masked, b"\x01ab", fin=False), frame(masked, b"now", PING)]) + b"\xf0\x80"
-    out, events = feed(Cutter(masked=masked), data)
+    out, events = feed(MessageSplitter(masked=masked), data)
     assert payloads(out, masked=masked) == [b"\x01ab"]
     assert [type(event) for event in events] == [Ping, Violation]
 
 
 @SIDES
 def test_a_fragmented_message_too_long(masked):
-    cutter = Cutter(masked=masked)
+    splitter = MessageSplitter(masked=masked)
     chunk = b"x" * (1 << 20)
-    feed(cutter, frame(masked, b"\x01" + chunk[1:], fin=False).encode())
+    feed(splitter, frame(masked, b"\x01" + chunk[1:], fin=False).encode())
     for _ in range(MESSAGE_LIMIT // len(chunk) - 1):
-        assert feed(cutter, frame(masked, chunk, CONT, fin=False).encode())[1] == []
+        assert feed(splitter, frame(masked, chunk, CONT, fin=False).encode())[1] == []
     more, end = frame(masked, b"y", CONT, fin=False).encode(), frame(masked, b"", CONT).encode()
-    assert feed(cutter, end[:0] + more)[0] == b""
-    assert [event.code for event in cutter.events] == [1009]
+    assert feed(splitter, end[:0] + more)[0] == b""
+    assert [event.code for event in splitter.events] == [1009]
 
 
 @SIDES
 def test_a_message_of_the_limit_passes(masked):
     head = Frame(BINARY, b"").encode()[:1] + bytes([(0x80 if masked else 0) | 127]) + MESSAGE_LIMIT.to_bytes(8, "big")
-    cutter = Cutter(masked=masked)
-    assert feed(cutter, head + (KEY if masked else b"") + b"x" * 200)[1] == []
+    splitter = MessageSplitter(masked=masked)
+    assert feed(splitter, head + (KEY if masked else b"") + b"x" * 200)[1] == []
     left, chunk = MESSAGE_LIMIT - 200, b"x" * (4 << 20)
     while left:
         part = chunk[:left]
-        assert take(cutter, part)[1] == []
+        assert take(splitter, part)[1] == []
         left -= len(part)
     good = frame(masked, b"\x01next").encode()
-    assert feed(cutter, good) == (good, [])
+    assert feed(splitter, good) == (good, [])
 
 
 @SIDES
 def test_messages_one_after_the_other_do_not_add_up(masked):
-    cutter = Cutter(masked=masked)
+    splitter = MessageSplitter(masked=masked)
     data = text([frame(masked, b"\x01" + b"x" * (1 << 20), fin=False), frame(masked, b"y", CONT)])
     for _ in range(MESSAGE_LIMIT // (1 << 20) + 2):
-        assert take(cutter, data)[1] == []
+        assert take(splitter, data)[1] == []
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 60, 125, 126, 127, 400, 70_000])
@@ -484,12 +486,12 @@ def test_last_words_at_every_cut_of_a_message(size):
     data = server(2, b"before") + Frame(BINARY, payload).encode()
     start = len(data) - size
     for offset in sorted({*range(1, min(len(data), 500)), len(data) - 1, len(data)}):
-        cutter = Cutter(masked=False)
-        out, _ = feed(cutter, data[:offset])
-        out += join(cutter.last_words())
+        splitter = MessageSplitter(masked=False)
+        out, _ = feed(splitter, data[:offset])
+        out += join(splitter.last_words())
         parts = [part for part in payloads(out, masked=False) if part[:1] == b"\x01"]
         assert b"".join(part[1:] for part in parts) == payload[1 : max(1, offset - start)], offset
-        assert cutter.carry == b""
+        assert splitter.carry == b""
 
 
 def test_last_words_at_every_cut_of_fragments():
@@ -509,9 +511,9 @@ def test_last_words_at_every_cut_of_fragments():
         came += one.payload
     data = text(frames)
     for offset in range(1, len(data) + 1):
-        cutter = Cutter(masked=False)
-        out, _ = feed(cutter, data[:offset])
-        parts = payloads(out + join(cutter.last_words()), masked=False)
+        splitter = MessageSplitter(masked=False)
+        out, _ = feed(splitter, data[:offset])
+        parts = payloads(out + join(splitter.last_words()), masked=False)
         assert b"".join(part[1:] for part in parts) == told[offset - 1][1:], offset
 
 
@@ -521,36 +523,36 @@ def test_half_a_status_is_never_told(fragmented):
     if fragmented:
         data = text([Frame(BINARY, b"\x03" + STATUS[:8], fin=False), Frame(CONT, STATUS[8:])])
     for offset in range(1, len(data)):
-        cutter = Cutter(masked=False)
-        assert feed(cutter, data[:offset]) == (b"", [])
-        assert cutter.last_words() == []
+        splitter = MessageSplitter(masked=False)
+        assert feed(splitter, data[:offset]) == (b"", [])
+        assert splitter.last_words() == []
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, 8])
 def test_half_a_control_frame_is_nothing(opcode):
     data = Frame(opcode, b"\x03\xe8payload").encode()
     for offset in range(1, len(data)):
-        cutter = Cutter(masked=False)
-        assert feed(cutter, server(1, b"x") + data[:offset]) == (server(1, b"x"), [])
-        assert cutter.last_words() == []
+        splitter = MessageSplitter(masked=False)
+        assert feed(splitter, server(1, b"x") + data[:offset]) == (server(1, b"x"), [])
+        assert splitter.last_words() == []
 
 
 def test_after_a_whole_end_there_are_no_last_words():
-    cutter = Cutter(masked=False)
-    feed(cutter, server(1, b"all") + server(3, STATUS) + closing(1000))
-    assert cutter.last_words() == []
-    assert Cutter(masked=False).last_words() == []
+    splitter = MessageSplitter(masked=False)
+    feed(splitter, server(1, b"all") + server(3, STATUS) + closing(1000))
+    assert splitter.last_words() == []
+    assert MessageSplitter(masked=False).last_words() == []
 
 
 @SIDES
 def test_blocks_of_other_sessions_between_make_no_difference(masked):
     data = text([frame(masked, b"\x01" + b"x" * 900, fin=False), frame(masked, b"y" * 900, CONT, key=OTHER)])
     shared = Block(256)
-    ours, theirs = Cutter(masked=masked), Cutter(masked=masked)
+    ours, theirs = MessageSplitter(masked=masked), MessageSplitter(masked=masked)
     out = {id(ours): b"", id(theirs): b""}
     for start in range(0, len(data), 97):
-        for cutter in (ours, theirs):
-            out[id(cutter)] += take(cutter, data[start : start + 97], block=shared)[0]
+        for splitter in (ours, theirs):
+            out[id(splitter)] += take(splitter, data[start : start + 97], block=shared)[0]
     assert out[id(ours)] == out[id(theirs)]
     assert b"".join(part[1:] for part in payloads(out[id(ours)], masked=masked)) == b"x" * 900 + b"y" * 900
 
@@ -558,10 +560,10 @@ def test_blocks_of_other_sessions_between_make_no_difference(masked):
 @SIDES
 def test_pieces_stay_within_the_room_before_the_data_and_the_data(masked):
     data = frame(masked, b"\x01" + b"x" * 200_000).encode()
-    cutter = Cutter(masked=masked)
+    splitter = MessageSplitter(masked=masked)
     block = Block(100_000)
     assert len(block.buf) == HEADROOM + 100_000
     out = b""
     for part in cut_at(data, [70_000, 70_001, 70_300, 140_000]):
-        out += take(cutter, part, block=block)[0]
+        out += take(splitter, part, block=block)[0]
     assert sum(len(part) - 1 for part in payloads(out, masked=masked)) == 200_000

@@ -25,8 +25,8 @@ from support.framing import (
     text,
 )
 
-from k8s_ws_proxy.wire.cutter import STATUS_LIMIT, Closed, Cutter, Ping, Status, Violation
 from k8s_ws_proxy.wire.frames import FrameViolation, mask, parse_close
+from k8s_ws_proxy.wire.splitter import STATUS_LIMIT, Closed, MessageSplitter, Ping, Status, Violation
 
 WATCHED = {False: (3,), True: (4, 255)}
 SIZES = st.one_of(
@@ -115,21 +115,21 @@ def streams(draw, masked, *, sizes=SIZES, most=8):
 
 
 def check(data, parts, expected, events, *, masked):
-    cutter = Cutter(masked=masked)
+    splitter = MessageSplitter(masked=masked)
     out, seen, fed = b"", [], 0
     for part in parts:
-        passed, told = take(cutter, part)
+        passed, told = take(splitter, part)
         out += passed
         seen += told
         fed += len(part)
         assert meaning(out, masked=masked).begins(expected)
-        assert len(cutter.carry) <= STATUS_LIMIT + 14
-        assert data[:fed].endswith(cutter.carry)
+        assert len(splitter.carry) <= STATUS_LIMIT + 14
+        assert data[:fed].endswith(splitter.carry)
     assert fed == len(data)
     assert meaning(out, masked=masked) == expected
     assert seen == events
-    assert cutter.carry == b""
-    assert cutter.last_words() == []
+    assert splitter.carry == b""
+    assert splitter.last_words() == []
 
 
 SIDES = pytest.mark.parametrize("masked", [False, True], ids=["server", "client"])
@@ -170,7 +170,7 @@ def test_what_needs_no_cutting_is_not_touched(masked, data):
     frames, _, _ = data.draw(streams(masked))
     whole = [frame for frame in frames if frame.fin and frame.opcode in (BINARY, TEXT)]
     stream = text(whole)
-    out, events = take(Cutter(masked=masked), stream)
+    out, events = take(MessageSplitter(masked=masked), stream)
     assert out == stream
     assert [event for event in events if not isinstance(event, Status)] == []
 
@@ -181,13 +181,13 @@ def test_a_peer_that_dies_between_any_two_bytes_leaves_nothing_half_said(masked,
     frames, expected, events = data.draw(streams(masked))
     stream = text(frames)
     end = data.draw(st.integers(0, len(stream)))
-    cutter = Cutter(masked=masked)
+    splitter = MessageSplitter(masked=masked)
     out, seen = b"", []
     for part in cut_at(stream[:end], data.draw(st.lists(st.integers(0, len(stream)), max_size=5))):
-        passed, told = take(cutter, part)
+        passed, told = take(splitter, part)
         out, seen = out + passed, seen + told
     before = meaning(out, masked=masked)
-    told = meaning(out + join(cutter.last_words()), masked=masked)
+    told = meaning(out + join(splitter.last_words()), masked=masked)
     assert before.begins(expected)
     assert told.begins(expected)
     assert told.wholes == before.wholes
@@ -235,12 +235,12 @@ def test_a_violation_anywhere_ends_it_there(data):
     stream = text(frames)
     tail = data.draw(st.binary(max_size=20))
     offsets = data.draw(st.lists(st.integers(0, len(stream) + len(bad)), max_size=8))
-    cutter = Cutter(masked=True)
+    splitter = MessageSplitter(masked=True)
     out, seen = b"", []
     for part in cut_at(stream + bad + tail, offsets):
-        if cutter.ended:
+        if splitter.ended:
             break
-        passed, told = take(cutter, part)
+        passed, told = take(splitter, part)
         out, seen = out + passed, seen + told
     assert meaning(out, masked=True) == expected
     assert seen[:-1] == events
@@ -255,12 +255,12 @@ def test_a_close_anywhere_ends_it_there(masked, data):
     stream = text(frames) + closing(1001, "bye", key=KEY if masked else None)
     tail = data.draw(st.binary(max_size=20))
     offsets = data.draw(st.lists(st.integers(0, len(stream)), max_size=8))
-    cutter = Cutter(masked=masked)
+    splitter = MessageSplitter(masked=masked)
     out, seen = b"", []
     for part in cut_at(stream + tail, offsets):
-        if cutter.ended:
+        if splitter.ended:
             break
-        passed, told = take(cutter, part)
+        passed, told = take(splitter, part)
         out, seen = out + passed, seen + told
     assert meaning(out, masked=masked) == expected
     assert seen == [*events, Closed(1001, "bye")]
@@ -283,28 +283,28 @@ def test_a_stream_with_some_bytes_changed_gives_whole_messages_and_the_documente
 
 
 def noise(masked, parts):
-    cutter = Cutter(masked=masked)
+    splitter = MessageSplitter(masked=masked)
     out = b""
     for part in parts:
-        passed, events = take(cutter, part)
+        passed, events = take(splitter, part)
         out += passed
         meaning(out, masked=masked)
         for event in events[:-1]:
             assert isinstance(event, Ping | Status)
-        if cutter.ended:
+        if splitter.ended:
             assert isinstance(events[-1], Closed | Violation)
-            assert cutter.carry == b""
+            assert splitter.carry == b""
             break
-        assert len(cutter.carry) <= STATUS_LIMIT + 14
+        assert len(splitter.carry) <= STATUS_LIMIT + 14
         for event in events:
             assert isinstance(event, Ping | Status)
-    meaning(out + join(cutter.last_words()), masked=masked)
+    meaning(out + join(splitter.last_words()), masked=masked)
 
 
 @given(st.binary(max_size=125))
 def test_a_close_frame_is_told_or_is_a_violation(payload):
     frame = replace(Frame(CLOSE, payload), key=KEY)
-    _, (event,) = take(Cutter(masked=True), frame.encode())
+    _, (event,) = take(MessageSplitter(masked=True), frame.encode())
     try:
         expected = Closed(*parse_close(payload))
     except FrameViolation as violation:

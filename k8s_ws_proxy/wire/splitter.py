@@ -87,7 +87,7 @@ class Block:
         self.view = memoryview(self.buf)
 
 
-class Cutter:
+class MessageSplitter:
     """The state of one direction. ``masked`` is true for what a client sends.
 
     Only the channels of a terminal's session mean anything here: with another ``framing`` nothing is held or told.
