@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from k8s_ws_proxy.wire import frames
 from k8s_ws_proxy.wire.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT
-from k8s_ws_proxy.wire.skip import same_messages
+from k8s_ws_proxy.wire.frame_scan import same_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,7 +2,7 @@
 
 That takes a walk over all of it, since a chunk may hold whatever a last one is made of. Chunks of one size, such as
 lines of a fixed length or blocks, are stepped over many at a time, with strided slices that run in C (as in
-``skip``); others cost a quarter of a microsecond each.
+``frame_scan``); others cost a quarter of a microsecond each.
 """
 
 from __future__ import annotations

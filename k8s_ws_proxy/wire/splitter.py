@@ -25,13 +25,13 @@ from typing import Final
 
 from k8s_ws_proxy.wire import channels, frames
 from k8s_ws_proxy.wire.channels import Framing
+from k8s_ws_proxy.wire.frame_scan import scan_whole_frames
 from k8s_ws_proxy.wire.frames import FrameViolation, Header
-from k8s_ws_proxy.wire.skip import skip_whole_frames
 
 HEADROOM: Final = 16  # bytes: the longest header is 14, and a channel byte
 MESSAGE_LIMIT: Final = 32 * 1024 * 1024  # bytes: over it the apiserver drops the connection
 STATUS_LIMIT: Final = 65_536  # bytes of a status that are held; the apiserver sends at most 32,769
-# Bytes of a resize or a channel's end that are held: as many as skip_whole_frames() passes over unseen, so that it
+# Bytes of a resize or a channel's end that are held: as many as scan_whole_frames() passes over unseen, so that it
 # makes no difference how they arrive.
 RESIZE_LIMIT: Final = 65_535
 # Bytes of such a message that comes in fragments. What is put together is held besides the block, and counts towards
@@ -158,7 +158,7 @@ class MessageSplitter:
                     break
                 looks += 1
                 if not self._in_message:
-                    pos = skip_whole_frames(block.buf, pos, end, masked=self._masked, watching=bool(self._watched))
+                    pos = scan_whole_frames(block.buf, pos, end, masked=self._masked, watching=bool(self._watched))
                 after = self._one(cut, pos, end)
                 if after is None:
                     break

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.framing import BINARY, CONT, KEY, PING, TEXT, Frame, read_frame, text
 
-from k8s_ws_proxy.wire.skip import skip_whole_frames
+from k8s_ws_proxy.wire.frame_scan import scan_whole_frames
 
 
 def slow(data, pos, *, masked):
-    """What skip_whole_frames() promises, one frame after the other: the offsets where it may stop."""
+    """What scan_whole_frames() promises, one frame after the other: the offsets where it may stop."""
     offsets = [pos]
     while True:
         try:
@@ -33,7 +33,7 @@ def slow(data, pos, *, masked):
 
 def fast(data, pos=0, *, masked):
     buf = bytearray(data)
-    after = skip_whole_frames(buf, pos, len(buf), masked=masked)
+    after = scan_whole_frames(buf, pos, len(buf), masked=masked)
     assert buf == data, "the block was changed"
     return after
 
@@ -99,10 +99,10 @@ def test_from_a_client_channel_3_is_nothing_special():
 def test_the_walk_starts_and_ends_where_it_is_told():
     one = frame(False, b"\x01" + b"z" * 15).encode()
     buf = bytearray(b"\xff\xff" + one * 20)
-    assert skip_whole_frames(buf, 2, len(buf), masked=False) == len(buf)
-    assert skip_whole_frames(buf, 2, len(buf) - 1, masked=False) == len(buf) - len(one)
-    assert skip_whole_frames(buf, 2, 2 + 9 * len(one), masked=False) == 2 + 9 * len(one)
-    assert skip_whole_frames(buf, 0, len(buf), masked=False) == 0
+    assert scan_whole_frames(buf, 2, len(buf), masked=False) == len(buf)
+    assert scan_whole_frames(buf, 2, len(buf) - 1, masked=False) == len(buf) - len(one)
+    assert scan_whole_frames(buf, 2, 2 + 9 * len(one), masked=False) == 2 + 9 * len(one)
+    assert scan_whole_frames(buf, 0, len(buf), masked=False) == 0
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["server", "client"])

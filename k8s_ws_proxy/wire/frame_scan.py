@@ -17,7 +17,7 @@ _FIN_BINARY: Final = 0x82
 _FIRST_RUN: Final = 8  # frames: shorter runs aren't worth three slices
 
 
-def skip_whole_frames(buf: bytearray, pos: int, end: int, *, masked: bool, watching: bool = True) -> int:
+def scan_whole_frames(buf: bytearray, pos: int, end: int, *, masked: bool, watching: bool = True) -> int:
     """The offset of the first frame in ``buf[pos:end]`` that needs a closer look, or of what remains.
 
     Passed over are complete, unfragmented binary messages of 1 to 65,535 bytes with a well-formed header; from a
