@@ -96,15 +96,15 @@ def prepare(environ: Mapping[str, str]) -> tuple[Settings, KeySource, Reading]:
 
 
 async def _serve(settings: Settings, source: KeySource, reading: Reading, environ: Mapping[str, str]) -> None:
-    from k8s_ws_proxy.sessions.drain import Hurry  # noqa: PLC0415
+    from k8s_ws_proxy.sessions.drain import DrainDeadline  # noqa: PLC0415
     from k8s_ws_proxy.web.app import running  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
-    stop, hurry = asyncio.Event(), Hurry()
+    stop, deadline = asyncio.Event(), DrainDeadline()
 
     def on_signal() -> None:
         if stop.is_set():
-            hurry.more()
+            deadline.more()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -112,4 +112,4 @@ async def _serve(settings: Settings, source: KeySource, reading: Reading, enviro
     async with running(settings, source, reading, environ) as daemon:
         loop.add_signal_handler(signal.SIGHUP, daemon.look_again)
         await stop.wait()
-        await daemon.shut_down(hurry)
+        await daemon.shut_down(deadline)

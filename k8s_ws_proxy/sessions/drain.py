@@ -22,7 +22,7 @@ _HANG_UP: Final[_Times] = (5.0, 1.0, 0.0)  # for hanging up what they have left 
 _REASON: Final = "the proxy on this node is shutting down"
 
 
-class Hurry:
+class DrainDeadline:
     """How many signals have come after the first: each leaves less time, also to the step that is under way."""
 
     def __init__(self) -> None:
@@ -51,12 +51,12 @@ class Hurry:
                     self._step = None
 
 
-async def drain(registry: Registry, timeout: float, hurry: Hurry, orphans: Orphans | None = None) -> None:
+async def drain(registry: Registry, timeout: float, deadline: DrainDeadline, orphans: Orphans | None = None) -> None:
     """End all sessions: on their own within ``timeout`` seconds, or told to. What they leave is hung up."""
     registry.draining = True
     waiting = len(registry.open_slots())
     logger().info("shutting down", sessions=waiting, drain_seconds=timeout)
-    async with hurry.step((timeout, 0.0, 0.0)):
+    async with deadline.step((timeout, 0.0, 0.0)):
         await registry.emptied()
     loop = asyncio.get_running_loop()
     due = loop.time() + _LAST_WORDS[0]
@@ -67,13 +67,13 @@ async def drain(registry: Registry, timeout: float, hurry: Hurry, orphans: Orpha
         for session, record in sessions:
             channel = STDOUT if record.tty else STDERR
             session.drain(f"\r\nk8s-ws-proxy: {_REASON}.\r\n".encode(), channel, _REASON)
-        async with hurry.step(_LAST_WORDS):
+        async with deadline.step(_LAST_WORDS):
             await registry.emptied()
         for slot in registry.open_slots():
             if slot.session is not None:
                 slot.session.abort()
     if orphans is not None:
         # Where the last words took longer, on a node that has no time for us, this has to be shorter: the sum counts.
-        async with hurry.step(_HANG_UP, late=max(0.0, loop.time() - due)):
+        async with deadline.step(_HANG_UP, late=max(0.0, loop.time() - due)):
             await orphans.settle()
     logger().info("shut down")

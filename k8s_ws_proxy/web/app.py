@@ -16,7 +16,7 @@ from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import announce, logger
 from k8s_ws_proxy.observe.watchdog import Watchdog
-from k8s_ws_proxy.sessions.drain import Hurry, drain
+from k8s_ws_proxy.sessions.drain import DrainDeadline, drain
 from k8s_ws_proxy.web import routes
 from k8s_ws_proxy.web.errors import refuse
 from k8s_ws_proxy.web.handshakes import Handshakes
@@ -83,10 +83,10 @@ class Daemon:
         self.ports: dict[str, int] = {}
         self.files: list[Callable[[], Awaitable[None]]] = []  # looks at those that are read again when they change
 
-    async def shut_down(self, hurry: Hurry | None = None) -> None:
-        """Drain: unready and refusing at once, then wait for the sessions, then end them; ``hurry`` shortens that."""
+    async def shut_down(self, deadline: DrainDeadline | None = None) -> None:
+        """Drain: unready and refusing at once, then wait for sessions, then end them; ``deadline`` shortens that."""
         settings, registry, orphans = self._parts.settings, self._parts.registry, self._parts.orphans
-        await drain(registry, settings.drain_timeout, hurry or Hurry(), orphans)
+        await drain(registry, settings.drain_timeout, deadline or DrainDeadline(), orphans)
 
     def look_again(self) -> None:
         """Look at all files now, whatever the time: somebody has changed them and doesn't want to wait."""

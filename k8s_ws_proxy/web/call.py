@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.sessions.quotas import HELD_BY_DIALS, held_by, opening
 from k8s_ws_proxy.web.caller import peer_of
-from k8s_ws_proxy.web.upgrade import take_over
+from k8s_ws_proxy.web.upgrade import hijack
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -48,9 +48,9 @@ class Call:
         """Bytes of the request's target."""
         return len(self.request.raw_path)
 
-    def take_over(self) -> tuple[Stream, bytes] | None:
+    def hijack(self) -> tuple[Stream, bytes] | None:
         """The connection, for good, and the bytes that came after the request's head; None if the client has left."""
-        return take_over(self.request)
+        return hijack(self.request)
 
 
 class Turns:

@@ -11,7 +11,7 @@ from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.relay.guacd import keep_pinging
 from k8s_ws_proxy.web.errors import note_refusal
 from k8s_ws_proxy.web.terminals import TerminalPlan, Terminals
-from k8s_ws_proxy.web.upgrade import HandedOn, parse_offer, take_over
+from k8s_ws_proxy.web.upgrade import Hijacked, hijack, parse_offer
 from k8s_ws_proxy.wire import guacd
 from k8s_ws_proxy.wire.channels import failure
 from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget
@@ -75,7 +75,7 @@ class Teller:
             raise refusal
         offer = parse_offer(request, spoken)
         note_refusal(request, refusal)
-        if (taken := take_over(request)) is not None:
+        if (taken := hijack(request)) is not None:
             session = Bridge(
                 asyncio.get_running_loop(),
                 self._pace,
@@ -89,7 +89,7 @@ class Teller:
             self._telling += 1
             status = failure(str(refusal), reason=refusal.reason.value, code=rule(refusal.reason).status)
             session.refuse(offer.switching(), status, str(refusal))
-        return HandedOn()
+        return Hijacked()
 
     def _told(self, _session: Bridge) -> None:
         self._telling -= 1

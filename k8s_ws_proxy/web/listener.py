@@ -18,7 +18,7 @@ from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.relay.tls import Tls
 from k8s_ws_proxy.web.caller import address_of
 from k8s_ws_proxy.web.newcomers import Newcomers
-from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer, turned_out
+from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer, evicted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ class Listener:
             loop,
             lobby,
             speaks=self._speaks,
-            farewell=turned_out if tls is None else bytes,
+            farewell=evicted if tls is None else bytes,
             patience=_SILENT if tls is None else head_timeout,
         )
         self._connections: set[StreamTransport] = set()
@@ -172,7 +172,7 @@ class Listener:
         try:
             async with (
                 asyncio.timeout(self._head_timeout),
-                self._handshakes.place(lambda: self._lobby.turn_out(sock)),
+                self._handshakes.place(lambda: self._lobby.evict(sock)),
             ):
                 stream = Stream(sock, self._loop, Tls(context, server_side=True))
                 await stream.handshake(self._handshakes.turn)

@@ -39,17 +39,17 @@ class Lobby:
         self._waiting: dict[Hashable, Callable[[], object]] = {}  # in the order of their coming
         self._heads: dict[Hashable, int] = {}  # in the order of their first bytes
         self._held = 0
-        self._turned_out = 0
+        self._evicted = 0
         self._telling: asyncio.TimerHandle | None = None
         self._reads = 0  # in this turn of the loop
         self._put_off: deque[Callable[[], None]] = deque()
 
-    def enter(self, who: Hashable, turn_out: Callable[[], object]) -> None:
-        """``who`` has connected, or been answered; ``turn_out`` closes it."""
+    def enter(self, who: Hashable, evict: Callable[[], object]) -> None:
+        """``who`` has connected, or been answered; ``evict`` closes it."""
         self.leave(who)
-        self._waiting[who] = turn_out
+        self._waiting[who] = evict
         while len(self._waiting) > self._places():
-            self.turn_out(next(iter(self._waiting)))
+            self.evict(next(iter(self._waiting)))
 
     def holds(self, who: Hashable, size: int) -> None:
         """So many bytes of its request's head have come."""
@@ -58,7 +58,7 @@ class Lobby:
         self._held += size - self._heads.get(who, 0)
         self._heads[who] = size
         while self._held > self._most_held:
-            self.turn_out(next(iter(self._heads)))
+            self.evict(next(iter(self._heads)))
 
     def may_read(self, later: Callable[[], None]) -> bool:
         """Whether more of a head that has begun may be read in this turn of the loop; else ``later`` is called when."""
@@ -83,15 +83,15 @@ class Lobby:
         self._waiting.pop(who, None)
         self._held -= self._heads.pop(who, 0)
 
-    def turn_out(self, who: Hashable) -> None:
+    def evict(self, who: Hashable) -> None:
         """It has to go, if it is still there."""
-        turn_out = self._waiting.get(who)
-        if turn_out is None:
+        evict = self._waiting.get(who)
+        if evict is None:
             return
         self.leave(who)
-        turn_out()
+        evict()
         metrics.REFUSALS.labels(Reason.TOO_MANY_CONNECTIONS.value).inc()
-        self._turned_out += 1
+        self._evicted += 1
         if self._telling is None:
             self._telling = self._loop.call_later(_TELL, self._tell)
 
@@ -103,7 +103,7 @@ class Lobby:
 
     def _tell(self) -> None:
         """One line for all of them: else whoever can connect could fill the log."""
-        count, self._turned_out, self._telling = self._turned_out, 0, None
+        count, self._evicted, self._telling = self._evicted, 0, None
         reason = Reason.TOO_MANY_CONNECTIONS
         logger().warning("connections refused", reason=reason.value, status=rule(reason).status, connections=count)
 

@@ -64,7 +64,7 @@ class Newcomers:
             sock.close()
             return
         self._here[sock] = peer, self._loop.time()
-        self._lobby.enter(sock, partial(self._turn_out, sock))
+        self._lobby.enter(sock, partial(self._evict, sock))
         if sock not in self._here:  # it was the one to go
             return
         if said:
@@ -112,7 +112,7 @@ class Newcomers:
         if self._serving:
             self._loop.call_soon(self._serve)
 
-    def _turn_out(self, sock: socket.socket) -> None:
+    def _evict(self, sock: socket.socket) -> None:
         with contextlib.suppress(OSError):
             sock.send(self._farewell())
         self._drop(sock)

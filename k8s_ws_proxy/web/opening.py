@@ -9,7 +9,7 @@ from k8s_ws_proxy.errors import UpstreamError
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.web.errors import refuse_upstream
-from k8s_ws_proxy.web.upgrade import HandedOn
+from k8s_ws_proxy.web.upgrade import Hijacked
 from k8s_ws_proxy.web.upstream import reach, status_of
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ class Opening:
             )
         except UpstreamError as error:
             return self._failed(plan, slot, error)
-        if (taken := call.take_over()) is None:
+        if (taken := call.hijack()) is None:
             reached.stream.close()
             slot.log.abandoned()
-            return HandedOn()
+            return Hijacked()
         client, early = taken
         session = self._session(plan, slot, client, reached.stream, reached.relay)
         if plan.observable:
@@ -93,7 +93,7 @@ class Opening:
         metrics.DIAL_SECONDS.observe(clock() - dialling)
         metrics.HANDSHAKE_SECONDS.observe(clock() - call.began)
         session.start(reached.head, from_client=early, from_upstream=reached.early)
-        return HandedOn()
+        return Hijacked()
 
     async def _dial(self, plan: Plan, slot: Slot) -> Reached:
         await self._turns.dial(plan.call)
@@ -105,10 +105,10 @@ class Opening:
         if not plan.told_in_session:
             return refuse_upstream(plan.call.request, error)
         assert plan.offer is not None
-        if (taken := plan.call.take_over()) is not None:
+        if (taken := plan.call.hijack()) is not None:
             session = self._session(plan, slot, taken[0], None, plan.relay)
             session.refuse(plan.offer.switching(), status_of(error), str(error))
-        return HandedOn()
+        return Hijacked()
 
     def _session(self, plan: Plan, slot: Slot, client: Stream, upstream: ByteStream | None, relay: MakeRelay) -> Bridge:
         session = Bridge(

@@ -25,7 +25,7 @@ from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upstream import reach
 from k8s_ws_proxy.wire.discovery import JSON, Reading, document, parse_reading
 from k8s_ws_proxy.wire.handshake import refusal
-from k8s_ws_proxy.wire.podview import pod_view
+from k8s_ws_proxy.wire.pod_redaction import redacted_pod
 from k8s_ws_proxy.wire.target import bad_path
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Reads:
     """Answers what is on the list of ``wire/discovery.py``.
 
     Nothing of the caller's request reaches the apiserver but the pod's name, and nothing of the apiserver's answer
-    reaches the caller but what ``wire/podview.py`` keeps of the body; a failure's Status is handed on as it is.
+    reaches the caller but what ``wire/pod_redaction.py`` keeps of the body; a failure's Status is handed on as it is.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ def _pod(status: int, content_type: str, body: bytes) -> dict[str, object]:
     if status != 200:
         raise refusal(status, content_type, body)
     try:
-        return pod_view(json.loads(body))
+        return redacted_pod(json.loads(body))
     except (ValueError, RecursionError) as error:
         raise UpstreamProtocolError("The apiserver's answer isn't a pod.") from error
 

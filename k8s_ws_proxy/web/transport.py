@@ -52,7 +52,7 @@ def bare_answer(reason: Reason, text: str) -> bytes:
     return ("\r\n".join(head) + "\r\n\r\n").encode() + body
 
 
-def turned_out() -> bytes:
+def evicted() -> bytes:
     """For one that has to go since others come."""
     return bare_answer(
         Reason.TOO_MANY_CONNECTIONS, "Too many connect at once: this one had to go. Try again in a moment."
@@ -102,7 +102,7 @@ class StreamTransport(asyncio.Transport):
         self._answered = False
         self._put_off = False  # it waits for its turn to be read
         self._first_byte_at: float | None = None
-        lobby.enter(self, self.turn_out)
+        lobby.enter(self, self.evict)
         protocol.connection_made(self)
         if not self._closing:
             stream.on_readable(self._readable)
@@ -121,7 +121,7 @@ class StreamTransport(asyncio.Transport):
         self._lobby = self._idle
         self._lobby.leave(self)
 
-    def turn_out(self) -> None:
+    def evict(self) -> None:
         """Somebody else needs the place. What can be told is told at once: nothing is kept for it.
 
         Where no request has begun since the last answer there is nobody to tell it to.
@@ -129,7 +129,7 @@ class StreamTransport(asyncio.Transport):
         idle = self._answered and self._first_byte_at is None
         if not self._closing and not self._outbox and not idle:
             with contextlib.suppress(StreamLost):
-                self._stream.write(turned_out())
+                self._stream.write(evicted())
         self._lose(None)
 
     def detach(self) -> Stream:
@@ -248,7 +248,7 @@ class StreamTransport(asyncio.Transport):
         if self._head is None:
             self._head = Head()  # what comes after an answer is the next request
             self._answered = True
-            self._lobby.enter(self, self.turn_out)
+            self._lobby.enter(self, self.evict)
             if self._closing:
                 return
         self._outbox += data

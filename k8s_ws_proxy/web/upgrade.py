@@ -86,7 +86,7 @@ def parse_offer(request: web.BaseRequest, spoken: Sequence[str]) -> Offer:
     return Offer(keys[0], chosen)
 
 
-class HandedOn(web.Response):
+class Hijacked(web.Response):
     """What a handler returns after the connection has become a session: nothing is written."""
 
     async def prepare(self, request: web.BaseRequest) -> None:  # noqa: ARG002 - aiohttp's signature
@@ -97,7 +97,7 @@ class HandedOn(web.Response):
         """Nothing."""
 
 
-def take_over(request: web.BaseRequest) -> tuple[Stream, bytes] | None:
+def hijack(request: web.BaseRequest) -> tuple[Stream, bytes] | None:
     """The request's connection, for good, and the bytes that came after its head; None if the client has left.
 
     (It may have done so in this very turn of the loop, before aiohttp could cancel the handler.)

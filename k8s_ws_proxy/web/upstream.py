@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
-    from k8s_ws_proxy.wire.podview import Default
+    from k8s_ws_proxy.wire.pod_redaction import Default
 
 # A pod with several, and none named; one that was there when it was found out.
 _NOT_THIS_CONTAINER: Final = (b"a container name must be specified", b"is not valid for pod")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import Reason, Refusal
-from k8s_ws_proxy.wire import channels, frames, words
+from k8s_ws_proxy.wire import channels, frames, shell_split
 from k8s_ws_proxy.wire.relay import Relay
 from k8s_ws_proxy.wire.splitter import Status
 from k8s_ws_proxy.wire.target import DEFAULT_COMMAND
@@ -126,17 +126,17 @@ def split_command(command: tuple[str, ...]) -> tuple[str, ...]:
     never closed, or one of them has white space: that one wasn't cut. Raises Refusal(``bad_query``) where a quotation
     mark in a single argument is never closed.
     """
-    blank = any(blank in argument for argument in command for blank in words.BLANKS)
+    blank = any(blank in argument for argument in command for blank in shell_split.BLANKS)
     if len(command) > 1:
         if blank:
             return command
         try:
-            return tuple(words.split(" ".join(command))) or DEFAULT_COMMAND
-        except words.Unfinished:
+            return tuple(shell_split.split(" ".join(command))) or DEFAULT_COMMAND
+        except shell_split.Unfinished:
             return command
     if command[0] and not blank:
         return command
     try:
-        return tuple(words.split(command[0])) or DEFAULT_COMMAND
-    except words.Unfinished as error:
+        return tuple(shell_split.split(command[0])) or DEFAULT_COMMAND
+    except shell_split.Unfinished as error:
         raise Refusal(Reason.BAD_QUERY, f"The command can't be split into words: {error}.") from error

@@ -152,8 +152,8 @@ async def test_who_is_known_does_not_have_to_go(start, pki, cluster):
         answer = asyncio.get_running_loop().create_task(rawws.read_answer(reader))
         await cluster.observed.wait_for(lambda: any("/exec" in seen.target for seen in cluster.observed.seen[before:]))
         async with crowd(daemon.port, PLACES + 100) as connections:
-            for turned_out in connections[:100]:
-                await to_the_end(turned_out)
+            for evicted in connections[:100]:
+                await to_the_end(evicted)
             await kubectl.send_raw(PLAIN)
             assert (await rawws.read_answer(kubectl.reader)).status == 200
             assert not answer.done()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.wire.discovery import JSON, V2, Reading, Wanted, document, parse_reading
-from k8s_ws_proxy.wire.podview import pod_view
+from k8s_ws_proxy.wire.pod_redaction import redacted_pod
 
 ALL = ("exec", "attach", "log", "portforward")
 AGGREGATED = f"{V2},application/json"  # as kubectl 1.37 sends it
@@ -208,9 +208,9 @@ SHOWN = {
 
 
 def test_of_a_pod_only_what_kubectl_looks_at_is_shown():
-    assert pod_view(POD) == SHOWN
-    assert pod_view(SHOWN) == SHOWN
-    assert "password" not in json.dumps(pod_view(POD))
+    assert redacted_pod(POD) == SHOWN
+    assert redacted_pod(SHOWN) == SHOWN
+    assert "password" not in json.dumps(redacted_pod(POD))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_of_a_pod_only_what_kubectl_looks_at_is_shown():
 )
 def test_what_is_no_pod(pod):
     with pytest.raises(ValueError, match="not a Pod"):
-        pod_view(pod)
+        redacted_pod(pod)
 
 
 @given(
@@ -243,7 +243,7 @@ def test_what_is_no_pod(pod):
 )
 def test_no_shape_shows_anything_else(inner):
     try:
-        shown = pod_view({"kind": "Pod", "spec": inner, "metadata": inner, "status": inner})
+        shown = redacted_pod({"kind": "Pod", "spec": inner, "metadata": inner, "status": inner})
     except ValueError:
         return
     assert "env" not in json.dumps(shown)

@@ -34,7 +34,7 @@ class Door:
         return log
 
 
-def turned_out():
+def evicted():
     return metrics.REFUSALS.labels("too_many_connections")._value.get()
 
 
@@ -94,9 +94,9 @@ async def test_what_a_known_caller_holds_does_not_count():
 
 
 async def test_all_that_go_are_counted_and_told_in_one_line():
-    door, before = Door(), turned_out()
+    door, before = Door(), evicted()
     door.enter(*range(LEAST + 500))
-    assert (turned_out() - before, len(door.timers)) == (500, 1)
+    assert (evicted() - before, len(door.timers)) == (500, 1)
     assert door.tell() == [
         {
             "event": "connections refused",

@@ -25,7 +25,7 @@ from k8s_ws_proxy.web.handler import SessionHandler
 from k8s_ws_proxy.web.logs import LogPlan, Logs
 from k8s_ws_proxy.web.opening import Opening
 from k8s_ws_proxy.web.terminals import TerminalPlan, Terminals
-from k8s_ws_proxy.web.upgrade import HandedOn, Offer
+from k8s_ws_proxy.web.upgrade import Hijacked, Offer
 from k8s_ws_proxy.wire.body import Body, Download
 from k8s_ws_proxy.wire.target import parse_path, parse_target
 
@@ -60,7 +60,7 @@ class ACall(Call):
     def peer(self):
         return "10.0.0.1"
 
-    def take_over(self):
+    def hijack(self):
         return self.near and (Stream(self.near, asyncio.get_running_loop()), b"")
 
 
@@ -118,7 +118,7 @@ EXEC = "/proxy/exec/default/web/app?command=id"
 async def test_a_session_opens(site):
     plan = site.terminal(EXEC, Upstream(site.stream, "v4.channel.k8s.io", b"\x82\x02\x01x"))
     with capture_logs() as log:
-        assert isinstance(await site.opening.open(plan), HandedOn)
+        assert isinstance(await site.opening.open(plan), Hijacked)
     assert await site.told() == HEAD + b"\x82\x02\x01x"
     assert plan.call.apiserver.asked == [
         "/api/v1/namespaces/default/pods/web/exec?command=id&container=app&stdin=true&stdout=true&tty=true"
@@ -137,7 +137,7 @@ async def test_what_is_said_of_the_container_goes_before_the_first_output(site):
 async def test_a_refusal_of_the_apiserver_is_told_in_a_session(site):
     refused = UpstreamRefused("no", status=403, content_type="application/json", body=FORBIDDEN.encode())
     with capture_logs() as log:
-        assert isinstance(await site.opening.open(site.terminal(EXEC, refused)), HandedOn)
+        assert isinstance(await site.opening.open(site.terminal(EXEC, refused)), Hijacked)
     answer = await site.told()
     assert answer.startswith(HEAD)
     assert b'"reason": "Forbidden"' in answer
@@ -158,14 +158,14 @@ async def test_guacd_is_told_on_its_terminal_by_whatever_path_it_came(site):
     path = "/api/v1/namespaces/default/pods/web/exec?command=sh%20-c%20id&tty=true&stdin=true&stdout=true"
     plan = site.terminal(path, refused, plan=GuacdPlan, guacd=True)
     assert plan.target.command == ("sh", "-c", "id")
-    assert isinstance(await site.opening.open(plan), HandedOn)
+    assert isinstance(await site.opening.open(plan), Hijacked)
     assert b"no such pod" in await site.told()
 
 
 async def test_a_client_that_has_left_while_it_was_dialled(site):
     with capture_logs() as log:
         answer = await site.opening.open(site.terminal(EXEC, Upstream(site.stream, None, b""), left=True))
-    assert isinstance(answer, HandedOn)
+    assert isinstance(answer, Hijacked)
     assert [line["event"] for line in log] == ["client left before the session opened"]
     assert site.registry.open == 0
     assert site.upstream.recv(1) == b"", "what was dialled is closed"
@@ -197,7 +197,7 @@ async def test_a_log_is_a_body_or_messages(site):
     path = "/api/v1/namespaces/default/pods/web/log"
     call = site.call(path, (site.stream, Download(200, "text/plain", Body(length=3), b"one")))
     logs = Logs(SETTINGS, apiserver=None, defaults=SimpleNamespace(known=lambda *_: None), pace=site.pace)
-    assert isinstance(await site.opening.open(LogPlan(logs, call, parse_target(call.route, path), None)), HandedOn)
+    assert isinstance(await site.opening.open(LogPlan(logs, call, parse_target(call.route, path), None)), Hijacked)
     answer = await site.told()
     assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")
     assert answer.endswith(b"\r\n\r\n3\r\none\r\n0\r\n\r\n")

@@ -13,7 +13,7 @@ from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.sessions import drain as way_down
-from k8s_ws_proxy.sessions.drain import Hurry
+from k8s_ws_proxy.sessions.drain import DrainDeadline
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.record import SessionRecord, shorten
 from k8s_ws_proxy.sessions.registry import Registry
@@ -328,7 +328,7 @@ def test_a_command_is_cut_to_a_bound(command, shown):
 async def test_who_still_runs_at_the_deadline_is_told_where_it_is_seen(target, channel):
     registry = Registry(quotas(9), Clock())
     session = open_session(registry, target)
-    await way_down.drain(registry, 0, Hurry())
+    await way_down.drain(registry, 0, DrainDeadline())
     line, told_on, reason = session.told
     assert told_on == channel
     assert line == b"\r\nk8s-ws-proxy: the proxy on this node is shutting down.\r\n"
@@ -339,7 +339,7 @@ async def test_who_still_runs_at_the_deadline_is_told_where_it_is_seen(target, c
 async def test_without_sessions_it_is_over_at_once():
     registry = Registry(quotas(9), Clock())
     with capture_logs() as log:
-        await way_down.drain(registry, 3600, Hurry())
+        await way_down.drain(registry, 3600, DrainDeadline())
     assert [line["event"] for line in log] == ["shutting down", "shut down"]
     assert registry.draining
 
@@ -347,7 +347,7 @@ async def test_without_sessions_it_is_over_at_once():
 async def test_who_ends_in_time_is_not_told():
     registry = Registry(quotas(9), Clock())
     sessions = [open_session(registry) for _ in range(3)]
-    going = asyncio.ensure_future(way_down.drain(registry, 3600, Hurry()))  # noqa: TID251
+    going = asyncio.ensure_future(way_down.drain(registry, 3600, DrainDeadline()))  # noqa: TID251
     for session in sessions:
         await asyncio.sleep(0)
         assert not going.done()
@@ -359,11 +359,11 @@ async def test_who_ends_in_time_is_not_told():
 async def test_a_second_signal_ends_the_waiting():
     registry = Registry(quotas(9), Clock())
     session = open_session(registry)
-    hurry = Hurry()
-    going = asyncio.ensure_future(way_down.drain(registry, 3600, hurry))  # noqa: TID251
+    deadline = DrainDeadline()
+    going = asyncio.ensure_future(way_down.drain(registry, 3600, deadline))  # noqa: TID251
     await asyncio.sleep(0)
     assert session.told is None
-    hurry.more()
+    deadline.more()
     await going
     assert session.told is not None
 
@@ -373,14 +373,14 @@ async def test_further_signals_shorten_the_step_that_is_under_way(monkeypatch, s
     """An hour for the last words and for hanging up, and none when so many signals have come."""
     monkeypatch.setattr(way_down, "_LAST_WORDS", NEVER[signals])
     monkeypatch.setattr(way_down, "_HANG_UP", NEVER[signals])
-    registry, hurry, orphans = Registry(quotas(9), Clock()), Hurry(), Hanging()
+    registry, deadline, orphans = Registry(quotas(9), Clock()), DrainDeadline(), Hanging()
     stuck = open_session(registry, ends_when_told=False)
-    going = asyncio.ensure_future(way_down.drain(registry, 0, hurry, orphans))  # noqa: TID251
+    going = asyncio.ensure_future(way_down.drain(registry, 0, deadline, orphans))  # noqa: TID251
     while stuck.told is None:  # noqa: ASYNC110 - it is told in passing
         await asyncio.sleep(0)
     assert not stuck.aborted
     for _ in range(signals):
-        hurry.more()
+        deadline.more()
     await going
     assert stuck.aborted
     assert orphans.cut_short
@@ -394,27 +394,27 @@ async def test_what_the_last_words_take_too_long_is_taken_from_hanging_up(monkey
     stuck = open_session(registry, ends_when_told=False)
     now = loop.time
     stuck.drain = lambda *_told: loop.call_soon(monkeypatch.setattr, loop, "time", lambda: now() + 7200)
-    await way_down.drain(registry, 0, Hurry(), orphans)
+    await way_down.drain(registry, 0, DrainDeadline(), orphans)
     assert stuck.aborted
     assert orphans.cut_short
 
 
 async def test_signals_that_come_before_it_begins_count(monkeypatch):
     monkeypatch.setattr(way_down, "_LAST_WORDS", NEVER[2])
-    registry, hurry = Registry(quotas(9), Clock()), Hurry()
+    registry, deadline = Registry(quotas(9), Clock()), DrainDeadline()
     stuck = open_session(registry, ends_when_told=False)
     for _ in range(3):
-        hurry.more()
-    await way_down.drain(registry, 3600, hurry)
+        deadline.more()
+    await way_down.drain(registry, 3600, deadline)
     assert stuck.aborted
 
 
 async def test_a_signal_never_puts_an_end_off(monkeypatch):
     monkeypatch.setattr(way_down, "_LAST_WORDS", (0.0, 3600.0, 3600.0))
-    registry, hurry = Registry(quotas(9), Clock()), Hurry()
+    registry, deadline = Registry(quotas(9), Clock()), DrainDeadline()
     stuck = open_session(registry, ends_when_told=False)
-    stuck.drain = lambda *_told: asyncio.get_running_loop().call_soon(hurry.more)
-    await way_down.drain(registry, 0, hurry)
+    stuck.drain = lambda *_told: asyncio.get_running_loop().call_soon(deadline.more)
+    await way_down.drain(registry, 0, deadline)
     assert stuck.aborted
 
 
@@ -422,7 +422,7 @@ async def test_who_does_not_end_when_told_is_aborted(monkeypatch):
     monkeypatch.setattr(way_down, "_LAST_WORDS", (0.0, 0.0, 0.0))
     registry = Registry(quotas(9), Clock())
     stuck, ends = open_session(registry, ends_when_told=False), open_session(registry)
-    await way_down.drain(registry, 0, Hurry())
+    await way_down.drain(registry, 0, DrainDeadline())
     assert stuck.told
     assert stuck.aborted
     assert not ends.aborted
@@ -434,7 +434,7 @@ async def test_a_dial_under_way_is_nobody_to_tell_and_gets_no_session(monkeypatc
     registry = Registry(quotas(9), Clock())
     slot = registry.admit(HMAC, EXEC, "10.0.0.1")
     with capture_logs() as log:
-        await way_down.drain(registry, 0, Hurry())
+        await way_down.drain(registry, 0, DrainDeadline())
     assert registry.open_slots() == [slot]
     assert registry.ending
     assert [line["event"] for line in log] == ["shutting down", "ending sessions", "shut down"]
@@ -444,6 +444,6 @@ async def test_the_way_down_leaves_no_tasks_behind():
     registry = Registry(quotas(9), Clock())
     open_session(registry)
     before = asyncio.all_tasks()
-    await way_down.drain(registry, 0, Hurry())
+    await way_down.drain(registry, 0, DrainDeadline())
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before

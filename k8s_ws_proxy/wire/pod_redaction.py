@@ -34,7 +34,7 @@ _POD: Final[_Tree] = {
 }
 
 
-def pod_view(pod: object) -> dict[str, Any]:
+def redacted_pod(pod: object) -> dict[str, Any]:
     """What is shown of ``pod``, an object from the apiserver. Raises ValueError if it isn't a pod's shape."""
     if not isinstance(pod, dict) or pod.get("kind") != "Pod":
         raise ValueError("not a Pod")
@@ -56,7 +56,7 @@ def default_container(pod: object) -> Default:
     Raises ValueError if ``pod`` isn't a pod's shape.
     """
     try:
-        view = pod_view(pod)
+        view = redacted_pod(pod)
         named = (view["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER)
         spec = view["spec"]
         names = [each["name"] for each in spec["containers"]]
@@ -73,7 +73,7 @@ def default_container(pod: object) -> Default:
 def has_terminal(pod: object, container: str | None) -> bool:
     """Whether the process of ``container``, by default the first, has a terminal. Raises ValueError as above."""
     try:
-        containers = pod_view(pod)["spec"]["containers"]
+        containers = redacted_pod(pod)["spec"]["containers"]
         return any(each.get("tty") for each in containers if each["name"] == (container or containers[0]["name"]))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError("not a Pod's shape") from error
