@@ -37,6 +37,10 @@ async def ask(apiserver, how):
             assert (await apiserver.get(POD))[0] == 200
         case "download":
             stream, _ = await apiserver.download(f"{POD}/log?container=shell")
+            block = memoryview(bytearray(64 * 1024))
+            while (count := stream.read_into(block)) != 0:
+                if count is None:
+                    await stream.readable()
             stream.close()
         case "dial":
             (await apiserver.dial(f"{POD}/exec?command=true&stdout=true&container=shell")).stream.close()
