@@ -20,7 +20,7 @@ import time
 from functools import partial
 
 from k8s_ws_proxy.errors import CredentialRefused
-from k8s_ws_proxy.wire.signing import Key, signed_headers, verify
+from k8s_ws_proxy.wire.requests.signing import Key, signed_headers, verify
 
 PATH = "/proxy/exec/default/web/web"
 NOW = 1_700_000_000

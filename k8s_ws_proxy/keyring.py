@@ -10,7 +10,7 @@ from k8s_ws_proxy.errors import KeySourceError
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.reload import Fingerprint, Reloader, fingerprint
-from k8s_ws_proxy.wire.signing import Key
+from k8s_ws_proxy.wire.requests.signing import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import durationpy
 
-from k8s_ws_proxy.wire.target import names_namespace
+from k8s_ws_proxy.wire.requests.target import names_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

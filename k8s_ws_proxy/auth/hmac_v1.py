@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import CredentialRefused, Reason
-from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER, verify
+from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k8s_ws_proxy.auth.authenticator import Presented
     from k8s_ws_proxy.keyring import Keyring
-    from k8s_ws_proxy.wire.signing import Key
+    from k8s_ws_proxy.wire.requests.signing import Key
 
 
 class HmacV1:
@@ -28,7 +28,7 @@ class HmacV1:
         self._clock = clock
 
     async def authenticate(self, presented: Presented) -> Principal:
-        """As Authenticator's. Raises CredentialRefused, for the reasons of ``wire.signing.verify``."""
+        """As Authenticator's. Raises CredentialRefused, for the reasons of ``wire.requests.signing.verify``."""
         try:
             key = self._verify(presented)
         except CredentialRefused as refused:

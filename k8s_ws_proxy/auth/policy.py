@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import Reason, Refusal
-from k8s_ws_proxy.wire.target import PortForwardTarget
+from k8s_ws_proxy.wire.requests.target import PortForwardTarget
 
 if TYPE_CHECKING:
-    from k8s_ws_proxy.wire.target import Route, Target
+    from k8s_ws_proxy.wire.requests.target import Route, Target
 
 
 @dataclass(frozen=True, slots=True)

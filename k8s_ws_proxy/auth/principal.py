@@ -19,7 +19,7 @@ class Principal:
 
     The rest are claims, as far as the credential makes any: ``user`` and ``groups`` are whom the caller speaks for,
     ``reason`` is why. ``guacd``: the certificate's subject says that this is guacd, which needs its own profile
-    (``wire.guacd``).
+    (``wire.rules.guacd``).
     """
 
     mode: Mode

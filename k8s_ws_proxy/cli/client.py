@@ -16,8 +16,8 @@ from yarl import URL
 
 from k8s_ws_proxy.cli.connection import URL_VARIABLE, Connection
 from k8s_ws_proxy.errors import ProxyError, Reason
-from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
-from k8s_ws_proxy.wire.signing import signed_headers
+from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
+from k8s_ws_proxy.wire.requests.signing import signed_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence

@@ -16,7 +16,7 @@ from k8s_ws_proxy.cli.client import let_in, printable, upgraded
 from k8s_ws_proxy.cli.life import SignsOfLife
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.errors import ProxyError
-from k8s_ws_proxy.wire import channels
+from k8s_ws_proxy.wire.framing import channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

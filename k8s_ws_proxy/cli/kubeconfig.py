@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.cli.connection import URL_VARIABLE, add_certificate_options, add_url, base_url
 from k8s_ws_proxy.errors import ProxyError
-from k8s_ws_proxy.wire.target import names_pod
+from k8s_ws_proxy.wire.requests.target import names_pod
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.cli.certificate import Subject

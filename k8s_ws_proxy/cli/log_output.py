@@ -13,7 +13,7 @@ from k8s_ws_proxy.cli.descriptors import Output
 from k8s_ws_proxy.cli.life import SignsOfLife
 from k8s_ws_proxy.cli.session import Ending
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
-from k8s_ws_proxy.wire import channels, frames
+from k8s_ws_proxy.wire.framing import channels, frames
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.cli.connection import Connection

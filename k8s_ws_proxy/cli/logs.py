@@ -13,7 +13,7 @@ from k8s_ws_proxy.cli.exec import finish
 from k8s_ws_proxy.cli.pods import pod_path
 from k8s_ws_proxy.errors import Refusal
 from k8s_ws_proxy.settings import seconds_of
-from k8s_ws_proxy.wire.log_options import TAIL_DEFAULT, TAIL_MOST, of_proxy
+from k8s_ws_proxy.wire.requests.log_options import TAIL_DEFAULT, TAIL_MOST, of_proxy
 
 _HELP = f"""\
 Show a container's log, through the proxy: its last {TAIL_DEFAULT} lines, or as many as --tail says.

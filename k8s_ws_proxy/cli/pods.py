@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from k8s_ws_proxy.errors import ProxyError, Refusal
-from k8s_ws_proxy.wire.target import parse_path
+from k8s_ws_proxy.wire.requests.target import parse_path
 
 
 def pod_path(kind: str, target: str, container: str | None = None) -> str:

@@ -16,7 +16,7 @@ from k8s_ws_proxy.cli.descriptors import Input, Output
 from k8s_ws_proxy.cli.life import SignsOfLife
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.cli.terminal import Terminal
-from k8s_ws_proxy.wire import channels
+from k8s_ws_proxy.wire.framing import channels
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.cli.connection import Connection

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from k8s_ws_proxy.errors import KeySourceError
-from k8s_ws_proxy.wire.signing import signed_headers
+from k8s_ws_proxy.wire.requests.signing import signed_headers
 
 if TYPE_CHECKING:
     import argparse

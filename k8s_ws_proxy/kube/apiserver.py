@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.kube import dial
-from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
+from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.dial import Upstream
     from k8s_ws_proxy.relay.stream import Stream
-    from k8s_ws_proxy.wire.body import Download
-    from k8s_ws_proxy.wire.impersonation import Identity
+    from k8s_ws_proxy.wire.http.body import Download
+    from k8s_ws_proxy.wire.requests.impersonation import Identity
 
 
 class Apiserver:

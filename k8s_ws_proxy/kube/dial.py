@@ -20,9 +20,9 @@ from k8s_ws_proxy.errors import (
 )
 from k8s_ws_proxy.kube.connect import connect, keep_session
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
-from k8s_ws_proxy.wire.body import Download, DownloadExchange
-from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
-from k8s_ws_proxy.wire.handshake import Exchange, Upgrade, refusal
+from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
+from k8s_ws_proxy.wire.http.body import Download, DownloadExchange
+from k8s_ws_proxy.wire.http.handshake import Exchange, Upgrade, refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

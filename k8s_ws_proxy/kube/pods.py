@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamProtocolError
-from k8s_ws_proxy.wire.handshake import refusal
-from k8s_ws_proxy.wire.pod_redaction import Default, default_container, has_terminal
+from k8s_ws_proxy.wire.http.handshake import refusal
+from k8s_ws_proxy.wire.requests.pod_redaction import Default, default_container, has_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 
 from k8s_ws_proxy.errors import Reason
-from k8s_ws_proxy.wire.relay import Ending
+from k8s_ws_proxy.wire.rules.relay import Ending
 
 REGISTRY: Final = CollectorRegistry()
 # Else there is a second series for each counter, that no one asks for.

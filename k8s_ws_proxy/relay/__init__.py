@@ -1,1 +1,1 @@
-"""The I/O shell around ``wire.relay``: sockets, readiness, back-pressure."""
+"""The I/O shell around ``wire.rules.relay``: sockets, readiness, back-pressure."""

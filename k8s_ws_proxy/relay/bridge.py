@@ -1,4 +1,4 @@
-"""A session on two sockets: ``wire.relay`` decides, this reads, writes, waits and closes."""
+"""A session on two sockets: ``wire.rules.relay`` decides, this reads, writes, waits and closes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.relay.leg import SLOW_BLOCK, Leg
 from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, ReadBudget
 from k8s_ws_proxy.relay.stream import StreamLost
-from k8s_ws_proxy.wire.channels import STDIN, STDOUT
-from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
-from k8s_ws_proxy.wire.liveness import Health
-from k8s_ws_proxy.wire.observer import FEW_BYTES, Observer, Tap
-from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
-from k8s_ws_proxy.wire.splitter import HEADROOM
+from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.framing.splitter import HEADROOM
+from k8s_ws_proxy.wire.rules.lifetime import Lifetime, Limits
+from k8s_ws_proxy.wire.rules.liveness import Health
+from k8s_ws_proxy.wire.rules.observer import FEW_BYTES, Observer, Tap
+from k8s_ws_proxy.wire.rules.relay import Ending, Phase, Relay
 
 if TYPE_CHECKING:
     import asyncio

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.relay.stream import StreamLost
-from k8s_ws_proxy.wire.splitter import HEADROOM
-from k8s_ws_proxy.wire.tls_records import RECORD
+from k8s_ws_proxy.wire.framing.splitter import HEADROOM
+from k8s_ws_proxy.wire.framing.tls_records import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.relay.read_budget import ReadBudget
-    from k8s_ws_proxy.wire.splitter import Piece
+    from k8s_ws_proxy.wire.framing.splitter import Piece
 
 _SLOW: Final = 3 * 1024 * 1024  # bytes a second; guacd takes 0.5 MB, and no terminal shows more
 _REMEMBERED: Final = 16  # sends in a row that needn't wait

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire.splitter import Block
-from k8s_ws_proxy.wire.tls_records import RECORD
+from k8s_ws_proxy.wire.framing.splitter import Block
+from k8s_ws_proxy.wire.framing.tls_records import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ import struct
 import termios
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire.tls_records import RECORD, HandshakeRecords, HandshakeRefused, RecordCounter
+from k8s_ws_proxy.wire.framing.tls_records import RECORD, HandshakeRecords, HandshakeRefused, RecordCounter
 
 if TYPE_CHECKING:
     import asyncio

@@ -14,7 +14,7 @@ import contextlib
 import ssl
 from typing import Final
 
-from k8s_ws_proxy.wire.tls_records import RECORD
+from k8s_ws_proxy.wire.framing.tls_records import RECORD
 
 _INCOMING: Final = ssl.MemoryBIO()
 _OUTGOING: Final = ssl.MemoryBIO()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.errors import RotationError
 from k8s_ws_proxy.rotation.record import ANNOTATION, Old, Phase, Record, Until, dump, parse
-from k8s_ws_proxy.wire.signing import key_fingerprint
+from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.wire.channels import STDERR, STDOUT
+from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

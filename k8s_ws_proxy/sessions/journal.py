@@ -18,8 +18,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.wire.orphans import Place, Process
-from k8s_ws_proxy.wire.target import names_pod
+from k8s_ws_proxy.wire.container.orphans import Place, Process
+from k8s_ws_proxy.wire.requests.target import names_pod
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,10 +14,10 @@ from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.late import Late
 from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.sessions.reaper import Left, Reaper
-from k8s_ws_proxy.wire.channels import V5
-from k8s_ws_proxy.wire.frames import FrameViolation
-from k8s_ws_proxy.wire.greeting import Greeting, NotStarted
-from k8s_ws_proxy.wire.orphans import Place, Process, introduced
+from k8s_ws_proxy.wire.container.greeting import Greeting, NotStarted
+from k8s_ws_proxy.wire.container.orphans import Place, Process, introduced
+from k8s_ws_proxy.wire.framing.channels import V5
+from k8s_ws_proxy.wire.framing.frames import FrameViolation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.sessions.journal import Journal
     from k8s_ws_proxy.sessions.registry import Slot
-    from k8s_ws_proxy.wire.target import ExecTarget
+    from k8s_ws_proxy.wire.requests.target import ExecTarget
 
 # Seconds for a shell to introduce itself before its client is told that the session has begun. A runtime that has much
 # to do may take longer: then the session begins with a Late stream.

@@ -12,11 +12,11 @@ from k8s_ws_proxy.errors import UpstreamError, UpstreamProtocolError, UpstreamRe
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.relay.stream import StreamLost
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.frames import FrameViolation
-from k8s_ws_proxy.wire.greeting import Answers, Nonsense, NotStarted
-from k8s_ws_proxy.wire.orphans import MOST_AT_ONCE, Place, Process, hang_up
-from k8s_ws_proxy.wire.target import ExecTarget, Streams
+from k8s_ws_proxy.wire.container.greeting import Answers, Nonsense, NotStarted
+from k8s_ws_proxy.wire.container.orphans import MOST_AT_ONCE, Place, Process, hang_up
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.frames import FrameViolation
+from k8s_ws_proxy.wire.requests.target import ExecTarget, Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
-from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, LogTarget, PortForwardTarget, Target
+from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget, LogTarget, PortForwardTarget, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

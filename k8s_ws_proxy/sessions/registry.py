@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.relay.bridge import Bridge
     from k8s_ws_proxy.sessions.quotas import Quota
-    from k8s_ws_proxy.wire.target import Target
+    from k8s_ws_proxy.wire.requests.target import Target
 
     Share = tuple[Quota, Counter[Hashable], Hashable, int]
 

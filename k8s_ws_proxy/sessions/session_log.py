@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.wire.relay import Ending
+from k8s_ws_proxy.wire.rules.relay import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.relay.stream import Stream
-    from k8s_ws_proxy.wire.target import Route
+    from k8s_ws_proxy.wire.requests.target import Route
 
 _LONG: Final = 8 * 1024  # bytes of a request's target
 

@@ -12,7 +12,7 @@ from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.web.caller import peer_of
-from k8s_ws_proxy.wire.target import of_apiserver
+from k8s_ws_proxy.wire.requests.target import of_apiserver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.web.caller import peer_of
 from k8s_ws_proxy.web.errors import closing, refuse
-from k8s_ws_proxy.wire.target import Dialect, Subresource
+from k8s_ws_proxy.wire.requests.target import Dialect, Subresource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

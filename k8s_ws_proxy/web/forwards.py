@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.web.plan import Plan, Reached
 from k8s_ws_proxy.web.upstream import resolved
-from k8s_ws_proxy.wire.channels import STDERR
-from k8s_ws_proxy.wire.forward import ForwardRelay
+from k8s_ws_proxy.wire.framing.channels import STDERR
+from k8s_ws_proxy.wire.rules.forward import ForwardRelay
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.kube.apiserver import Apiserver
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.call import Call
     from k8s_ws_proxy.web.upgrade import Offer
-    from k8s_ws_proxy.wire.target import PortForwardTarget
+    from k8s_ws_proxy.wire.requests.target import PortForwardTarget
 
 
 class ForwardPlan(Plan):

@@ -12,9 +12,9 @@ from k8s_ws_proxy.relay.guacd import keep_pinging
 from k8s_ws_proxy.web.errors import note_refusal
 from k8s_ws_proxy.web.terminals import TerminalPlan, Terminals
 from k8s_ws_proxy.web.upgrade import Hijacked, hijack, parse_offer
-from k8s_ws_proxy.wire import guacd
-from k8s_ws_proxy.wire.channels import failure
-from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget
+from k8s_ws_proxy.wire.framing.channels import failure
+from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget
+from k8s_ws_proxy.wire.rules import guacd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,9 +9,9 @@ from k8s_ws_proxy.web.call import Call
 from k8s_ws_proxy.web.caller import presented
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import asks_for_websocket
-from k8s_ws_proxy.wire import guacd
-from k8s_ws_proxy.wire.channels import SUBPROTOCOLS
-from k8s_ws_proxy.wire.target import Subresource, parse_path
+from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
+from k8s_ws_proxy.wire.requests.target import Subresource, parse_path
+from k8s_ws_proxy.wire.rules import guacd
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from k8s_ws_proxy.keyring import SHORTEST
-from k8s_ws_proxy.wire.signing import key_fingerprint
+from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.keyring import Keyring

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.settings import Address
     from k8s_ws_proxy.web.handshakes import Handshakes
     from k8s_ws_proxy.web.lobby import Lobby
-    from k8s_ws_proxy.wire.splitter import Block
+    from k8s_ws_proxy.wire.framing.splitter import Block
 
 HANDSHAKES: Final = Sparing("more TLS handshakes failed")
 _BACKLOG: Final = 1024

@@ -14,9 +14,9 @@ from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.web.plan import Plan, Reached
 from k8s_ws_proxy.web.upgrade import asks_for_websocket, parse_offer
 from k8s_ws_proxy.web.upstream import in_container, resolved
-from k8s_ws_proxy.wire.body import Body
-from k8s_ws_proxy.wire.log_relay import LogRelay, PlainLogRelay
-from k8s_ws_proxy.wire.target import Dialect
+from k8s_ws_proxy.wire.http.body import Body
+from k8s_ws_proxy.wire.requests.target import Dialect
+from k8s_ws_proxy.wire.rules.log_relay import LogRelay, PlainLogRelay
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.call import Call
     from k8s_ws_proxy.web.plan import MakeRelay
     from k8s_ws_proxy.web.upgrade import Offer
-    from k8s_ws_proxy.wire.body import Download
-    from k8s_ws_proxy.wire.target import LogTarget
+    from k8s_ws_proxy.wire.http.body import Download
+    from k8s_ws_proxy.wire.requests.target import LogTarget
 
 
 class Logs:

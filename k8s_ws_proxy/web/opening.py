@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.web.call import Turns
     from k8s_ws_proxy.web.plan import MakeRelay, Plan, Reached
-    from k8s_ws_proxy.wire.lifetime import Limits
-    from k8s_ws_proxy.wire.observer import Observer
+    from k8s_ws_proxy.wire.rules.lifetime import Limits
+    from k8s_ws_proxy.wire.rules.observer import Observer
 
 
 class Opening:

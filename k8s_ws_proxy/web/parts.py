@@ -27,7 +27,7 @@ from k8s_ws_proxy.web.handler import SessionHandler
 from k8s_ws_proxy.web.opening import Opening
 from k8s_ws_proxy.web.plans import Plans
 from k8s_ws_proxy.web.reads import Reads
-from k8s_ws_proxy.wire.lifetime import Limits
+from k8s_ws_proxy.wire.rules.lifetime import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.wire.channels import STDOUT
-from k8s_ws_proxy.wire.relay import Relay
-from k8s_ws_proxy.wire.target import Dialect
+from k8s_ws_proxy.wire.framing.channels import STDOUT
+from k8s_ws_proxy.wire.requests.target import Dialect
+from k8s_ws_proxy.wire.rules.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.web.call import Call
     from k8s_ws_proxy.web.upgrade import Offer
-    from k8s_ws_proxy.wire.target import Target
+    from k8s_ws_proxy.wire.requests.target import Target
 
     MakeRelay = Callable[[Callable[[], bytes]], Relay]
 

@@ -9,7 +9,7 @@ from k8s_ws_proxy.web.guacd import GuacdPlan
 from k8s_ws_proxy.web.logs import LogPlan, Logs, log_offer
 from k8s_ws_proxy.web.terminals import TerminalPlan, Terminals
 from k8s_ws_proxy.web.upgrade import parse_offer
-from k8s_ws_proxy.wire.target import LogTarget, PortForwardTarget, Subresource, parse_target
+from k8s_ws_proxy.wire.requests.target import LogTarget, PortForwardTarget, Subresource, parse_target
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.kube.apiserver import Apiserver

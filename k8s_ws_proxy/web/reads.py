@@ -23,10 +23,10 @@ from k8s_ws_proxy.web.errors import refuse_upstream
 from k8s_ws_proxy.web.router import check_method
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upstream import reach
-from k8s_ws_proxy.wire.discovery import JSON, Reading, document, parse_reading
-from k8s_ws_proxy.wire.handshake import refusal
-from k8s_ws_proxy.wire.pod_redaction import redacted_pod
-from k8s_ws_proxy.wire.target import bad_path
+from k8s_ws_proxy.wire.http.handshake import refusal
+from k8s_ws_proxy.wire.requests.discovery import JSON, Reading, document, parse_reading
+from k8s_ws_proxy.wire.requests.pod_redaction import redacted_pod
+from k8s_ws_proxy.wire.requests.target import bad_path
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.auth.authorizer import Authorizer
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.registry import Registry
     from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.router import Handler
-    from k8s_ws_proxy.wire.discovery import Wanted
+    from k8s_ws_proxy.wire.requests.discovery import Wanted
 
 
 _LARGE: Final = 64 * 1024  # bytes of a pod
@@ -43,10 +43,11 @@ _AT_ONCE: Final = 16  # pods, of which the largest an apiserver keeps has 1.5 MB
 
 
 class Reads:
-    """Answers what is on the list of ``wire/discovery.py``.
+    """Answers what is on the list of ``wire/requests/discovery.py``.
 
     Nothing of the caller's request reaches the apiserver but the pod's name, and nothing of the apiserver's answer
-    reaches the caller but what ``wire/pod_redaction.py`` keeps of the body; a failure's Status is handed on as it is.
+    reaches the caller but what ``wire/requests/pod_redaction.py`` keeps of the body; a failure's Status is handed on as
+    it is.
     """
 
     def __init__(

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.web.plan import Plan, Reached
 from k8s_ws_proxy.web.upstream import in_container, resolved
-from k8s_ws_proxy.wire import frames, tmux
-from k8s_ws_proxy.wire.channels import STDERR, STDOUT
-from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget
+from k8s_ws_proxy.wire.container import tmux
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
+from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.kube.apiserver import Apiserver

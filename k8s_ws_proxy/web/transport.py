@@ -19,14 +19,14 @@ from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.web.caller import address_of
-from k8s_ws_proxy.wire.head import Head
+from k8s_ws_proxy.wire.http.head import Head
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
     from k8s_ws_proxy.web.lobby import Lobby
-    from k8s_ws_proxy.wire.splitter import Block
+    from k8s_ws_proxy.wire.framing.splitter import Block
 
 _REFUSED: Final = Sparing("more requests refused")
 MAX_LINE: Final = 128 * 1024  # bytes of a request line: a command's arguments stand in it

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.web.transport import StreamTransport
-from k8s_ws_proxy.wire.channels import choose_subprotocol
-from k8s_ws_proxy.wire.handshake import accept_value
+from k8s_ws_proxy.wire.framing.channels import choose_subprotocol
+from k8s_ws_proxy.wire.http.handshake import accept_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

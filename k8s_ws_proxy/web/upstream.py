@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from k8s_ws_proxy.errors import Refusal, UpstreamError, UpstreamNotTried, UpstreamRefused, UpstreamTimeout
 from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.sessions.registry import shutting_down
-from k8s_ws_proxy.wire.channels import failure, parse_status
-from k8s_ws_proxy.wire.target import AttachTarget, LogTarget, PortForwardTarget
+from k8s_ws_proxy.wire.framing.channels import failure, parse_status
+from k8s_ws_proxy.wire.requests.target import AttachTarget, LogTarget, PortForwardTarget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
-    from k8s_ws_proxy.wire.pod_redaction import Default
+    from k8s_ws_proxy.wire.requests.pod_redaction import Default
 
 # A pod with several, and none named; one that was there when it was found out.
 _NOT_THIS_CONTAINER: Final = (b"a container name must be specified", b"is not valid for pod")

@@ -12,7 +12,7 @@ from support.chart import CHART, EVERYTHING, render
 
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import metrics
-from k8s_ws_proxy.wire.relay import Ending
+from k8s_ws_proxy.wire.rules.relay import Ending
 
 
 def told():

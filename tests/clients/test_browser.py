@@ -9,7 +9,7 @@ import pytest
 from support import rawws
 from support.caller import end_stdin, proxy_exec, signed_path
 
-from k8s_ws_proxy.wire import channels, frames
+from k8s_ws_proxy.wire.framing import channels, frames
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from k8s_ws_proxy.wire.channels import exit_code
+from k8s_ws_proxy.wire.framing.channels import exit_code
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,7 +11,7 @@ from kubernetes.aio import client
 from kubernetes.aio.stream import WsApiClient
 from kubernetes.aio.stream.ws_client import ERROR_CHANNEL, STDERR_CHANNEL, STDIN_CHANNEL, STDOUT_CHANNEL
 
-from k8s_ws_proxy.wire.channels import CLOSE, V4, V5
+from k8s_ws_proxy.wire.framing.channels import CLOSE, V4, V5
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

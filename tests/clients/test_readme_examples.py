@@ -16,7 +16,7 @@ from support.caller import get
 from support.daemon import SECRET
 from support.vectors import load
 
-from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER
+from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,7 +12,7 @@ from support import rawws
 from support.caller import PIPES, ask, get, proxy_exec, run, script
 from support.daemon import SECRET
 
-from k8s_ws_proxy.wire.signing import key_fingerprint
+from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 OTHER = b"other-" + b"o" * 40
 TARGET = proxy_exec("true", **PIPES)

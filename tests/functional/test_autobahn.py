@@ -13,8 +13,8 @@ import os
 import pytest
 from support.caller import end_stdin, opened, script
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -28,8 +28,8 @@ from support.caller import (
 )
 from support.daemon import running_daemon
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import RESIZE, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import RESIZE, STDIN, STDOUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

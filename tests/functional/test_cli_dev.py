@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, verify
+from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, verify
 
 PROGRAM = [sys.executable, "-m", "k8s_ws_proxy"]
 

@@ -15,7 +15,7 @@ from support.site import NAMESPACE, OLD, SECRET_NAME, site
 from k8s_ws_proxy.devcluster.resources import SECRETS
 from k8s_ws_proxy.devcluster.status import Failed
 from k8s_ws_proxy.rotation import api
-from k8s_ws_proxy.wire.signing import key_fingerprint
+from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 PRINT = key_fingerprint(OLD.encode())
 

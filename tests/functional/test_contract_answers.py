@@ -29,7 +29,7 @@ from support.caller import (
 )
 
 from k8s_ws_proxy.devcluster import Death
-from k8s_ws_proxy.wire import frames
+from k8s_ws_proxy.wire.framing import frames
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

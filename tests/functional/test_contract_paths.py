@@ -25,8 +25,8 @@ from support.caller import (
 )
 from support.daemon import running_daemon
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STDERR, STDIN, STDOUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

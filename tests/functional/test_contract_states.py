@@ -21,8 +21,8 @@ from support.caller import (
     run,
 )
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STDOUT
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STDOUT
 
 BOTH = pytest.mark.parametrize("target", [PROXY, API, ATTACH], ids=["/proxy exec", "/api exec", "/proxy attach"])
 DIALECTS = pytest.mark.parametrize("target", [PROXY, API], ids=["/proxy", "/api"])

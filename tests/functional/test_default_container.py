@@ -13,7 +13,7 @@ from support.pki import Pki
 
 from k8s_ws_proxy.devcluster import DevCluster
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, Container, Pod
-from k8s_ws_proxy.wire.channels import STDERR, STDOUT
+from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
 
 ANNOTATION = "kubectl.kubernetes.io/default-container"
 WORD = 'Defaulted container "one" out of: one, two'

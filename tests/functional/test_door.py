@@ -14,7 +14,7 @@ import pytest_asyncio
 from support.caller import PIPES, api_exec, at_rest, proxy_exec, request, run, signed_path
 from support.daemon import SECRET, told
 
-from k8s_ws_proxy.wire.signing import signed_headers
+from k8s_ws_proxy.wire.requests.signing import signed_headers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

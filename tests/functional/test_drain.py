@@ -11,8 +11,8 @@ import signal
 import pytest
 from support.caller import ask, close, get, on_terminal, opened, proxy_exec, script
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STATUS, STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STATUS, STDERR, STDIN, STDOUT
 
 LINE = "\r\nk8s-ws-proxy: the proxy on this node is shutting down.\r\n"
 GRACE = 10.0  # seconds from DRAIN_TIMEOUT to the SIGKILL, as the chart has it

@@ -13,8 +13,8 @@ from support import guacd, rawws
 from support.caller import opened, refusal_of, script
 from support.pki import Pki
 
-from k8s_ws_proxy.wire import channels
-from k8s_ws_proxy.wire.guacd import CLOSE_AFTER
+from k8s_ws_proxy.wire.framing import channels
+from k8s_ws_proxy.wire.rules.guacd import CLOSE_AFTER
 
 COUNT = "seq 1 1400000"  # 10 MB and a little
 COUNTED = b"".join(b"%d\n" % number for number in range(1, 1_400_001))

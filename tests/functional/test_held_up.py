@@ -29,8 +29,8 @@ from support.tls13 import RawTls13
 
 from k8s_ws_proxy.web.handshakes import AT_ONCE
 from k8s_ws_proxy.web.lobby import IDLE
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STDIN
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STDIN
 
 TRUE = proxy_exec("true", **PIPES)
 KEY = b"\1\2\3\4"

@@ -8,7 +8,7 @@ from support.caller import PIPES, ask, opened, proxy_exec, run, script
 from support.daemon import SERVE, running_daemon
 
 from k8s_ws_proxy.devcluster import DevCluster
-from k8s_ws_proxy.wire.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
 # A pod's file system as far as it matters: in a mount namespace of the daemon's own, gone with it.
 IN_A_POD = """

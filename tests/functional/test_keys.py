@@ -14,8 +14,8 @@ import pytest
 from support import rawws
 from support.caller import PIPES, Lines, ask, get, proxy_exec, refusal_of, request, signed_path
 
-from k8s_ws_proxy.wire.channels import STDIN, STDOUT
-from k8s_ws_proxy.wire.signing import signed_headers
+from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.requests.signing import signed_headers
 
 OLD = b"old-" + b"o" * 40
 NEW = b"new-" + b"n" * 40

@@ -30,8 +30,8 @@ from support.caller import (
     script,
 )
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
 TRUE = proxy_exec("true", **PIPES)
 FLOOD = frames.frame(frames.BINARY, b"\0" + b"x" * 65_536, b"\1\2\3\4")

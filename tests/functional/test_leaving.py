@@ -13,7 +13,7 @@ from support.caller import at_rest, close, on_terminal, opened, request, script
 from support.procfs import unread
 from support.rawws import connected
 
-from k8s_ws_proxy.wire import frames
+from k8s_ws_proxy.wire.framing import frames
 
 FLOOD = frames.frame(frames.BINARY, b"\0" + b"x" * 65_536, b"\1\2\3\4")
 

@@ -31,8 +31,8 @@ from support.caller import (
 from support.daemon import running_daemon
 from support.pki import Pki
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STATUS, STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STATUS, STDERR, STDIN, STDOUT
 
 SHUTTING_DOWN = "the proxy on this node is shutting down"
 

@@ -10,8 +10,8 @@ import pytest
 from support import rawws
 from support.caller import PIPES, at_rest, on_terminal, opened, proxy_exec, run, script, signed_path
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STDERR, STDIN, STDOUT
 
 QUICK = {"WS_PING_PERIOD": "100ms"}
 

@@ -24,7 +24,7 @@ from support.caller import (
 from support.pki import Pki
 
 from k8s_ws_proxy.web.lobby import LEAST
-from k8s_ws_proxy.wire.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
 TRUE = proxy_exec("true", **PIPES)
 LINE = f"GET {signed_path(TRUE)} HTTP/1.1\r\nHost: proxy\r\n".encode()

@@ -26,7 +26,7 @@ from support.writers import FOUR, LONG, WILD
 
 from k8s_ws_proxy.devcluster import DevCluster
 from k8s_ws_proxy.devcluster.faults import Death
-from k8s_ws_proxy.wire import frames
+from k8s_ws_proxy.wire.framing import frames
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -20,8 +20,8 @@ from support.procfs import alive, started
 from k8s_ws_proxy.devcluster import DevCluster, codec
 from k8s_ws_proxy.devcluster.faults import Death
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, Container, Pod
-from k8s_ws_proxy.wire.channels import RESIZE, STDIN, STDOUT
-from k8s_ws_proxy.wire.orphans import GRACE
+from k8s_ws_proxy.wire.container.orphans import GRACE
+from k8s_ws_proxy.wire.framing.channels import RESIZE, STDIN, STDOUT
 
 BARE = Pod("bare", (Container("bare", hidden=frozenset({"sh", "tmux"})),))
 ODD = Pod("odd", (Container("odd", hidden=frozenset({"sh"})),))

@@ -14,7 +14,7 @@ from support.answers import API, PROXY, failed, told_on_channel_3
 from support.caller import Lines, ask, at_rest, opened, proxy_exec, refusal_of, run, script
 
 from k8s_ws_proxy.devcluster import Death, DevCluster, Response
-from k8s_ws_proxy.wire.channels import STDOUT
+from k8s_ws_proxy.wire.framing.channels import STDOUT
 
 DIALECTS = pytest.mark.parametrize("target", [PROXY, API], ids=["/proxy", "/api"])
 

@@ -12,8 +12,8 @@ from support.caller import V4, V5, Lines, ask, at_rest, close, memory, opened, r
 from support.podport import chunks, digest, listening, reset
 
 from k8s_ws_proxy.devcluster import Death
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STATUS, TUNNEL
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STATUS, TUNNEL
 
 BEGIN = b"\x90\x1f"  # 8080, low byte first
 

@@ -9,7 +9,7 @@ from support import rawws
 from support.caller import Lines, get, refusal_of
 from support.pki import Pki
 
-from k8s_ws_proxy.wire.discovery import V2
+from k8s_ws_proxy.wire.requests.discovery import V2
 
 POD = "/api/v1/namespaces/default/pods/web"
 PATHS = ["/api", "/apis", "/api/v1", "/api/v1/namespaces/default", POD]

@@ -14,8 +14,8 @@ from support.site import OLD, proxies, site
 
 from k8s_ws_proxy.devcluster import Phase, Response
 from k8s_ws_proxy.devcluster.faults import throttled
-from k8s_ws_proxy.wire.channels import STDIN, STDOUT
-from k8s_ws_proxy.wire.signing import key_fingerprint, signed_headers
+from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.requests.signing import key_fingerprint, signed_headers
 
 CAT = proxy_exec("cat", **PIPES)
 TRUE = proxy_exec("true", **PIPES)

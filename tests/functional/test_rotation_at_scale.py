@@ -17,7 +17,7 @@ from support.site import NAMESPACE, OLD, SECRET_NAME, site
 from k8s_ws_proxy.devcluster import Response
 from k8s_ws_proxy.devcluster.resources import SECRETS
 from k8s_ws_proxy.rotation.record import rfc3339
-from k8s_ws_proxy.wire.signing import key_fingerprint
+from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 DEAD = 3
 

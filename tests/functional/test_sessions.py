@@ -24,8 +24,8 @@ from support.caller import (
     with_query,
 )
 
-from k8s_ws_proxy.wire import channels, frames
-from k8s_ws_proxy.wire.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import channels, frames
+from k8s_ws_proxy.wire.framing.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 from support.caller import PIPES, TTY, Lines, api_exec, close, opened, proxy_exec, run, with_query
 
-from k8s_ws_proxy.wire.channels import RESIZE, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing.channels import RESIZE, STDIN, STDOUT
 
 NO_TMUX = b"k8s-ws-proxy: there is no tmux in this container; the session is not shared"
 

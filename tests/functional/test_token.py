@@ -10,8 +10,8 @@ from support.caller import PIPES, api_exec, ask, get, on_terminal, opened, proxy
 
 from k8s_ws_proxy import __version__
 from k8s_ws_proxy.devcluster import DevCluster
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
 TRUE = proxy_exec("true", **PIPES)
 API = api_exec("true", container="shell", stdout="true")

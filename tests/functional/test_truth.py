@@ -25,8 +25,8 @@ from support.caller import (
 )
 
 from k8s_ws_proxy.devcluster import Death
-from k8s_ws_proxy.wire import channels, frames
-from k8s_ws_proxy.wire.channels import STATUS, STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import channels, frames
+from k8s_ws_proxy.wire.framing.channels import STATUS, STDERR, STDIN, STDOUT
 
 MIB = 1 << 20
 

@@ -11,9 +11,9 @@ import yaml
 from support.answers import API, PROXY
 from support.caller import ask, at_rest, end_stdin, on_terminal, opened, proxy_exec, run
 
-from k8s_ws_proxy.wire import channels, frames
-from k8s_ws_proxy.wire.channels import STATUS, STDIN, STDOUT
-from k8s_ws_proxy.wire.handshake import accept_value
+from k8s_ws_proxy.wire.framing import channels, frames
+from k8s_ws_proxy.wire.framing.channels import STATUS, STDIN, STDOUT
+from k8s_ws_proxy.wire.http.handshake import accept_value
 
 SUCCESS = frames.frame(frames.BINARY, b'\3{"metadata":{},"status":"Success"}')
 CLOSE = frames.frame(frames.CLOSE, frames.close_payload(frames.NORMAL))

@@ -19,8 +19,8 @@ from support.logs import api_log, proxy_log
 from support.netns import Cable, End, Namespace
 
 from k8s_ws_proxy.devcluster import DevCluster
-from k8s_ws_proxy.wire import channels, frames
-from k8s_ws_proxy.wire.channels import STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing import channels, frames
+from k8s_ws_proxy.wire.framing.channels import STDERR, STDIN, STDOUT
 
 pytestmark = pytest.mark.netns
 

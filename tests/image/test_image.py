@@ -22,7 +22,7 @@ from support.daemon import SECRET, children, running_daemon
 
 import k8s_ws_proxy
 from k8s_ws_proxy.devcluster import DevCluster
-from k8s_ws_proxy.wire.channels import STDOUT
+from k8s_ws_proxy.wire.framing.channels import STDOUT
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 

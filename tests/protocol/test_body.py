@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
-from k8s_ws_proxy.wire.body import Body, BodyViolation, DownloadExchange
-from k8s_ws_proxy.wire.handshake import USER_AGENT
+from k8s_ws_proxy.wire.http.body import Body, BodyViolation, DownloadExchange
+from k8s_ws_proxy.wire.http.handshake import USER_AGENT
 
 STATUS = b'{"kind":"Status","status":"Failure","message":"pods \\"x\\" not found","code":404}'
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire import channels
-from k8s_ws_proxy.wire.channels import (
+from k8s_ws_proxy.wire.framing import channels
+from k8s_ws_proxy.wire.framing.channels import (
     FORWARD_SUBPROTOCOLS,
     TUNNEL,
     V4,

@@ -8,11 +8,11 @@ import pytest
 from support.framing import BINARY, CONT, KEY, PING, PONG, Frame, client, closing, server, text
 from support.script import FINE, Session, close, told
 
-from k8s_ws_proxy.wire.channels import STDOUT
-from k8s_ws_proxy.wire.forward import ForwardRelay
-from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
-from k8s_ws_proxy.wire.liveness import Health
-from k8s_ws_proxy.wire.relay import Ending, Phase
+from k8s_ws_proxy.wire.framing.channels import STDOUT
+from k8s_ws_proxy.wire.rules.forward import ForwardRelay
+from k8s_ws_proxy.wire.rules.lifetime import Lifetime, Limits
+from k8s_ws_proxy.wire.rules.liveness import Health
+from k8s_ws_proxy.wire.rules.relay import Ending, Phase
 
 PORTS, TUNNEL = (8080, 443), ()
 BOTH = pytest.mark.parametrize("ports", [PORTS, TUNNEL], ids=["ports", "tunnel"])

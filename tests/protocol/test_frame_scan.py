@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.framing import BINARY, CONT, KEY, PING, TEXT, Frame, read_frame, text
 
-from k8s_ws_proxy.wire.frame_scan import scan_whole_frames
+from k8s_ws_proxy.wire.framing.frame_scan import scan_whole_frames
 
 
 def slow(data, pos, *, masked):

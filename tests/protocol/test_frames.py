@@ -7,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.framing import Frame, read_frames
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.frames import FrameViolation, Header, close_payload, header, mask, parse_close, parse_header
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.frames import (
+    FrameViolation,
+    Header,
+    close_payload,
+    header,
+    mask,
+    parse_close,
+    parse_header,
+)
 
 KEY = bytes.fromhex("37fa213d")
 SIZES = [0, 1, 125, 126, 127, 65535, 65536, 1 << 32, (1 << 63) - 1]

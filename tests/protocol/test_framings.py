@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.framing import BINARY, CONT, PING, PONG, Frame, cut_at, join, read_frames, take, text
 
-from k8s_ws_proxy.wire.channels import Framing
-from k8s_ws_proxy.wire.splitter import MessageSplitter, Ping
+from k8s_ws_proxy.wire.framing.channels import Framing
+from k8s_ws_proxy.wire.framing.splitter import MessageSplitter, Ping
 
 SIDES = pytest.mark.parametrize("masked", [False, True], ids=["from upstream", "from a client"])
 KEY = b"\x9c\x01\xf7\x33"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from support.framing import BINARY, CLOSE, PING, TEXT, Frame, closing, join, read_frames, server, text
 
 from k8s_ws_proxy.errors import Refusal
-from k8s_ws_proxy.wire.channels import failure
-from k8s_ws_proxy.wire.guacd import MOST, GuacdRelay, small_messages, split_command, terminal_line
-from k8s_ws_proxy.wire.relay import Ending
-from k8s_ws_proxy.wire.splitter import HEADROOM, Block
+from k8s_ws_proxy.wire.framing.channels import failure
+from k8s_ws_proxy.wire.framing.splitter import HEADROOM, Block
+from k8s_ws_proxy.wire.rules.guacd import MOST, GuacdRelay, small_messages, split_command, terminal_line
+from k8s_ws_proxy.wire.rules.relay import Ending
 
 SIZES = st.one_of(st.integers(0, 300), st.integers(4090, 4100), st.integers(8180, 8200), st.integers(0, 70_000))
 FRAMES = st.lists(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support.framing import cut_at
 
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
-from k8s_ws_proxy.wire.channels import TUNNEL, V4
-from k8s_ws_proxy.wire.handshake import USER_AGENT, Accepted, Exchange, Upgrade, accept_value
+from k8s_ws_proxy.wire.framing.channels import TUNNEL, V4
+from k8s_ws_proxy.wire.http.handshake import USER_AGENT, Accepted, Exchange, Upgrade, accept_value
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # both from RFC 6455 §1.3

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire.head import Head
+from k8s_ws_proxy.wire.http.head import Head
 
 HEAD = b"GET / HTTP/1.1\r\nHost: proxy\r\nX: y\r\n\r\n"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire.lifetime import NOTICE, Age, Lifetime, Limits
+from k8s_ws_proxy.wire.rules.lifetime import NOTICE, Age, Lifetime, Limits
 
 IDLE, LONG = Limits(idle=900), Limits(duration=3600)
 

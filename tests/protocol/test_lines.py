@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire import frames, lines
-from k8s_ws_proxy.wire.lines import MAX_LINE, Lines
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.http import lines
+from k8s_ws_proxy.wire.http.lines import MAX_LINE, Lines
 
 
 def messages(raw):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire.liveness import BUSY, Health, Liveness, Verdict
+from k8s_ws_proxy.wire.rules.liveness import BUSY, Health, Liveness, Verdict
 
 FINE, UNSENT, UNANSWERED = Health(), Health(unsent=True), Health(unanswered=True)
 STUCK = Health(unsent=True, unanswered=True)

@@ -9,12 +9,12 @@ import pytest
 from support.framing import BINARY, CLOSE, PING, PONG, Frame, client, closing
 from support.script import Session, close, told
 
-from k8s_ws_proxy.wire.body import Body
-from k8s_ws_proxy.wire.channels import STDERR, failure
-from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
-from k8s_ws_proxy.wire.liveness import Health
-from k8s_ws_proxy.wire.log_relay import LogRelay, PlainLogRelay
-from k8s_ws_proxy.wire.relay import PING_PAYLOAD, Ending, Phase
+from k8s_ws_proxy.wire.framing.channels import STDERR, failure
+from k8s_ws_proxy.wire.http.body import Body
+from k8s_ws_proxy.wire.rules.lifetime import Lifetime, Limits
+from k8s_ws_proxy.wire.rules.liveness import Health
+from k8s_ws_proxy.wire.rules.log_relay import LogRelay, PlainLogRelay
+from k8s_ws_proxy.wire.rules.relay import PING_PAYLOAD, Ending, Phase
 
 KEY = b"\x11\x22\x33\x44"
 LOST = "The apiserver's connection ended before the log did."

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT
-from k8s_ws_proxy.wire.observer import FEW_BYTES, MANY, Tap
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.rules.observer import FEW_BYTES, MANY, Tap
 
 KEY = b"\x11\x22\x33\x44"
 

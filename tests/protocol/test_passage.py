@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire.passage import Passage
+from k8s_ws_proxy.wire.http.passage import Passage
 
 
 def chunked(*chunks, end=b"0\r\n\r\n"):

@@ -23,11 +23,11 @@ from support.framing import (
 )
 from support.script import Session, close, told
 
-from k8s_ws_proxy.wire.channels import STDERR, STDOUT, failure
-from k8s_ws_proxy.wire.lifetime import Lifetime, Limits
-from k8s_ws_proxy.wire.liveness import BUSY, Health
-from k8s_ws_proxy.wire.relay import KEYSTROKES, MOST_PONGS, PING_PAYLOAD, Ending, Phase
-from k8s_ws_proxy.wire.splitter import MESSAGE_LIMIT, Status
+from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT, failure
+from k8s_ws_proxy.wire.framing.splitter import MESSAGE_LIMIT, Status
+from k8s_ws_proxy.wire.rules.lifetime import Lifetime, Limits
+from k8s_ws_proxy.wire.rules.liveness import BUSY, Health
+from k8s_ws_proxy.wire.rules.relay import KEYSTROKES, MOST_PONGS, PING_PAYLOAD, Ending, Phase
 
 SUCCESS = b'{"metadata":{},"status":"Success"}'
 EXIT_3 = b'{"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}'

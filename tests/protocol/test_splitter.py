@@ -21,7 +21,7 @@ from support.framing import (
     text,
 )
 
-from k8s_ws_proxy.wire.splitter import (
+from k8s_ws_proxy.wire.framing.splitter import (
     ASSEMBLY_LIMIT,
     HEADROOM,
     MESSAGE_LIMIT,

@@ -25,8 +25,8 @@ from support.framing import (
     text,
 )
 
-from k8s_ws_proxy.wire.frames import FrameViolation, mask, parse_close
-from k8s_ws_proxy.wire.splitter import STATUS_LIMIT, Closed, MessageSplitter, Ping, Status, Violation
+from k8s_ws_proxy.wire.framing.frames import FrameViolation, mask, parse_close
+from k8s_ws_proxy.wire.framing.splitter import STATUS_LIMIT, Closed, MessageSplitter, Ping, Status, Violation
 
 WATCHED = {False: (3,), True: (4, 255)}
 SIZES = st.one_of(

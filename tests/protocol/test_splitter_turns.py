@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.framing import BINARY, CONT, PING, Frame, read_frames, server, take, take_once
 
-from k8s_ws_proxy.wire.splitter import FRAMES_AT_ONCE, MessageSplitter
+from k8s_ws_proxy.wire.framing.splitter import FRAMES_AT_ONCE, MessageSplitter
 
 MANY = 3 * FRAMES_AT_ONCE + 10
 

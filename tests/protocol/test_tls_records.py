@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire.tls_records import (
+from k8s_ws_proxy.wire.framing.tls_records import (
     MAX_HANDSHAKE,
     MAX_HELLO,
     MAX_RECORDS,

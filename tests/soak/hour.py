@@ -29,7 +29,7 @@ from support.caller import PIPES, descriptors, memory, on_terminal, opened, prox
 from support.daemon import running_daemon
 
 from k8s_ws_proxy.devcluster import DevCluster
-from k8s_ws_proxy.wire.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
 WANTED = "".join(f"{n}\n" for n in range(1, 5001))
 EVERY = 2.0  # seconds between looks at the daemon

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import STATUS
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import STATUS
 from support.caller import PIPES, V5, api_exec, opened, proxy_exec, refusal_of, signed_path, with_query
 
 PROXY = proxy_exec("true", **PIPES)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
 
-from k8s_ws_proxy.wire import channels, frames
+from k8s_ws_proxy.wire.framing import channels, frames
 from support import rawws
 
 if TYPE_CHECKING:

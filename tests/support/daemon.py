@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from k8s_ws_proxy.wire.signing import signed_headers
+from k8s_ws_proxy.wire.requests.signing import signed_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -6,12 +6,12 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire.splitter import HEADROOM, Block
+from k8s_ws_proxy.wire.framing.splitter import HEADROOM, Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from k8s_ws_proxy.wire.splitter import Event, MessageSplitter, Piece
+    from k8s_ws_proxy.wire.framing.splitter import Event, MessageSplitter, Piece
 
 KEY: Final = b"\x11\x22\x33\x44"
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from k8s_ws_proxy.wire import channels, frames
+from k8s_ws_proxy.wire.framing import channels, frames
 from support import rawws
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from k8s_ws_proxy.wire import frames
+from k8s_ws_proxy.wire.framing import frames
 from support.caller import V5, request, signed_path, with_query
 from support.rawws import Answer, connected
 

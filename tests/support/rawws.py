@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.wire import channels, frames
+from k8s_ws_proxy.wire.framing import channels, frames
 
 if TYPE_CHECKING:
     import socket

@@ -9,7 +9,7 @@ from typing import Any
 from k8s_ws_proxy.rotation import state as states
 from k8s_ws_proxy.rotation.fleet import Fleet, Pod, Report
 from k8s_ws_proxy.rotation.plan import Finish, Intent, Promote, Remember, Remove, Replace, Stage, Step, Verb, decide
-from k8s_ws_proxy.wire.signing import key_fingerprint
+from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 KEYS = [f"key number {number:2} of thirty-two bytes.".encode() for number in range(40)]
 PRINTS = [key_fingerprint(key) for key in KEYS]

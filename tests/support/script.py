@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire.liveness import Health
-from k8s_ws_proxy.wire.relay import Relay
-from k8s_ws_proxy.wire.splitter import HEADROOM, Block
+from k8s_ws_proxy.wire.framing.splitter import HEADROOM, Block
+from k8s_ws_proxy.wire.rules.liveness import Health
+from k8s_ws_proxy.wire.rules.relay import Relay
 from support.framing import CLOSE, join, read_frames
 
 if TYPE_CHECKING:

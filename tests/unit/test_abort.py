@@ -12,11 +12,11 @@ import pytest
 from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
-from k8s_ws_proxy.wire.body import Body
-from k8s_ws_proxy.wire.forward import ForwardRelay
-from k8s_ws_proxy.wire.guacd import GuacdRelay
-from k8s_ws_proxy.wire.log_relay import LogRelay, PlainLogRelay
-from k8s_ws_proxy.wire.relay import Ending, Relay
+from k8s_ws_proxy.wire.http.body import Body
+from k8s_ws_proxy.wire.rules.forward import ForwardRelay
+from k8s_ws_proxy.wire.rules.guacd import GuacdRelay
+from k8s_ws_proxy.wire.rules.log_relay import LogRelay, PlainLogRelay
+from k8s_ws_proxy.wire.rules.relay import Ending, Relay
 
 LOG = {"body": Body(), "hold": lambda _size: False}
 RELAYS = {

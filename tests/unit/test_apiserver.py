@@ -7,7 +7,7 @@ import pytest
 from k8s_ws_proxy.devcluster import DevCluster
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
-from k8s_ws_proxy.wire.impersonation import Identity
+from k8s_ws_proxy.wire.requests.impersonation import Identity
 
 ALICE = Identity("alice@example.com", ("ops", "CN=dev,OU=eng"))
 POD = "/api/v1/namespaces/default/pods/shell"

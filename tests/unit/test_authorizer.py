@@ -13,7 +13,7 @@ from k8s_ws_proxy.auth.client_cert import ClientCertificates, subject_names
 from k8s_ws_proxy.auth.hmac_v1 import HmacV1
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import CredentialRefused, Reason
-from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, signed_headers
+from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, signed_headers
 
 NOW = 1_735_689_600
 PATH = "/proxy/exec/default/web/web"

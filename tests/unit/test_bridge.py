@@ -13,8 +13,8 @@ import pytest
 from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.guacd import CLOSE_AFTER, GuacdRelay
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.rules.guacd import CLOSE_AFTER, GuacdRelay
 
 
 def connection():

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire.discovery import JSON, V2, Reading, Wanted, document, parse_reading
-from k8s_ws_proxy.wire.pod_redaction import redacted_pod
+from k8s_ws_proxy.wire.requests.discovery import JSON, V2, Reading, Wanted, document, parse_reading
+from k8s_ws_proxy.wire.requests.pod_redaction import redacted_pod
 
 ALL = ("exec", "attach", "log", "portforward")
 AGGREGATED = f"{V2},application/json"  # as kubectl 1.37 sends it

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from k8s_ws_proxy.sessions import journal
 from k8s_ws_proxy.sessions.journal import MOST, Journal, entry_of, line_of
-from k8s_ws_proxy.wire.orphans import Place, Process
+from k8s_ws_proxy.wire.container.orphans import Place, Process
 
 PLACE = Place("default", "web-0", "app")
 DEFAULT = Place("default", "web-1", None)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.errors import Reason, Refusal
-from k8s_ws_proxy.wire.log_options import LogOptions
-from k8s_ws_proxy.wire.target import Dialect, LogTarget, Subresource, parse_path, parse_target
+from k8s_ws_proxy.wire.requests.log_options import LogOptions
+from k8s_ws_proxy.wire.requests.target import Dialect, LogTarget, Subresource, parse_path, parse_target
 
 PROXY = "/proxy/logs/default/web/app"
 APISERVER = "/api/v1/namespaces/default/pods/web/log"

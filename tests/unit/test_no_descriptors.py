@@ -18,8 +18,8 @@ from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web import app
 from k8s_ws_proxy.web.upstream import reach
-from k8s_ws_proxy.wire.orphans import Place, Process
-from k8s_ws_proxy.wire.target import ExecTarget, Streams
+from k8s_ws_proxy.wire.container.orphans import Place, Process
+from k8s_ws_proxy.wire.requests.target import ExecTarget, Streams
 
 KUBECONFIG = """\
 apiVersion: v1

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import log, metrics, tasks
-from k8s_ws_proxy.wire.relay import Ending
+from k8s_ws_proxy.wire.rules.relay import Ending
 
 
 class Terminal(io.StringIO):

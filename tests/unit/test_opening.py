@@ -26,8 +26,8 @@ from k8s_ws_proxy.web.logs import LogPlan, Logs
 from k8s_ws_proxy.web.opening import Opening
 from k8s_ws_proxy.web.terminals import TerminalPlan, Terminals
 from k8s_ws_proxy.web.upgrade import Hijacked, Offer
-from k8s_ws_proxy.wire.body import Body, Download
-from k8s_ws_proxy.wire.target import parse_path, parse_target
+from k8s_ws_proxy.wire.http.body import Body, Download
+from k8s_ws_proxy.wire.requests.target import parse_path, parse_target
 
 OFFER = Offer("dGhlIHNhbXBsZSBub25jZQ==", "v4.channel.k8s.io")
 HEAD = OFFER.switching()

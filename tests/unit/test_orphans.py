@@ -20,11 +20,19 @@ from hypothesis import strategies as st
 from support.framing import PING, PONG, Frame, closing, cut_at, server
 from support.procfs import fields, started
 
-from k8s_ws_proxy.wire import channels, orphans
-from k8s_ws_proxy.wire import greeting as readers
-from k8s_ws_proxy.wire.frames import FrameViolation
-from k8s_ws_proxy.wire.greeting import LONGEST_ANSWER, LONGEST_GREETING, Answers, Greeting, Nonsense, NotStarted
-from k8s_ws_proxy.wire.orphans import MOST_AT_ONCE, Process, hang_up, introduced
+from k8s_ws_proxy.wire.container import greeting as readers
+from k8s_ws_proxy.wire.container import orphans
+from k8s_ws_proxy.wire.container.greeting import (
+    LONGEST_ANSWER,
+    LONGEST_GREETING,
+    Answers,
+    Greeting,
+    Nonsense,
+    NotStarted,
+)
+from k8s_ws_proxy.wire.container.orphans import MOST_AT_ONCE, Process, hang_up, introduced
+from k8s_ws_proxy.wire.framing import channels
+from k8s_ws_proxy.wire.framing.frames import FrameViolation
 
 SHELLS = [
     *([shell] for shell in ("dash", "bash", "mksh", "zsh") if shutil.which(shell)),

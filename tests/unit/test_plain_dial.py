@@ -13,7 +13,7 @@ from k8s_ws_proxy.kube.dial import Upstream
 from k8s_ws_proxy.sessions import orphans
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
-from k8s_ws_proxy.wire.target import ExecTarget, Streams
+from k8s_ws_proxy.wire.requests.target import ExecTarget, Streams
 
 SHELL = ExecTarget("default", "web", "app", Streams(stdin=True, stdout=True, stderr=False, tty=True), ("top",))
 

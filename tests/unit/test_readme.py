@@ -14,7 +14,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from k8s_ws_proxy import settings
 from k8s_ws_proxy.errors import Reason, rule
 from k8s_ws_proxy.observe import metrics
-from k8s_ws_proxy.wire.relay import Ending
+from k8s_ws_proxy.wire.rules.relay import Ending
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "k8s_ws_proxy"

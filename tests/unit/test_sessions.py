@@ -18,9 +18,9 @@ from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.record import SessionRecord, shorten
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.sessions.session_log import SessionLog
-from k8s_ws_proxy.wire.channels import STDERR, STDOUT
-from k8s_ws_proxy.wire.relay import Ending
-from k8s_ws_proxy.wire.target import AttachTarget, ExecTarget, PortForwardTarget, Streams
+from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
+from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget, PortForwardTarget, Streams
+from k8s_ws_proxy.wire.rules.relay import Ending
 
 TTY = Streams(stdin=True, stdout=True, stderr=False, tty=True)
 PIPES = Streams(stdin=True, stdout=True, stderr=True, tty=False)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire.shell_split import Unfinished, split
+from k8s_ws_proxy.wire.container.shell_split import Unfinished, split
 
 # Parts of a line in which nothing can be expanded and nothing is an operator, so that a shell's words are only words.
 PARTS = st.one_of(

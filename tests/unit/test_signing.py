@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.errors import CredentialRefused, Reason
-from k8s_ws_proxy.wire import signing
-from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, sign, signed_headers, verify
+from k8s_ws_proxy.wire.requests import signing
+from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, sign, signed_headers, verify
 
 NOW = 1_735_689_600
 PATH = "/proxy/exec/default/web/web"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.errors import Reason, Refusal
-from k8s_ws_proxy.wire.channels import SUBPROTOCOLS, TUNNEL, V4
-from k8s_ws_proxy.wire.target import (
+from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS, TUNNEL, V4
+from k8s_ws_proxy.wire.requests.target import (
     DEFAULT_COMMAND,
     MOST_PORTS,
     AttachTarget,

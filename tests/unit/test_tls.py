@@ -16,7 +16,7 @@ from support.tls13 import ALERT, RawTls13
 from k8s_ws_proxy.relay import tls as shared
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.relay.tls import Tls
-from k8s_ws_proxy.wire.tls_records import RECORD
+from k8s_ws_proxy.wire.framing.tls_records import RECORD
 
 VIEW = memoryview(bytearray(256 * 1024 + RECORD))
 MOST = 256 * 1024

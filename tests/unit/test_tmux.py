@@ -14,7 +14,7 @@ import termios
 
 import pytest
 
-from k8s_ws_proxy.wire import tmux
+from k8s_ws_proxy.wire.container import tmux
 
 ARGUMENTS = {
     "plain": "plain",

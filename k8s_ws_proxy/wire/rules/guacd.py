@@ -12,16 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import Reason, Refusal
-from k8s_ws_proxy.wire import channels, frames, shell_split
-from k8s_ws_proxy.wire.relay import Relay
-from k8s_ws_proxy.wire.splitter import Status
-from k8s_ws_proxy.wire.target import DEFAULT_COMMAND
+from k8s_ws_proxy.wire.container import shell_split
+from k8s_ws_proxy.wire.framing import channels, frames
+from k8s_ws_proxy.wire.framing.splitter import Status
+from k8s_ws_proxy.wire.requests.target import DEFAULT_COMMAND
+from k8s_ws_proxy.wire.rules.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from k8s_ws_proxy.wire.relay import Ending
-    from k8s_ws_proxy.wire.splitter import Block, Event, Piece
+    from k8s_ws_proxy.wire.framing.splitter import Block, Event, Piece
+    from k8s_ws_proxy.wire.rules.relay import Ending
 
 MOST: Final = 4096  # bytes of a message towards it, the channel byte included
 PING_PERIOD: Final = 1.0  # seconds: with one ping a second its FIN has come after 0.6 to 1.6

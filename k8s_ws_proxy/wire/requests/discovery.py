@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from k8s_ws_proxy.wire.target import names_namespace, names_pod
+from k8s_ws_proxy.wire.requests.target import names_namespace, names_pod
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from k8s_ws_proxy.errors import UpstreamProtocolError
-from k8s_ws_proxy.wire.handshake import Exchange, refusal
+from k8s_ws_proxy.wire.http.handshake import Exchange, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire import channels, frames
-from k8s_ws_proxy.wire.channels import Framing
-from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
-from k8s_ws_proxy.wire.splitter import Closed
+from k8s_ws_proxy.wire.framing import channels, frames
+from k8s_ws_proxy.wire.framing.channels import Framing
+from k8s_ws_proxy.wire.framing.splitter import Closed
+from k8s_ws_proxy.wire.rules.relay import Ending, Phase, Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from k8s_ws_proxy.wire.splitter import Block, Event
+    from k8s_ws_proxy.wire.framing.splitter import Block, Event
 
 _LOST: Final = "The connection to the apiserver was lost."
 

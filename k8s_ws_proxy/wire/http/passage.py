@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from k8s_ws_proxy.wire.body import CR, CRLF, LF, SIZES, Body, BodyViolation
+from k8s_ws_proxy.wire.http.body import CR, CRLF, LF, SIZES, Body, BodyViolation
 
 _FIRST_RUN: Final = 8  # chunks: shorter runs aren't worth the slices
 _LONGEST_WAIT: Final = 1024  # chunks to go one by one before a run is tried again

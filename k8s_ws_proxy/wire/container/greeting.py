@@ -1,12 +1,12 @@
-"""What is read of the two shells of ``wire/orphans.py``: who a command is, and what became of one. Bytes in."""
+"""What is read of the two shells of ``container/orphans.py``: who a command is, and what became of one. Bytes in."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Final
 
-from k8s_ws_proxy.wire import channels, frames
-from k8s_ws_proxy.wire.orphans import UNFIT, Process
+from k8s_ws_proxy.wire.container.orphans import UNFIT, Process
+from k8s_ws_proxy.wire.framing import channels, frames
 
 LONGEST_GREETING: Final = 65_536  # bytes before the line: whoever says more isn't the shell that was started
 # Bytes that a hang-up may say, framing included; a line each of MOST_AT_ONCE processes is a tenth of it.

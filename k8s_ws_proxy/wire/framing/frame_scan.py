@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from k8s_ws_proxy.wire.channels import STATUS
+from k8s_ws_proxy.wire.framing.channels import STATUS
 
 _FIN_BINARY: Final = 0x82
 _FIRST_RUN: Final = 8  # frames: shorter runs aren't worth three slices

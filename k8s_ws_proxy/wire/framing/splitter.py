@@ -23,10 +23,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from k8s_ws_proxy.wire import channels, frames
-from k8s_ws_proxy.wire.channels import Framing
-from k8s_ws_proxy.wire.frame_scan import scan_whole_frames
-from k8s_ws_proxy.wire.frames import FrameViolation, Header
+from k8s_ws_proxy.wire.framing import channels, frames
+from k8s_ws_proxy.wire.framing.channels import Framing
+from k8s_ws_proxy.wire.framing.frame_scan import scan_whole_frames
+from k8s_ws_proxy.wire.framing.frames import FrameViolation, Header
 
 HEADROOM: Final = 16  # bytes: the longest header is 14, and a channel byte
 MESSAGE_LIMIT: Final = 32 * 1024 * 1024  # bytes: over it the apiserver drops the connection

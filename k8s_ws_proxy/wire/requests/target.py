@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 from k8s_ws_proxy.errors import Reason, Refusal
-from k8s_ws_proxy.wire import channels, log_options
+from k8s_ws_proxy.wire.framing import channels
+from k8s_ws_proxy.wire.requests import log_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from k8s_ws_proxy.wire.log_options import LogOptions
+    from k8s_ws_proxy.wire.requests.log_options import LogOptions
 
 DEFAULT_COMMAND = ("/bin/sh",)
 _LONGEST_SHOWN: Final = 63  # characters of a name that is none

@@ -17,11 +17,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final, assert_never
 
-from k8s_ws_proxy.wire import channels, frames
-from k8s_ws_proxy.wire.channels import Framing
-from k8s_ws_proxy.wire.lifetime import Age, Lifetime
-from k8s_ws_proxy.wire.liveness import Health, Liveness, Verdict
-from k8s_ws_proxy.wire.splitter import Block, Closed, Event, MessageSplitter, Piece, Ping, Status, Violation
+from k8s_ws_proxy.wire.framing import channels, frames
+from k8s_ws_proxy.wire.framing.channels import Framing
+from k8s_ws_proxy.wire.framing.splitter import Block, Closed, Event, MessageSplitter, Piece, Ping, Status, Violation
+from k8s_ws_proxy.wire.rules.lifetime import Age, Lifetime
+from k8s_ws_proxy.wire.rules.liveness import Health, Liveness, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

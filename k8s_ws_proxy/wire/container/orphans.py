@@ -3,7 +3,7 @@
 A container runtime leaves it alive when its client goes. So the command is started by a shell that first says who it
 is, in one line that the caller never sees, and then becomes the command: same process, same arguments, same streams.
 Process id and start time together name a process for as long as the machine is up; with them a second, short exec can
-hang up that one and no other, and several such of the same container. What both say is read by ``wire/greeting.py``.
+hang up that one and no other, and several such of the same container. What both say is read by ``greeting.py``.
 
 All of this runs in the container, with its ``sh``. Where there is none, or it doesn't find the command, the line never
 comes, the shell ends, and the command is started plainly.

@@ -16,7 +16,7 @@ import h11
 
 from k8s_ws_proxy import __version__
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
-from k8s_ws_proxy.wire.channels import SUBPROTOCOLS, TUNNEL
+from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS, TUNNEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, Protocol
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT
-from k8s_ws_proxy.wire.frame_scan import same_messages
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing.frame_scan import same_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from k8s_ws_proxy.wire.relay import Relay
-    from k8s_ws_proxy.wire.splitter import Piece
+    from k8s_ws_proxy.wire.framing.splitter import Piece
+    from k8s_ws_proxy.wire.rules.relay import Relay
 
 _SHORT: Final = 64  # bytes of a payload: longer ones are taken out one by one
 _FIRST_RUN: Final = 8  # frames: shorter runs aren't worth the slices

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire import frames
-from k8s_ws_proxy.wire.body import Body, BodyViolation
-from k8s_ws_proxy.wire.channels import Framing
-from k8s_ws_proxy.wire.lines import Lines
-from k8s_ws_proxy.wire.passage import Passage
-from k8s_ws_proxy.wire.relay import Ending, Phase, Relay
+from k8s_ws_proxy.wire.framing import frames
+from k8s_ws_proxy.wire.framing.channels import Framing
+from k8s_ws_proxy.wire.http.body import Body, BodyViolation
+from k8s_ws_proxy.wire.http.lines import Lines
+from k8s_ws_proxy.wire.http.passage import Passage
+from k8s_ws_proxy.wire.rules.relay import Ending, Phase, Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from k8s_ws_proxy.wire.liveness import Health
-    from k8s_ws_proxy.wire.splitter import Block
+    from k8s_ws_proxy.wire.framing.splitter import Block
+    from k8s_ws_proxy.wire.rules.liveness import Health
 
 _LOST: Final = "The apiserver's connection ended before the log did."
 _LAST_CHUNK: Final = b"0\r\n\r\n"

@@ -1,0 +1,1 @@
+"""Heads, handshakes and bodies."""

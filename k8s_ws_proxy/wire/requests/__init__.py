@@ -1,0 +1,1 @@
+"""What a request asks for, who signs it, and what it may see."""

@@ -1,0 +1,1 @@
+"""What a session does on data, ends, ticks and a drain."""
