@@ -128,6 +128,34 @@ async def test_a_port_that_is_taken_ends_it_with_1(kubeconfig, tmp_path, family)
     assert "in use" in line["error"]
 
 
+async def test_without_a_stderr_it_serves_all_the_same(kubeconfig, tmp_path):
+    """A log that goes nowhere is nobody's outage."""
+    (tmp_path / "secret").write_text("x" * 44)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "k8s_ws_proxy", "serve"),
+        env={
+            "PATH": os.environ["PATH"],
+            "WS_PROXY_LISTEN_ADDR": f"127.0.0.1:{port}",
+            "WS_PROXY_ADMIN_ADDR": "off",
+            "SHARED_SECRET_FILE": str(tmp_path / "secret"),
+            "KUBECONFIG": str(kubeconfig),
+        },
+    )
+    try:
+        while True:
+            assert process.returncode is None
+            with contextlib.suppress(ConnectionRefusedError):
+                async with rawws.connected(port, b"GET /healthz HTTP/1.1\r\nHost: proxy\r\n\r\n") as ws:
+                    assert ws.answer.status == 200
+                break
+            await asyncio.sleep(0.01)
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
+
+
 async def test_once_it_listens_it_says_so(daemon):
     assert await daemon.event("listening") == {
         "event": "listening",
