@@ -6,12 +6,10 @@ import contextlib
 
 import pytest
 import pytest_asyncio
-from support.caller import Lines
+from support.caller import HANG_UP, Lines
 from support.daemon import running_daemon
 
 from k8s_ws_proxy.devcluster import DevCluster
-
-HANG_UP = "hung+up"  # stands in the script, and so in the target
 
 
 @pytest.fixture

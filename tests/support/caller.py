@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from support.rawws import Answer, Ended, RawWebSocket
 
 V5, V4 = channels.V5, channels.V4
+HANG_UP = "hung+up"  # stands in the script that hangs up and looks, and so in that exec's target
 PIPES = {"tty": "false"}
 TTY = {"tty": "true"}
 

@@ -8,7 +8,7 @@ import pytest
 from support.vectors import COPY, SIBLING, load
 
 from k8s_ws_proxy.errors import CredentialRefused
-from k8s_ws_proxy.wire.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, sign, verify
+from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, sign, verify
 
 COUNTS = {"hmac_v1.json": 120, "hmac_v1_verdicts.json": 27, "rfc9421.json": 26}
 SIGNATURES = load("hmac_v1.json")

@@ -6,9 +6,11 @@ import asyncio
 import sys
 import time
 
+import pytest
 from structlog.testing import capture_logs
 
 from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.observe import watchdog as watchdog_
 from k8s_ws_proxy.observe.watchdog import PERIOD, Watchdog, where
 
 
@@ -22,16 +24,19 @@ def spin(seconds):
         pass
 
 
-async def test_a_loop_that_is_busy_is_noticed_and_where_it_is():
-    before, watchdog = count("busy"), Watchdog(asyncio.get_running_loop())
+@pytest.mark.parametrize(("share", "cause"), [(0.0, "busy"), (1.1, "waiting")])
+async def test_a_loop_that_stands_still_is_noticed_and_where(monkeypatch, share, cause):
+    """How much of the time it was on a processor says whose doing it was; here others may need the processors, too."""
+    monkeypatch.setattr(watchdog_, "_BUSY", share)
+    before, watchdog = count(cause), Watchdog(asyncio.get_running_loop())
     try:
         with capture_logs() as log:
-            while count("busy") == before:
+            while count(cause) == before:
                 spin(4 * PERIOD)
                 await asyncio.sleep(0)
     finally:
         watchdog.stop()
-    line = next(line for line in log if line["cause"] == "busy")
+    line = next(line for line in log if line["cause"] == cause)
     assert any("spin test_watchdog.py:" in call for call in line["at"])
     assert "4 * PERIOD" not in str(line)
 
