@@ -349,7 +349,7 @@ async def test_a_client_that_leaves_before_its_101_leaves_nothing_behind(daemon,
         for _ in range(wait * 20):
             await asyncio.sleep(0)
         writer.transport.abort()
-    await cluster.observed.wait_for(lambda: len(cluster.observed.seen) > 20)
+    assert (await run(daemon, script("exit 3"))).exit_code == 3, "all that came before it have been looked at"
     await at_rest(daemon)
     await cluster.observed.wait_for(lambda: cluster.observed.running == 0)
 
