@@ -1,4 +1,4 @@
-"""Every error this package raises, and what each reason means to a caller.
+"""Every error that leaves this package, and what each reason means to a caller.
 
 ::
 
@@ -23,6 +23,16 @@
         └── UpstreamProtocolError   it answered something that is not a WebSocket handshake
 
 ``str(error)`` is what the peer may read. ``error.detail`` is for the log only.
+
+A few more are caught one floor above the one that raises them, and become one of these or a session's end:
+
+    StreamLost                  relay.stream: the connection broke
+    FrameViolation              wire.framing.frames: a peer broke RFC 6455
+    HandshakeRefused            wire.framing.tls_records: a TLS handshake is none, or too long
+    BodyViolation               wire.http.body: a body isn't what its head says
+    Unfinished                  wire.container.shell_split: a quotation stays open
+    NotStarted, Nonsense        wire.container.greeting: the shell ended; what answers isn't it
+    NotAReportError             rotation.fleet: a pod's answer isn't one
 """
 
 from __future__ import annotations

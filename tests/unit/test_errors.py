@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +96,13 @@ def test_an_upstream_error_carries_the_status_for_the_apiservers_own_path():
     refused = UpstreamRefused("no", status=403, content_type="application/json", body=b"{}")
     assert (refused.status, refused.content_type, refused.body) == (403, "application/json", b"{}")
     assert refused.reason is Reason.UPSTREAM_REFUSED
+
+
+def test_errors_that_are_caught_within_stand_beside_the_tree():
+    package = Path(errors.__file__).parent
+    raised = set()
+    for path in package.rglob("*.py"):
+        if "devcluster" not in path.parts and path.name != "errors.py":
+            raised |= set(re.findall(r"^class (\w+)\((?:Exception|\w*Error)\):", path.read_text("utf-8"), re.MULTILINE))
+    assert len(raised) >= 8
+    assert {name for name in raised if name not in (errors.__doc__ or "")} == set()
