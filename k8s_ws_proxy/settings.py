@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 LOG_LEVELS: Final = ("debug", "info", "warn", "error")
 SUBRESOURCES: Final = ("exec", "attach", "log", "portforward")
 """What an operator can switch off, each by the apiserver's name for it."""
+IDENTITIES: Final = ("proxy", "caller", "user")
+"""As whom the apiserver sees a session."""
+SIGNATURES: Final = ("v1", "v2")
+"""The ways to sign a request."""
 _PART: Final = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 # A DNS subdomain and a slash, or neither; then the name.
 _LABEL_KEY: Final = re.compile(
@@ -61,6 +65,11 @@ class Settings:
     secret_file: Path | None = None
     secret_dir: Path | None = None
     skew: int = 300
+    accepted_signatures: frozenset[str] = frozenset(SIGNATURES)
+    signature_max_age: int = 60
+    identity: str = "proxy"
+    identity_user_prefix: str = ""
+    identity_group_prefix: str = ""
     tmux_cascade: bool = False
     allowed_namespaces: frozenset[str] = frozenset()
     allowed_subresources: frozenset[str] = frozenset(SUBRESOURCES)
@@ -76,6 +85,7 @@ class Settings:
     admin: Address | None = Address("", 9090)
     max_sessions: int = 1500
     max_sessions_per_namespace: int = 0
+    max_sessions_per_user: int = 0
     max_handshakes: int = 1000
     session_idle_timeout: float = 0.0
     session_max_duration: float = 0.0
@@ -122,12 +132,12 @@ class _Reader:
             return ""
         return value
 
-    def number(self, name: str, default: int, *, least: int) -> int:
+    def number(self, name: str, default: int, *, least: int, most: int = _MOST) -> int:
         value = self.text(name)
         if not value:
             return default
-        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= _MOST:
-            self.mistakes.append(f"{name} must be a whole number from {least} to {_MOST}; it is {value!r}")
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= most:
+            self.mistakes.append(f"{name} must be a whole number from {least} to {most}; it is {value!r}")
             return default
         return int(value)
 
@@ -222,6 +232,11 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         secret_file=read.path("SHARED_SECRET_FILE"),
         secret_dir=read.path("SHARED_SECRET_DIR"),
         skew=read.number("HMAC_SKEW_SECONDS", 300, least=0),
+        accepted_signatures=read.some("ACCEPTED_SIGNATURES", SIGNATURES),
+        signature_max_age=read.number("SIGNATURE_MAX_AGE", 60, least=1, most=3600),
+        identity=read.choice("IDENTITY", "proxy", IDENTITIES),
+        identity_user_prefix=read.text("IDENTITY_USER_PREFIX"),
+        identity_group_prefix=read.text("IDENTITY_GROUP_PREFIX"),
         tmux_cascade=read.boolean("TMUX_CASCADE"),
         allowed_namespaces=read.namespaces("ALLOWED_NAMESPACES"),
         allowed_subresources=read.some("ALLOWED_SUBRESOURCES", SUBRESOURCES),
@@ -237,6 +252,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         admin=read.address_or_off("WS_PROXY_ADMIN_ADDR", Address("", 9090)),
         max_sessions=read.number("MAX_SESSIONS", 1500, least=1),
         max_sessions_per_namespace=read.number("MAX_SESSIONS_PER_NAMESPACE", 0, least=0),
+        max_sessions_per_user=read.number("MAX_SESSIONS_PER_USER", 0, least=0),
         max_handshakes=read.number("MAX_HANDSHAKES", 1000, least=1),
         session_idle_timeout=read.duration("SESSION_IDLE_TIMEOUT", 0.0, least=0.0),
         session_max_duration=read.duration("SESSION_MAX_DURATION", 0.0, least=0.0),
