@@ -101,6 +101,25 @@ def test_a_digest_stands_in_for_a_tag():
         ("hmacSecret.key", "a b", "does not match pattern"),
         ("hmacSkewSeconds", -1, "minimum: got -1, want 0"),
         ("hmacSkewSeconds", 1.5, "got number, want integer"),
+        ("signatures.accepted", "v1,v2", "got string, want array"),
+        ("signatures.accepted", [], "minItems: got 0, want 1"),
+        ("signatures.accepted", ["v3"], "value must be one of 'v1', 'v2'"),
+        ("signatures.maxAge", 0, "minimum: got 0, want 1"),
+        ("signatures.maxAge", 3601, "maximum: got 3,601, want 3,600"),
+        ("signatures.maxAge", "60s", "got string, want integer"),
+        ("identity.enbled", True, "additional properties 'enbled' not allowed"),
+        ("identity.mode", "users", "value must be one of 'proxy', 'caller', 'user'"),
+        ("identity.userPrefix", "a b", "does not match pattern"),
+        ("identity.userPrefix", "$(NODE_NAME)", "does not match pattern"),
+        ("identity.groupPrefix", "a" * 254, "maxLength: got 254, want 253"),
+        ("identity.users", "jane", "got string, want array"),
+        ("identity.users", ["a b"], "does not match pattern"),
+        ("identity.users", [""], "does not match pattern"),
+        ("identity.users", ["a", "a"], "items at 0 and 1 are equal"),
+        ("identity.groups", [" a"], "does not match pattern"),
+        ("identity.groups", ["\u00e9"], "does not match pattern"),
+        ("identity.constrained", "true", "value must be one of true, false, <nil>, ''"),
+        ("maxSessionsPerUser", -1, "minimum: got -1, want 0"),
         ("allowedNamespaces", "team", "got string, want array"),
         ("allowedNamespaces", ["a,b"], "does not match pattern"),
         ("allowedSubresources", [], "minItems: got 0, want 1"),
@@ -139,7 +158,9 @@ def test_what_a_template_can_t_take_is_refused_by_the_schema(path, value, told):
     assert f"/k8sWsProxy/{path.replace('.', '/').removesuffix('/enbled').removesuffix('enbled')}".rstrip("/") in text
 
 
-@pytest.mark.parametrize("path", ["tls", "hmacSecret", "image.tag", "networkPolicy.apiserver", "rotation.rbac"])
+@pytest.mark.parametrize(
+    "path", ["tls", "hmacSecret", "image.tag", "networkPolicy.apiserver", "rotation.rbac", "identity", "identity.mode"]
+)
 def test_taking_away_what_the_templates_need_is_refused(path):
     # A null in an overlay is how helm takes a value away.
     assert f"missing property '{path.rpartition('.')[2]}'" in refusal(values_at(path, None))
@@ -150,6 +171,7 @@ def test_taking_away_what_the_templates_need_is_refused(path):
     [
         "containerSecurityContext",
         "guacdSubjects",
+        "identity.constrained",
         "imagePullSecrets",
         "nodeSelector",
         "podAnnotations",

@@ -20,6 +20,11 @@ VALUES = {
     "WS_PROXY_LISTEN_ADDR": ("port", 8081, ":8081"),
     "WS_PROXY_ADMIN_ADDR": ("adminPort", 9091, ":9091"),
     "HMAC_SKEW_SECONDS": ("hmacSkewSeconds", 1000000, "1000000"),
+    "ACCEPTED_SIGNATURES": ("signatures.accepted", ["v2"], "v2"),
+    "SIGNATURE_MAX_AGE": ("signatures.maxAge", 3600, "3600"),
+    "IDENTITY": ("identity.mode", "user", "user"),
+    "IDENTITY_USER_PREFIX": ("identity.userPrefix", "https://issuer.example.com#", "https://issuer.example.com#"),
+    "IDENTITY_GROUP_PREFIX": ("identity.groupPrefix", "oidc:", "oidc:"),
     "ALLOWED_NAMESPACES": ("allowedNamespaces", ["a", "b"], "a,b"),
     "ALLOWED_SUBRESOURCES": ("allowedSubresources", ["exec", "log"], "exec,log"),
     "ALLOWED_PORTS": ("allowedPorts", [80, "8000-8999"], "80,8000-8999"),
@@ -29,6 +34,7 @@ VALUES = {
     "LOG_LEVEL": ("logLevel", "warn", "warn"),
     "MAX_SESSIONS": ("maxSessions", 2147483647, "2147483647"),
     "MAX_SESSIONS_PER_NAMESPACE": ("maxSessionsPerNamespace", 7, "7"),
+    "MAX_SESSIONS_PER_USER": ("maxSessionsPerUser", 7, "7"),
     "MAX_HANDSHAKES": ("maxHandshakes", 7, "7"),
     "SESSION_IDLE_TIMEOUT": ("sessionIdleTimeout", "1h30m", "1h30m"),
     "SESSION_MAX_DURATION": ("sessionMaxDuration", "12h", "12h"),
@@ -49,7 +55,7 @@ def variables():
     """Every variable that the daemon's settings read."""
     text = Path(settings.__file__).read_text("utf-8")
     constants = (node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
-    return {name for name in constants if isinstance(name, str) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+", name)}
+    return {name for name in constants if isinstance(name, str) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+|IDENTITY", name)}
 
 
 def test_every_setting_has_a_value_or_follows_from_the_chart():
