@@ -159,6 +159,7 @@ true
 {{- $mistakes = append $mistakes (printf "allowedPorts has %v, which is no range of ports: FIRST-LAST, 65535 at most" .) -}}
 {{- end -}}
 {{- end -}}
+{{- $mistakes = concat $mistakes (include "bp-k8s-ws-proxy.identityMistakes" . | fromJsonArray) -}}
 {{- if $mistakes -}}
 {{- fail (printf "\n\nk8sWsProxy can't be rendered:\n  - %s\n" (join "\n  - " $mistakes)) -}}
 {{- end -}}

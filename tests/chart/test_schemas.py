@@ -39,7 +39,20 @@ TREACHEROUS = {
     "dashboard": {"enabled": True},
     "podAnnotations": {"a": "true"},
 }
-VALUES = {"plain": {}, "everything": EVERYTHING, "otherwise": OTHERWISE, "treacherous": TREACHEROUS}
+CALLER = {"identity": {"mode": "caller"}, "podAliasLabel": "app"}
+USER = {
+    "identity": {"mode": "user", "userPrefix": "1:", "users": ["1:1"], "groups": ["1e3", "a b"]},
+    "allowedNamespaces": ["0123"],
+    "bindAllowedNamespacesOnly": True,
+}
+VALUES = {
+    "plain": {},
+    "everything": EVERYTHING,
+    "otherwise": OTHERWISE,
+    "treacherous": TREACHEROUS,
+    "caller": CALLER,
+    "user": USER,
+}
 
 
 def custom(objects, expressions=()):
