@@ -99,7 +99,13 @@ def grants(role: dict[str, Any]) -> tuple[Grant, ...]:
     )
 
 
-def notes(over: dict[str, Any], *, namespace: str = "catalyst-system", apis: tuple[str, ...] = ()) -> str:
+def notes(
+    over: dict[str, Any],
+    *,
+    namespace: str = "catalyst-system",
+    apis: tuple[str, ...] = (),
+    kubernetes: str = "1.36",
+) -> str:
     """What an install with these values says at its end. Raises HelmError."""
     values = json.dumps({"k8sWsProxy": merged({"enabled": True, **TAG}, over)})
     with tempfile.TemporaryDirectory() as directory:
@@ -107,7 +113,7 @@ def notes(over: dict[str, Any], *, namespace: str = "catalyst-system", apis: tup
         chart = Path(shutil.copytree(CHART, Path(directory) / "chart"))
         (chart / "templates" / "NOTES.txt").rename(chart / "files" / "notes.txt")
         (chart / "templates" / "notes.yaml").write_text('notes: {{ tpl (.Files.Get "files/notes.txt") . | quote }}')
-        where = ["--namespace", namespace, *(f"--api-versions={api}" for api in apis)]
+        where = ["--namespace", namespace, f"--kube-version={kubernetes}", *(f"--api-versions={api}" for api in apis)]
         told = helm("template", "release", str(chart), "--show-only=templates/notes.yaml", "-f-", *where, stdin=values)
     text = yaml.safe_load(told)["notes"]
     assert isinstance(text, str)
