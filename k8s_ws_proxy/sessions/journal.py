@@ -44,7 +44,7 @@ class Journal:
         self._boot = ""
         self._lock: int | None = None
         self._live: dict[Entry, None] = {}
-        self._pending: list[Entry] = []
+        self._pending: list[Entry] = []  # to be appended; MOST at most, and none where the file is written anew
         self._lines = 0  # in the file, when all is written
         self._anew = False  # the file has to be written as a whole
         self._busy = False  # the thread has something to write
@@ -79,14 +79,19 @@ class Journal:
         return found
 
     def add(self, place: Place, process: Process) -> None:
-        """Remember that this process is to be hung up."""
-        if self._lock is None or len(self._live) >= MOST:
+        """Remember that this process is to be hung up. Of too many the oldest is forgotten."""
+        if self._lock is None:
             return
+        if len(self._live) >= MOST:
+            self._live.pop(next(iter(self._live)))
         self._live[place, process] = None
-        self._pending.append((place, process))
         self._lines += 1
-        if self._lines > 2 * len(self._live) + _SPARE:  # most of them have ended
+        if self._lines > 2 * len(self._live) + _SPARE or len(self._pending) >= MOST:  # most have ended, or it hangs
             self._anew = True
+        if self._anew:
+            self._pending.clear()
+        else:
+            self._pending.append((place, process))
         self._write()
 
     def remove(self, place: Place, process: Process) -> None:

@@ -190,3 +190,36 @@ async def test_a_disk_that_hangs_holds_up_nobody_and_little_waits(tmp_path, monk
     assert one._orders.qsize() <= 1
     await one.close()
     go_on.set()
+
+
+async def test_while_a_disk_hangs_no_more_waits_than_the_file_would_hold(tmp_path, monkeypatch):
+    """However many come and go meanwhile; and then the file says who is there."""
+    one, _ = await opened(tmp_path)
+    go_on, put, most = threading.Event(), one._put, 0
+
+    def write(data, *, anew):
+        go_on.wait()
+        put(data, anew=anew)
+
+    monkeypatch.setattr(one, "_put", write)
+    for number in range(MOST // 2):  # so many are there all the time
+        one.add(PLACE, process(number))
+    for number in range(MOST, 4 * MOST):
+        one.add(PLACE, process(number))
+        one.remove(PLACE, process(number))
+        most = max(most, len(one._pending))
+    one.add(DEFAULT, process(1))
+    assert most <= MOST
+    go_on.set()
+    await one.close()
+    there = [(PLACE, process(number)) for number in range(MOST // 2)]
+    assert (await opened(tmp_path))[1] == [*there, (DEFAULT, process(1))]
+
+
+async def test_of_too_many_the_oldest_is_forgotten(tmp_path):
+    """As of a file that is too long: what has just begun is the likeliest to be there still."""
+    one, _ = await opened(tmp_path)
+    for number in range(MOST + 3):
+        one.add(PLACE, process(number))
+    await one.close()
+    assert (await opened(tmp_path))[1] == [(PLACE, process(number)) for number in range(3, MOST + 3)]
