@@ -102,7 +102,7 @@ class Orphans:
         self._patience = patience
         self._clock = clock
         self._journal = journal
-        self._reaper = Reaper(patience=patience, answered=self._forget)
+        self._reaper = Reaper(patience=patience, over=self._forget)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._unfit: dict[Place, float] = {}  # since when
         self._fit: dict[Place, str] = {}  # what the shell said it goes by

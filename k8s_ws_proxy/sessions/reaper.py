@@ -61,10 +61,10 @@ class Left:
 
 
 class Reaper:
-    """Sees to what sessions leave. ``patience`` in seconds, for each exec; ``answered`` hears of each that is over."""
+    """Sees to what sessions leave. ``patience`` in seconds, for each exec; ``over`` hears of each to forget."""
 
-    def __init__(self, *, patience: float, answered: Callable[[Left], None]) -> None:
-        self._tell = answered
+    def __init__(self, *, patience: float, over: Callable[[Left], None]) -> None:
+        self._tell = over
         self._patience = patience
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._looks_at_once = asyncio.Semaphore(_LOOKS_AT_ONCE)
@@ -176,7 +176,7 @@ class Reaper:
     def _note(self, left: Left, outcome: str, problem: str = "") -> None:
         """Write down what became of it; ``outcome`` is empty where that isn't known."""
         self.left -= not left.told
-        if outcome:
+        if outcome or left.told:  # it is over, or taken for granted that it is
             self._tell(left)
         if left.told and outcome in ("", "gone"):
             logger().debug("a process has ended" if outcome else "a process couldn't be looked for", **left.facts)
