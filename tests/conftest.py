@@ -5,6 +5,7 @@ And the cluster and the daemon that a module's tests share.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -68,6 +69,14 @@ def _nothing_blocks() -> Iterator[None]:
     """
     with blockbuster_ctx("k8s_ws_proxy"):
         yield
+
+
+@pytest.fixture
+async def failures():
+    """What callbacks of the test's event loop have raised."""
+    raised = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
+    return raised
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

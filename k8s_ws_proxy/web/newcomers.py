@@ -105,12 +105,14 @@ class Newcomers:
     def _serve(self) -> None:
         for queue, most in ((self._whole, _SERVED_AT_ONCE), (self._begun, _BEGUN_AT_ONCE)):
             for _ in range(min(most, len(queue))):
-                sock = queue.popleft()
-                if sock in self._here:
-                    self._speaks(sock, self._leave(sock))
+                self._loop.call_soon(self._serve_one, queue.popleft())  # what goes wrong in it is nobody else's
         self._serving = bool(self._whole or self._begun)
         if self._serving:
             self._loop.call_soon(self._serve)
+
+    def _serve_one(self, sock: socket.socket) -> None:
+        if sock in self._here:
+            self._speaks(sock, self._leave(sock))
 
     def _evict(self, sock: socket.socket) -> None:
         with contextlib.suppress(OSError):

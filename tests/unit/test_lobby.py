@@ -121,9 +121,36 @@ async def test_of_heads_that_have_begun_so_many_are_read_in_a_turn_and_the_rest_
     for number in range(3 * _READS_AT_ONCE):
         if lobby.may_read(lambda number=number: read.append(number)):
             read.append(number)
+    await asyncio.sleep(0)
     for turn in range(1, 3):
         assert read == list(range(turn * _READS_AT_ONCE))
         await asyncio.sleep(0)
-    await asyncio.sleep(0)
     assert read == list(range(3 * _READS_AT_ONCE))
+    await asyncio.sleep(0)
     assert lobby.may_read(lambda: None), "a turn later it is as at the beginning"
+
+
+async def test_those_that_were_put_off_count_in_the_turn_that_they_have():
+    lobby = Lobby(asyncio.get_running_loop(), lambda: 9999)
+    read = []
+    for number in range(2 * _READS_AT_ONCE):
+        lobby.may_read(lambda number=number: read.append(number))
+    await asyncio.sleep(0)
+    assert not lobby.may_read(lambda: read.append("later"))
+    await asyncio.sleep(0)
+    assert read == list(range(_READS_AT_ONCE, 2 * _READS_AT_ONCE))
+    await asyncio.sleep(0)
+    assert read[-1] == "later"
+
+
+async def test_a_read_that_fails_is_nobody_else_s(failures):
+    lobby = Lobby(asyncio.get_running_loop(), lambda: 9999)
+    read = []
+    for number in range(3 * _READS_AT_ONCE):
+        later = (lambda: 1 // 0) if number == _READS_AT_ONCE else lambda number=number: read.append(number)
+        lobby.may_read(later)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert read == list(range(_READS_AT_ONCE + 1, 3 * _READS_AT_ONCE))
+    assert lobby.may_read(lambda: None)
+    assert [type(failure) for failure in failures] == [ZeroDivisionError]

@@ -25,8 +25,10 @@ class Door:
         self.all = Newcomers(loop, self.lobby, speaks=self._speaks, farewell=lambda: b"full", patience=patience)
 
     def _speaks(self, sock, peer):
-        self.served.append(peer)
         sock.close()
+        if peer == "fails":
+            raise ZeroDivisionError
+        self.served.append(peer)
 
     def connect(self, peer, said=b""):
         near, far = socket.socketpair()
@@ -85,8 +87,25 @@ async def test_in_a_turn_so_many_are_served_and_no_more(door):
     ends = [at.connect(str(number), WHOLE) for number in range(100)]
     assert at.served == []
     await asyncio.sleep(0)
-    assert len(at.served) == newcomers._SERVED_AT_ONCE
+    for turn in range(3):
+        assert len(at.served) == turn * newcomers._SERVED_AT_ONCE
+        await asyncio.sleep(0)
     await at.until(100)
+    for end in ends:
+        end.close()
+
+
+async def test_one_that_fails_is_nobody_else_s(door, failures):
+    at = door()
+    ends = [at.connect("fails" if number == 1 else str(number), WHOLE) for number in range(50)]
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert len(at.served) == 49
+    ends.append(at.connect("a later one", WHOLE))
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert at.served[-1] == "a later one"
+    assert [type(failure) for failure in failures] == [ZeroDivisionError]
     for end in ends:
         end.close()
 
