@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from k8s_ws_proxy.web.turns import OneAtATime
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -26,12 +28,7 @@ class Handshakes:
         self._under_way: dict[object, tuple[float, Callable[[], object]]] = {}  # since when, in that order
         self._waiting: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._step = asyncio.Lock()
-
-    async def turn(self) -> None:
-        """Wait until a step may be taken, of whichever handshake: one in a turn of the loop."""
-        async with self._step:
-            await asyncio.sleep(0)
+        self.steps = OneAtATime()  # of whichever handshake
 
     @contextlib.asynccontextmanager
     async def place(self, end: Callable[[], object]) -> AsyncIterator[None]:

@@ -175,7 +175,7 @@ class Listener:
                 self._handshakes.place(lambda: self._lobby.evict(sock)),
             ):
                 stream = Stream(sock, self._loop, Tls(context, server_side=True))
-                await stream.handshake(self._handshakes.turn)
+                await stream.handshake(self._handshakes.steps.turn)
         except (OSError, TimeoutError) as error:
             _failed(peer, error)
             if stream is not None and isinstance(error, ssl.SSLError):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Registry, Slot
-    from k8s_ws_proxy.web.call import Turns
     from k8s_ws_proxy.web.plan import MakeRelay, Plan, Reached
+    from k8s_ws_proxy.web.turns import Turns
     from k8s_ws_proxy.wire.rules.lifetime import Limits
     from k8s_ws_proxy.wire.rules.observer import Observer
 

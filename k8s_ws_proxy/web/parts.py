@@ -20,13 +20,13 @@ from k8s_ws_proxy.sessions.journal import Journal
 from k8s_ws_proxy.sessions.orphans import Orphans
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
-from k8s_ws_proxy.web.call import Turns
 from k8s_ws_proxy.web.fallback import Fallback
 from k8s_ws_proxy.web.guacd import Teller
 from k8s_ws_proxy.web.handler import SessionHandler
 from k8s_ws_proxy.web.opening import Opening
 from k8s_ws_proxy.web.plans import Plans
 from k8s_ws_proxy.web.reads import Reads
+from k8s_ws_proxy.web.turns import Turns
 from k8s_ws_proxy.wire.rules.lifetime import Limits
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.sessions.orphans import Orphans
     from k8s_ws_proxy.settings import Settings
-    from k8s_ws_proxy.web.call import Call, Turns
+    from k8s_ws_proxy.web.call import Call
     from k8s_ws_proxy.web.plan import Plan
+    from k8s_ws_proxy.web.turns import Turns
 
 
 class Plans:

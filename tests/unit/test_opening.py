@@ -19,12 +19,13 @@ from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
-from k8s_ws_proxy.web.call import Call, Turns
+from k8s_ws_proxy.web.call import Call
 from k8s_ws_proxy.web.guacd import GuacdPlan
 from k8s_ws_proxy.web.handler import SessionHandler
 from k8s_ws_proxy.web.logs import LogPlan, Logs
 from k8s_ws_proxy.web.opening import Opening
 from k8s_ws_proxy.web.terminals import TerminalPlan, Terminals
+from k8s_ws_proxy.web.turns import Turns
 from k8s_ws_proxy.web.upgrade import Hijacked, Offer
 from k8s_ws_proxy.wire.http.body import Body, Download
 from k8s_ws_proxy.wire.requests.target import parse_path, parse_target
@@ -293,7 +294,7 @@ async def test_who_wants_to_observe_is_asked_before_the_first_byte(site, wanted)
     assert watches.shown == (b"x" if wanted else b"")
 
 
-async def test_of_those_who_come_together_one_is_dialled_in_a_turn_and_who_has_left_by_then_is_not(site):
+async def test_of_those_who_come_together_at_most_one_is_dialled_in_a_turn_and_who_has_left_by_then_is_not(site):
     registry = Registry(quotas(99), asyncio.get_running_loop().time)
     opening = Opening(registry, site.pace, Turns(), ping_period=30.0, limits=None)
     never = asyncio.get_running_loop().create_future()
@@ -307,15 +308,3 @@ async def test_of_those_who_come_together_one_is_dialled_in_a_turn_and_who_has_l
     await asyncio.wait(going)
     assert sum(len(plan.call.apiserver.asked) for plan in plans) < 3
     assert registry.open == 0
-
-
-async def test_long_requests_that_wait_to_be_taken_apart_have_a_bound(site):
-    """They have no slot yet: a thousand of 128 KiB would hold a gigabyte."""
-    turns = Turns()
-    call = site.call(EXEC + "&command=x" * 12_000, None)
-    going = [asyncio.ensure_future(turns.take_apart(call)) for _ in range(1000)]  # noqa: TID251
-    await asyncio.wait(going)
-    refused = [each for each in going if each.exception() is not None]
-    assert {each.exception().reason for each in refused} == {Reason.TOO_MANY_HANDSHAKES}
-    assert 1 <= len(going) - len(refused) < 20
-    await turns.take_apart(call)

@@ -1,0 +1,65 @@
+"""When what costs its time may cost it: of a kind at most one in a turn of the loop, so that others have theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.sessions.quotas import HELD_BY_DIALS, held_by, opening
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.web.call import Call
+
+_LONG: Final = 8 * 1024  # bytes of a request's target
+
+
+class OneAtATime:
+    """Work of one kind, of which at most one piece is done in a turn of the loop."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def turn(self) -> None:
+        """Wait until a piece may be done. Who came first is first; who doesn't wait any more is passed over."""
+        async with self._lock:
+            await asyncio.sleep(0)
+
+
+class Turns:
+    """When a request may cost its time.
+
+    A command of 128 KiB takes twenty milliseconds to be taken apart, and as many to be written: of such ones the event
+    loop gets at most one in a turn. Of dials at most one begins in a turn: a TLS handshake is two milliseconds, and of
+    hundreds that come together many are given up by then.
+    """
+
+    def __init__(self) -> None:
+        self._long_ones = OneAtATime()
+        self._held = 0  # bytes of memory, by those that wait to be taken apart
+        self._dials = OneAtATime()
+
+    async def dial(self, call: Call) -> None:
+        """Wait until the request's dial may begin."""
+        await self._long_one(call)
+        await self._dials.turn()
+
+    async def take_apart(self, call: Call) -> None:
+        """Wait until the request may be taken apart. It has no slot yet, so those that wait have a bound of their own.
+
+        Raises Refusal(``too_many_handshakes``).
+        """
+        if call.size <= _LONG:
+            return
+        held = held_by(call.size)
+        if self._held and self._held + held > HELD_BY_DIALS:
+            raise Refusal(Reason.TOO_MANY_HANDSHAKES, opening())
+        self._held += held
+        try:
+            await self._long_one(call)
+        finally:
+            self._held -= held
+
+    async def _long_one(self, call: Call) -> None:
+        if call.size > _LONG:
+            await self._long_ones.turn()
