@@ -135,6 +135,15 @@ def test_many_that_differ_are_taken_in_smaller_turns():
     assert tap.most is None
 
 
+@pytest.mark.parametrize("two", [message(STDOUT, b"x") + message(STDOUT, b"xy"), 2 * frames.frame(frames.BINARY, b"")])
+def test_many_of_one_channel_are_many_although_they_come_as_one(two):
+    """They are taken out one by one, as those of two channels are, and cost as much."""
+    tap, told = tapped()
+    tap.to_client([two] * MANY)
+    assert tap.most == FEW_BYTES
+    assert len(told.told) <= 1
+
+
 def test_a_full_one_holds_for_all():
     tap, told = tapped()
     other = Told()

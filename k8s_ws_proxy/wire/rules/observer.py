@@ -54,6 +54,7 @@ class Tap:
     def __init__(self) -> None:
         self.observers: tuple[Observer, ...] = ()  # never changed: one of them may leave while they are told
         self._many = False
+        self._seen = 0  # messages that were taken out of what was sent last, a run as one
 
     @property
     def full(self) -> bool:
@@ -68,9 +69,8 @@ class Tap:
     def to_client(self, pieces: Sequence[Piece]) -> None:
         """These were sent to the client."""
         data = b"".join(pieces)
-        count = 0
-        for channel, payload in _joined(_messages(data)):
-            count += 1
+        self._seen = 0
+        for channel, payload in _joined(self._messages(data)):
             if channel in (STDOUT, STDERR):
                 if payload:
                     for observer in self.observers:
@@ -78,7 +78,7 @@ class Tap:
             elif channel == STATUS:
                 for observer in self.observers:
                     observer.status(payload)
-        self._many = count > MANY
+        self._many = self._seen > MANY
 
     def to_upstream(self, pieces: Sequence[Piece]) -> None:
         """These were sent to the apiserver, each with a key of its own."""
@@ -91,6 +91,28 @@ class Tap:
             elif channel == RESIZE and (size := _size(payload)) is not None:
                 for observer in self.observers:
                     observer.resized(*size)
+
+    def _messages(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Channel and payload of a server's messages; control frames are left out. Runs of alike ones come as one.
+
+        What is taken out is counted here: each step costs its time, also where several then come as one.
+        """
+        pos, end = 0, len(data)
+        while (head := frames.parse_header(data, pos, end, masked=False)) is not None:
+            self._seen += 1
+            start = pos + head.size
+            stride = head.size + head.length
+            if head.opcode < frames.CLOSE and head.length:
+                channel = data[start]
+                count = 1
+                if channel != STATUS and head.length <= _SHORT and (end - pos) // stride >= _FIRST_RUN:
+                    count = same_messages(data, pos, (end - pos) // stride, stride, head.size + 1)
+                if count >= _FIRST_RUN:
+                    yield channel, _column(data, start + 1, pos + count * stride, stride, head.length - 1)
+                    pos += count * stride
+                    continue
+                yield channel, data[start + 1 : start + head.length]
+            pos += stride
 
 
 def _joined(messages: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
@@ -105,25 +127,6 @@ def _joined(messages: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]
         pending.append(payload)
     if pending:
         yield current, b"".join(pending)
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Channel and payload of a server's messages; control frames are left out. Runs of alike ones come as one."""
-    pos, end = 0, len(data)
-    while (head := frames.parse_header(data, pos, end, masked=False)) is not None:
-        start = pos + head.size
-        stride = head.size + head.length
-        if head.opcode < frames.CLOSE and head.length:
-            channel = data[start]
-            count = 1
-            if channel != STATUS and head.length <= _SHORT and (end - pos) // stride >= _FIRST_RUN:
-                count = same_messages(data, pos, (end - pos) // stride, stride, head.size + 1)
-            if count >= _FIRST_RUN:
-                yield channel, _column(data, start + 1, pos + count * stride, stride, head.length - 1)
-                pos += count * stride
-                continue
-            yield channel, data[start + 1 : start + head.length]
-        pos += stride
 
 
 def _column(data: bytes, start: int, stop: int, stride: int, width: int) -> bytes:
