@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from k8s_ws_proxy.errors import ClusterApiTimeout, ClusterApiUnavailable, ProxyError, RotationError
 from k8s_ws_proxy.rotation.api import MERGE_PATCH, is_status, path_of, told
@@ -24,6 +25,8 @@ SKEW: Final = 300  # seconds, the daemon's default
 _PAGE: Final = 500  # pods, as kubectl asks for them
 _ANSWER: Final = 10.0  # seconds for a pod
 _RESTARTS: Final = 3  # times that a list is begun anew, when its continuation has expired
+
+_Taken = TypeVar("_Taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ async def find_daemons(api: Api, name: str, selector: str | None, admin_port: in
             "SHARED_SECRET_DIR"
         )
     return Daemons(
-        selector=_selector(found["spec"].get("selector") or {}),
+        selector=selector_of(found["spec"].get("selector") or {}),
         owner=str(found["metadata"]["uid"]),
         admin_port=admin_port or _port(environ.get("WS_PROXY_ADMIN_ADDR", ""), what),
         skew=int(skew) if (skew := environ.get("HMAC_SKEW_SECONDS", "")).isdigit() else SKEW,
@@ -65,11 +68,33 @@ async def find_daemons(api: Api, name: str, selector: str | None, admin_port: in
 
 async def list_pods(api: Api, daemons: Daemons) -> tuple[list[Pod], int]:
     """Those that run, and how many are still starting. Raises ClusterApiError."""
+    pages = await walk(api, daemons.selector, partial(parse_pods, owner=daemons.owner))
+    return [pod for pods, _ in pages for pod in pods], sum(starting for _, starting in pages)
+
+
+async def walk(api: Api, selector: str, take: Callable[[Iterable[Mapping[str, Any]]], _Taken]) -> list[_Taken]:
+    """What ``take`` makes of each page of the pods with ``selector``: no more is kept of it. Raises ClusterApiError."""
     for _ in range(_RESTARTS):
-        found = await _pages(api, daemons)
-        if found is not None:
-            return found
+        taken = await _pages(api, selector, take)
+        if taken is not None:
+            return taken
     raise ClusterApiUnavailable("the list of pods grew old before it was read to its end, several times")
+
+
+def selector_of(selector: Mapping[str, Any]) -> str:
+    """A LabelSelector as a query has it."""
+    parts = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
+    for one in selector.get("matchExpressions") or ():
+        key, values = one["key"], ",".join(one.get("values") or ())
+        parts.append(
+            {
+                "In": f"{key} in ({values})",
+                "NotIn": f"{key} notin ({values})",
+                "Exists": key,
+                "DoesNotExist": f"!{key}",
+            }[one["operator"]]
+        )
+    return ",".join(parts)
 
 
 async def ask(api: Api, port: int, fleet: Fleet, pods: Iterable[Pod], told_of: Callable[[], None]) -> None:
@@ -135,12 +160,11 @@ async def _ask(api: Api, port: int, fleet: Fleet, pod: Pod) -> None:
             fleet.didnt_answer(pod, f"what answers on port {port} isn't k8s-ws-proxy", answer.sent)
 
 
-async def _pages(api: Api, daemons: Daemons) -> tuple[list[Pod], int] | None:
-    """All pages, of which only what is wanted is kept; None if the continuation expired on the way."""
+async def _pages(api: Api, selector: str, take: Callable[[Iterable[Mapping[str, Any]]], _Taken]) -> list[_Taken] | None:
+    """None if the continuation expired on the way."""
     path = path_of("api", "v1", "namespaces", api.namespace, "pods")
-    query = {"labelSelector": daemons.selector, "limit": str(_PAGE)}
-    pods: list[Pod] = []
-    starting = 0
+    query = {"labelSelector": selector, "limit": str(_PAGE)}
+    taken: list[_Taken] = []
     while True:
         answer = await api.request("GET", path, query=query)
         if answer.status == 410 and "continue" in query:
@@ -148,12 +172,10 @@ async def _pages(api: Api, daemons: Daemons) -> tuple[list[Pod], int] | None:
         if answer.status != 200:
             raise refused(answer, "list", f"pods in {api.namespace}", "pods", told(answer))
         page = answer.json()
-        more, more_starting = parse_pods(page.get("items") or (), owner=daemons.owner)
-        pods += more
-        starting += more_starting
+        taken.append(take(page.get("items") or ()))
         further = (page.get("metadata") or {}).get("continue")
         if not further:
-            return pods, starting
+            return taken
         query = {**query, "continue": further}
 
 
@@ -171,19 +193,3 @@ def _port(address: str, what: str) -> int:
         )
     found = re.search(r":([0-9]{1,5})$", address.strip())
     return int(found[1]) if found else ADMIN_PORT
-
-
-def _selector(selector: Mapping[str, Any]) -> str:
-    """A LabelSelector as a query has it."""
-    parts = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
-    for one in selector.get("matchExpressions") or ():
-        key, values = one["key"], ",".join(one.get("values") or ())
-        parts.append(
-            {
-                "In": f"{key} in ({values})",
-                "NotIn": f"{key} notin ({values})",
-                "Exists": key,
-                "DoesNotExist": f"!{key}",
-            }[one["operator"]]
-        )
-    return ",".join(parts)

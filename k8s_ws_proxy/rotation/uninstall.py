@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from k8s_ws_proxy.errors import RotationUnfinished
+from k8s_ws_proxy.errors import ClusterApiTimeout, ClusterApiUnavailable, RotationUnfinished
 from k8s_ws_proxy.rotation.api import path_of, told
+from k8s_ws_proxy.rotation.pods import selector_of, walk
 from k8s_ws_proxy.rotation.secret import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from k8s_ws_proxy.rotation.api import Api
 
 _LOOK: Final = 1.0  # seconds between two looks at the pods
-_PAGE: Final = 500  # pods, as kubectl asks for them
 _NAMED: Final = 10  # pods that are named where some are left
+
+_Answer = TypeVar("_Answer")
 
 
 async def take_down(api: Api, name: str, *, timeout: float, say: Callable[[str], None]) -> None:
     """Delete the DaemonSet ``name`` and wait until its pods are gone, ``timeout`` seconds at most.
 
-    Raises RotationUnfinished where some are left then, and ClusterApiError.
+    What was begun is gone on with while the apiserver fails: whoever came back to it would find no DaemonSet, and wait
+    for nobody. Raises RotationUnfinished where some pods are left then, or may be, and ClusterApiError.
     """
     full_name = f"{api.namespace}/{name}"
     path = path_of("apis", "apps", "v1", "namespaces", api.namespace, "daemonsets", name)
@@ -34,46 +38,72 @@ async def take_down(api: Api, name: str, *, timeout: float, say: Callable[[str],
         raise refused(answer, "get", f"the DaemonSet {full_name}", "daemonsets.apps", told(answer))
     found = answer.json()
     uid = str(found["metadata"]["uid"])
-    labels = (found["spec"].get("selector") or {}).get("matchLabels") or {}
-    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    selector = selector_of(found["spec"].get("selector") or {})
+    asking = _Asking(say)
+    deleted = False
+    left: list[str] | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            await asking.until_answered(lambda: _delete(api, path, full_name, uid))
+            deleted = True
+            say(f"deleted the DaemonSet {full_name}: its pods drain, and hang up what their sessions left")
+            while left := await asking.until_answered(lambda: _pods(api, selector, uid)):
+                say(f"{len(left)} of its pods are still there")
+                await asyncio.sleep(_LOOK)
+    except TimeoutError:
+        if not deleted:
+            raise asking.problem or ClusterApiTimeout(f"the apiserver didn't answer within {timeout:g} s") from None
+        raise RotationUnfinished(_unfinished(full_name, timeout, left, asking.problem)) from None
+    say("its pods are gone")
+
+
+class _Asking:
+    """Asks again while the apiserver fails, and knows how it did last, if it still does."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self.problem: ClusterApiUnavailable | None = None
+
+    async def until_answered(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """What ``ask`` finds. Raises ClusterApiError where asking again wouldn't help."""
+        while True:
+            try:
+                answer = await ask()
+            except ClusterApiUnavailable as problem:
+                self.problem = problem
+                self._say(f"{problem}: asking again")
+                await asyncio.sleep(_LOOK)
+            else:
+                self.problem = None
+                return answer
+
+
+async def _delete(api: Api, path: str, full_name: str, uid: str) -> None:
     # In the background: the object is gone at once, and no second one of its name is waited for by mistake.
     options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
     answer = await api.request("DELETE", path, body={"kind": "DeleteOptions", "apiVersion": "v1", **options})
     if answer.status not in (200, 202, 404):
         raise refused(answer, "delete", f"the DaemonSet {full_name}", "daemonsets.apps", told(answer))
-    say(f"deleted the DaemonSet {full_name}: its pods drain, and hang up what their sessions left")
-    left = await _pods(api, selector, uid)
-    try:
-        async with asyncio.timeout(timeout):
-            while left:
-                say(f"{len(left)} of its pods are still there")
-                await asyncio.sleep(_LOOK)
-                left = await _pods(api, selector, uid)
-    except TimeoutError:
-        names = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
-        raise RotationUnfinished(
-            f"{len(left)} pods of the DaemonSet {full_name} are still there after {timeout:g} s: {names}. What their "
-            "sessions have left may stay in its containers"
-        ) from None
-    say("its pods are gone")
 
 
 async def _pods(api: Api, selector: str, owner: str) -> list[str]:
     """The names of those that are there."""
-    names: list[str] = []
-    token = ""
-    while True:
-        query = {"labelSelector": selector, "limit": str(_PAGE), **({"continue": token} if token else {})}
-        answer = await api.request("GET", path_of("api", "v1", "namespaces", api.namespace, "pods"), query=query)
-        if answer.status == 410 and token:  # the list has grown old meanwhile
-            names, token = [], ""
-            continue
-        if answer.status != 200:
-            raise refused(answer, "list", f"the pods in {api.namespace}", "pods", told(answer))
-        found = answer.json()
-        for pod in found.get("items") or []:
-            if any(each.get("uid") == owner for each in pod["metadata"].get("ownerReferences") or []):
-                names.append(str(pod["metadata"]["name"]))
-        token = str((found.get("metadata") or {}).get("continue") or "")
-        if not token:
-            return names
+    return [name for names in await walk(api, selector, partial(_names, owner=owner)) for name in names]
+
+
+def _names(items: Iterable[Mapping[str, Any]], *, owner: str) -> list[str]:
+    return [
+        str(pod["metadata"]["name"])
+        for pod in items
+        if any(each.get("uid") == owner for each in pod["metadata"].get("ownerReferences") or ())
+    ]
+
+
+def _unfinished(full_name: str, timeout: float, left: list[str] | None, problem: ClusterApiUnavailable | None) -> str:
+    why = f" ({problem})" if problem else ""
+    after = "What their sessions have left may stay in its containers"
+    if left is None:
+        return f"whether the pods of the DaemonSet {full_name} are gone isn't known after {timeout:g} s{why}. {after}"
+    names = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
+    seen = "were there when the apiserver last answered within" if problem else "are still there after"
+    return f"{len(left)} pods of the DaemonSet {full_name} {seen} {timeout:g} s{why}: {names}. {after}"

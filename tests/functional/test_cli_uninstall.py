@@ -99,9 +99,9 @@ async def test_it_waits_until_the_pods_are_gone(state, uninstall):
 @pytest.mark.parametrize("go_on", [True, False])
 async def test_a_pod_that_stays_is_named_when_the_time_is_over(state, uninstall, go_on):
     state.remove_pod("default", "proxy-a")
-    status, _, errors = await ended(await uninstall("--timeout", "100ms", *(["--go-on"] if go_on else [])))
+    status, _, errors = await ended(await uninstall("--timeout", "2s", *(["--go-on"] if go_on else [])))
     assert status == (0 if go_on else 4)
-    assert "1 pods of the DaemonSet default/k8s-ws-proxy are still there after 0.1 s: proxy-b." in errors
+    assert "1 pods of the DaemonSet default/k8s-ws-proxy are still there after 2 s: proxy-b." in errors
 
 
 async def test_where_there_is_no_daemon_set_there_is_nothing_to_do(cluster, uninstall):
@@ -122,6 +122,47 @@ async def test_a_right_that_lacks_is_named(cluster, state, uninstall, verb, what
     assert status == 1
     assert f"not allowed to {verb}" in errors
     assert what in errors
+
+
+FAILS = Response(503, b'{"kind": "Status", "message": "etcd is away"}')
+
+
+async def test_while_the_apiserver_fails_it_is_asked_again(cluster, state, uninstall):
+    """Whoever came back to it would find no DaemonSet any more, and wait for nobody."""
+    for verb, what in (("delete", "daemonsets.apps"), ("list", "pods")):
+        cluster.faults.refuse_request(verb, what, FAILS)
+    for name in ("proxy-a", "proxy-b"):
+        state.remove_pod("default", name)
+    status, output, errors = await ended(await uninstall())
+    assert (status, errors) == (0, "")
+    assert output.count("etcd is away: asking again\n") == 2
+    assert output.endswith("its pods are gone\n")
+
+
+@pytest.mark.parametrize(("verb", "what"), [("delete", "daemonsets.apps"), ("list", "pods")])
+@pytest.mark.parametrize("go_on", [True, False])
+async def test_where_it_fails_until_the_time_is_over_that_is_said(cluster, state, uninstall, verb, what, go_on):
+    """Where the DaemonSet is there still, nothing has been begun that could be gone on with."""
+    cluster.faults.refuse_request(verb, what, FAILS, times=99)
+    status, _, errors = await ended(await uninstall("--timeout", "2s", *(["--go-on"] if go_on else [])))
+    assert "etcd is away" in errors
+    if verb == "delete":
+        assert status == 1
+        assert state.store.get(DAEMONSETS, "default", NAME)
+    else:
+        assert status == (0 if go_on else 4)
+        assert "whether the pods of the DaemonSet default/k8s-ws-proxy are gone isn't known after 2 s" in errors
+
+
+async def test_what_was_seen_before_it_failed_is_told(cluster, state, uninstall):
+    process = await uninstall("--timeout", "2s")
+    while await process.stdout.readline() != b"2 of its pods are still there\n":
+        pass
+    cluster.faults.refuse_request("list", "pods", FAILS, times=99)
+    status, _, errors = await ended(process)
+    assert status == 4
+    assert "2 pods of the DaemonSet default/k8s-ws-proxy were there when the apiserver last answered" in errors
+    assert "proxy-a, proxy-b" in errors
 
 
 @pytest.mark.parametrize("timeout", ["0s", "soon", "-1s"])
