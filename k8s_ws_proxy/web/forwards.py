@@ -11,10 +11,9 @@ from k8s_ws_proxy.wire.framing.channels import STDERR
 from k8s_ws_proxy.wire.rules.forward import ForwardRelay
 
 if TYPE_CHECKING:
-    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.registry import Slot
-    from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.call import Call
+    from k8s_ws_proxy.web.plan import PlanParts
     from k8s_ws_proxy.web.upgrade import Offer
     from k8s_ws_proxy.wire.requests.target import PortForwardTarget
 
@@ -25,17 +24,13 @@ class ForwardPlan(Plan):
     target: PortForwardTarget
     notices = STDERR
 
-    def __init__(
-        self, settings: Settings, apiserver: Apiserver, call: Call, target: PortForwardTarget, offer: Offer
-    ) -> None:
-        super().__init__(call, target, offer)
-        self._settings = settings
-        self._apiserver = apiserver
+    def __init__(self, parts: PlanParts, call: Call, target: PortForwardTarget, offer: Offer) -> None:
+        super().__init__(parts, call, target, offer)
         self.offer: Offer = offer
         self.relay = partial(ForwardRelay, ports=target.ports)
 
     async def dial(self, slot: Slot) -> Reached:
         """As Plan's."""
-        target = await resolved(self.target, slot, self._settings, self._apiserver)
+        target = await resolved(self.target, slot, self.parts.settings, self.parts.apiserver)
         upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols)
         return Reached(upstream.stream, upstream.early, self.offer.switching(), self.relay)

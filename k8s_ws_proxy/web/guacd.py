@@ -10,7 +10,7 @@ from k8s_ws_proxy.kube.pods import lacks_terminal
 from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.relay.guacd import keep_pinging
 from k8s_ws_proxy.web.errors import note_refusal
-from k8s_ws_proxy.web.terminals import TerminalPlan, Terminals
+from k8s_ws_proxy.web.terminals import TerminalPlan
 from k8s_ws_proxy.web.upgrade import Hijacked, hijack, parse_offer
 from k8s_ws_proxy.wire.framing.channels import failure
 from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.web.call import Call
+    from k8s_ws_proxy.web.plan import PlanParts
     from k8s_ws_proxy.web.upgrade import Offer
 
 _TOLD_AT_ONCE: Final = 64  # some 40 KiB each
@@ -37,15 +38,15 @@ class GuacdPlan(TerminalPlan):
     relay = guacd.GuacdRelay
     told_in_session = True
 
-    def __init__(self, terminals: Terminals, call: Call, target: AttachTarget, offer: Offer) -> None:
+    def __init__(self, parts: PlanParts, call: Call, target: AttachTarget, offer: Offer) -> None:
         if isinstance(target, ExecTarget):
             target = target.with_command(guacd.split_command(target.command))
-        super().__init__(terminals, call, target, offer)
+        super().__init__(parts, call, target, offer)
         self._bare = False  # the container has no terminal, and that is said
 
     async def _enter(self, target: AttachTarget, slot: Slot) -> tuple[ByteStream, bytes]:
         if target.interactive and not isinstance(target, ExecTarget):
-            apiserver = self._terminals.apiserver
+            apiserver = self.parts.apiserver
             self._bare = await lacks_terminal(apiserver, target.namespace, target.pod, target.container)
         return await super()._enter(target, slot)
 

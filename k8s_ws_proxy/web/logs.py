@@ -21,28 +21,14 @@ from k8s_ws_proxy.wire.rules.log_relay import LogRelay, PlainLogRelay
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from k8s_ws_proxy.kube.apiserver import Apiserver
-    from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.relay.bridge import Bridge
-    from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Slot
-    from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.call import Call
-    from k8s_ws_proxy.web.plan import MakeRelay
+    from k8s_ws_proxy.web.plan import MakeRelay, PlanParts
     from k8s_ws_proxy.web.upgrade import Offer
     from k8s_ws_proxy.wire.http.body import Download
     from k8s_ws_proxy.wire.requests.target import LogTarget
-
-
-class Logs:
-    """What all of them need."""
-
-    def __init__(self, settings: Settings, *, apiserver: Apiserver, defaults: Defaults, pace: ReadBudget) -> None:
-        self.settings = settings
-        self.apiserver = apiserver
-        self.defaults = defaults
-        self.pace = pace
 
 
 class LogPlan(Plan):
@@ -50,31 +36,30 @@ class LogPlan(Plan):
 
     target: LogTarget
 
-    def __init__(self, logs: Logs, call: Call, target: LogTarget, offer: Offer | None) -> None:
-        super().__init__(call, target, offer)
-        self._logs = logs
+    def __init__(self, parts: PlanParts, call: Call, target: LogTarget, offer: Offer | None) -> None:
+        super().__init__(parts, call, target, offer)
         self.relay = self._relay(Body())
 
     async def dial(self, slot: Slot) -> Reached:
         """As Plan's."""
-        known = self._logs
-        target = await resolved(self.target, slot, known.settings, known.apiserver)
+        parts = self.parts
+        target = await resolved(self.target, slot, parts.settings, parts.apiserver)
         # A body has no room for a word about the container: it is the log's. Our own log has it.
         (upstream, answer), _ = await in_container(
-            target, slot, known.defaults, lambda meant: self.call.apiserver.download(meant.upstream_path())
+            target, slot, parts.defaults, lambda meant: self.call.apiserver.download(meant.upstream_path())
         )
         # A peer that was sent nothing can only be asked by the kernel: HTTP has no pings.
-        upstream.keep_alive(known.settings.ping_period)
+        upstream.keep_alive(parts.settings.ping_period)
         head = self.offer.switching() if self.offer else _plain_head(answer)
         return Reached(upstream, answer.early, head, self._relay(answer.body))
 
     def begun(self, session: Bridge, client: Stream) -> None:  # noqa: ARG002 - the client alone is of interest
         """As Plan's."""
         if self.offer is None:
-            client.keep_alive(self._logs.settings.ping_period)
+            client.keep_alive(self.parts.settings.ping_period)
 
     def _relay(self, body: Body) -> MakeRelay:
-        return partial(LogRelay if self.offer else PlainLogRelay, body=body, hold=self._logs.pace.hold)
+        return partial(LogRelay if self.offer else PlainLogRelay, body=body, hold=self.parts.budget.hold)
 
 
 def log_offer(call: Call) -> Offer | None:

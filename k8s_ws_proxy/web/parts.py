@@ -24,6 +24,7 @@ from k8s_ws_proxy.web.fallback import Fallback
 from k8s_ws_proxy.web.guacd import Teller
 from k8s_ws_proxy.web.handler import SessionHandler
 from k8s_ws_proxy.web.opening import Opening
+from k8s_ws_proxy.web.plan import PlanParts
 from k8s_ws_proxy.web.plans import Plans
 from k8s_ws_proxy.web.reads import Reads
 from k8s_ws_proxy.web.turns import Turns
@@ -90,9 +91,7 @@ class Parts:
             authorizer=self.authorizer,
             policy=self.policy,
             apiserver=self.apiserver,
-            plans=Plans(
-                settings, apiserver=self.apiserver, defaults=defaults, orphans=self.orphans, pace=pace, turns=turns
-            ),
+            plans=Plans(PlanParts(settings, self.apiserver, defaults, self.orphans, pace), turns),
             opening=Opening(
                 self.registry,
                 pace,

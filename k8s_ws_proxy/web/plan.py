@@ -13,15 +13,34 @@ from k8s_ws_proxy.wire.rules.relay import Relay
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from k8s_ws_proxy.kube.apiserver import Apiserver
+    from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.relay.bridge import Bridge
     from k8s_ws_proxy.relay.byte_stream import ByteStream
+    from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.relay.stream import Stream
+    from k8s_ws_proxy.sessions.orphans import Orphans
     from k8s_ws_proxy.sessions.registry import Slot
+    from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.call import Call
     from k8s_ws_proxy.web.upgrade import Offer
     from k8s_ws_proxy.wire.requests.target import Target
 
     MakeRelay = Callable[[Callable[[], bytes]], Relay]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanParts:
+    """What there is one of, as far as plans want it. Without ``orphans`` nothing that is left is hung up.
+
+    ``apiserver`` is the proxy's own: pods are looked up by it. A call has that by which its session is dialled.
+    """
+
+    settings: Settings
+    apiserver: Apiserver
+    defaults: Defaults
+    orphans: Orphans | None
+    budget: ReadBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +63,8 @@ class Plan(ABC):
     notices = STDOUT
     """The channel for what we say to the person."""
 
-    def __init__(self, call: Call, target: Target, offer: Offer | None) -> None:
+    def __init__(self, parts: PlanParts, call: Call, target: Target, offer: Offer | None) -> None:
+        self.parts = parts
         self.call = call
         self.target = target
         self.offer = offer  # None where it isn't an upgrade

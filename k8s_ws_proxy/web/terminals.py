@@ -12,26 +12,11 @@ from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget
 
 if TYPE_CHECKING:
-    from k8s_ws_proxy.kube.apiserver import Apiserver
-    from k8s_ws_proxy.kube.pods import Defaults
     from k8s_ws_proxy.relay.byte_stream import ByteStream
-    from k8s_ws_proxy.sessions.orphans import Orphans
     from k8s_ws_proxy.sessions.registry import Slot
-    from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.call import Call
+    from k8s_ws_proxy.web.plan import PlanParts
     from k8s_ws_proxy.web.upgrade import Offer
-
-
-class Terminals:
-    """What all of them need. Without ``orphans`` nothing that is left is hung up."""
-
-    def __init__(
-        self, settings: Settings, *, apiserver: Apiserver, defaults: Defaults, orphans: Orphans | None
-    ) -> None:
-        self.settings = settings
-        self.apiserver = apiserver
-        self.defaults = defaults
-        self.orphans = orphans
 
 
 class TerminalPlan(Plan):
@@ -40,29 +25,28 @@ class TerminalPlan(Plan):
     target: AttachTarget
     observable = True
 
-    def __init__(self, terminals: Terminals, call: Call, target: AttachTarget, offer: Offer) -> None:
-        super().__init__(call, target, offer)
-        self._terminals = terminals
+    def __init__(self, parts: PlanParts, call: Call, target: AttachTarget, offer: Offer) -> None:
+        super().__init__(parts, call, target, offer)
         self.offer: Offer = offer
         self.notices = STDOUT if target.streams.tty else STDERR
 
     async def dial(self, slot: Slot) -> Reached:
         """As Plan's."""
-        known = self._terminals
-        target = await resolved(self._wrapped(self.target), slot, known.settings, known.apiserver)
-        entered = await in_container(target, slot, known.defaults, lambda meant: self._enter(meant, slot))
+        parts = self.parts
+        target = await resolved(self._wrapped(self.target), slot, parts.settings, parts.apiserver)
+        entered = await in_container(target, slot, parts.defaults, lambda meant: self._enter(meant, slot))
         (stream, early), word = entered
         return Reached(stream, early, self.offer.switching() + self._said(word), self.relay)
 
     async def _enter(self, target: AttachTarget, slot: Slot) -> tuple[ByteStream, bytes]:
-        orphans = self._terminals.orphans
+        orphans = self.parts.orphans
         if orphans is not None and isinstance(target, ExecTarget) and orphans.concern(target):
             return await orphans.dial(self.call.apiserver, target, slot)
         upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols)
         return upstream.stream, upstream.early
 
     def _wrapped(self, target: AttachTarget) -> AttachTarget:
-        if self._terminals.settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:
+        if self.parts.settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:
             return target.with_command(tmux.wrap(target.command))
         return target
 

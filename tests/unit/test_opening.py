@@ -22,9 +22,10 @@ from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.call import Call
 from k8s_ws_proxy.web.guacd import GuacdPlan
 from k8s_ws_proxy.web.handler import SessionHandler
-from k8s_ws_proxy.web.logs import LogPlan, Logs
+from k8s_ws_proxy.web.logs import LogPlan
 from k8s_ws_proxy.web.opening import Opening
-from k8s_ws_proxy.web.terminals import TerminalPlan, Terminals
+from k8s_ws_proxy.web.plan import PlanParts
+from k8s_ws_proxy.web.terminals import TerminalPlan
 from k8s_ws_proxy.web.turns import Turns
 from k8s_ws_proxy.web.upgrade import Hijacked, Offer
 from k8s_ws_proxy.wire.http.body import Body, Download
@@ -72,6 +73,7 @@ class Site:
         self.registry = Registry(quotas(1), loop.time)
         self.pace = ReadBudget(loop.time)
         self.opening = Opening(self.registry, self.pace, Turns(), ping_period=30.0, limits=None)
+        self.parts = PlanParts(SETTINGS, None, SimpleNamespace(known=lambda *_: None), None, self.pace)
         near_client, self.client = socket.socketpair()
         near_upstream, self.upstream = socket.socketpair()
         for sock in (near_client, self.client, near_upstream, self.upstream):
@@ -88,9 +90,7 @@ class Site:
 
     def terminal(self, path, answer, *, plan=TerminalPlan, **options):
         call = self.call(path, answer, **options)
-        defaults = SimpleNamespace(known=lambda *_: None)
-        terminals = Terminals(SETTINGS, apiserver=None, defaults=defaults, orphans=None)
-        return plan(terminals, call, parse_target(call.route, path), OFFER)
+        return plan(self.parts, call, parse_target(call.route, path), OFFER)
 
     async def told(self):
         """What the client got, when something has come."""
@@ -197,8 +197,8 @@ async def test_who_finds_no_slot_is_not_dialled(site):
 async def test_a_log_is_a_body_or_messages(site):
     path = "/api/v1/namespaces/default/pods/web/log"
     call = site.call(path, (site.stream, Download(200, "text/plain", Body(length=3), b"one")))
-    logs = Logs(SETTINGS, apiserver=None, defaults=SimpleNamespace(known=lambda *_: None), pace=site.pace)
-    assert isinstance(await site.opening.open(LogPlan(logs, call, parse_target(call.route, path), None)), Hijacked)
+    plan = LogPlan(site.parts, call, parse_target(call.route, path), None)
+    assert isinstance(await site.opening.open(plan), Hijacked)
     answer = await site.told()
     assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")
     assert answer.endswith(b"\r\n\r\n3\r\none\r\n0\r\n\r\n")
