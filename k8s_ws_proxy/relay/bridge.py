@@ -38,6 +38,7 @@ class Bridge:
 
     __slots__ = (
         "_aging",
+        "_budget",
         "_client",
         "_close_from",
         "_holding",
@@ -46,7 +47,6 @@ class Bridge:
         "_on_closed",
         "_on_end",
         "_overdue",
-        "_pace",
         "_period",
         "_stop_flushing",
         "_tap",
@@ -60,7 +60,7 @@ class Bridge:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        pace: ReadBudget,
+        budget: ReadBudget,
         client: ByteStream,
         upstream: ByteStream | None,
         *,
@@ -72,9 +72,9 @@ class Bridge:
         relay: Callable[[Callable[[], bytes]], Relay] = Relay,
     ) -> None:
         self._loop = loop
-        self._pace = pace
-        self._client: Leg = Leg(client, pace)
-        self._upstream: Leg | None = Leg(upstream, pace) if upstream else None
+        self._budget = budget
+        self._client: Leg = Leg(client, budget)
+        self._upstream: Leg | None = Leg(upstream, budget) if upstream else None
         self._period = ping_period
         self._on_end = on_end
         self._on_closed = on_closed
@@ -135,7 +135,7 @@ class Bridge:
             return False
         self.relay.inject(channel, payload)
         if channel == STDIN:
-            self._pace.typed()
+            self._budget.typed()
         self._settle()
         return True
 
@@ -147,8 +147,8 @@ class Bridge:
                 part = early[offset : offset + BLOCK_SIZE // 2]
                 carry = self.relay.client_carry() if early is from_client else self.relay.upstream_carry()
                 end = HEADROOM + len(carry) + len(part)
-                self._pace.block.buf[HEADROOM:end] = carry + part
-                take(self._pace.block, HEADROOM, end)
+                self._budget.block.buf[HEADROOM:end] = carry + part
+                take(self._budget.block, HEADROOM, end)
                 self._send()
         self._client.received = len(from_client)
         self.relay.begin()
@@ -201,9 +201,9 @@ class Bridge:
         else:
             if end is None:
                 return
-            self.relay.client_data(self._pace.block, HEADROOM, end)
+            self.relay.client_data(self._budget.block, HEADROOM, end)
             if self.relay.typed:
-                self._pace.typed()
+                self._budget.typed()
         self._settle()
 
     def _upstream_readable(self) -> None:
@@ -223,7 +223,7 @@ class Bridge:
         else:
             if end is None:
                 return
-            self.relay.upstream_data(self._pace.block, HEADROOM, end)
+            self.relay.upstream_data(self._budget.block, HEADROOM, end)
         self._settle()
 
     def _client_writable(self) -> None:

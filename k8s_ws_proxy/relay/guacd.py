@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.bridge import Bridge
 
 
-def keep_pinging(session: Bridge, period: float) -> None:
+def keep_pinging(bridge: Bridge, period: float) -> None:
     """Ping the client every ``period`` seconds until the session is over, besides the pings that look for life."""
 
     def ping() -> None:
-        if session.ping_client():
+        if bridge.ping_client():
             loop.call_later(period, ping)
 
     loop = asyncio.get_running_loop()

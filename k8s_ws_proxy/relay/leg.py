@@ -31,10 +31,10 @@ class Leg:
     """
 
     __slots__ = (
+        "_budget",
         "_held",
         "_late",
         "_outbox",
-        "_pace",
         "_since",
         "broken",
         "carried",
@@ -48,13 +48,13 @@ class Leg:
         "waiting",
     )
 
-    def __init__(self, stream: ByteStream, pace: ReadBudget) -> None:
+    def __init__(self, stream: ByteStream, budget: ReadBudget) -> None:
         self.stream = stream
         stream.bound_queue(UNSENT)
-        self._pace = pace
+        self._budget = budget
         self._outbox = _NOTHING
         self.carried = 0  # bytes that were read from it, and wait for their turn; see carry()
-        self._held = 0  # bytes of memory that what waits takes, as far as the pace knows
+        self._held = 0  # bytes of memory that what waits takes, as far as the budget knows
         self.waiting = 0
         self.received = 0  # bytes, framing included
         self.sent = 0
@@ -75,12 +75,12 @@ class Leg:
 
         At most ``most`` bytes of the wire, and none if ``halted``. Raises StreamLost; an end is told as EOFError.
         """
-        block = self._pace.block
+        block = self._budget.block
         start = HEADROOM + len(carry)
         if halted:
             block.buf[HEADROOM:start] = carry
             return start
-        allowance = self._pace.allowance() if most is None else min(most, self._pace.allowance())
+        allowance = self._budget.allowance() if most is None else min(most, self._budget.allowance())
         view = block.view[start : start + allowance + RECORD]
         count = self.stream.read_into(view, min(allowance, len(view) - RECORD))
         if count is None:
@@ -146,9 +146,9 @@ class Leg:
     def _judge(self, waited: int) -> None:
         """How fast the peer takes what had to wait for it."""
         if not waited:
-            self._since, self._late = self._pace.now(), self.waiting
+            self._since, self._late = self._budget.now(), self.waiting
         elif not self.waiting:
-            self._is_slow(self._late < (self._pace.now() - self._since) * _SLOW)
+            self._is_slow(self._late < (self._budget.now() - self._since) * _SLOW)
 
     def _is_slow(self, slow: bool) -> None:
         """Bound the kernel's queue as well, or leave it to the kernel: for who reads fast that costs less."""
@@ -162,7 +162,7 @@ class Leg:
         self._hold(self.carried)
 
     def _hold(self, held: int) -> None:
-        self._pace.held += held - self._held
+        self._budget.held += held - self._held
         self._held = held
 
     def _write(self, view: memoryview) -> int:

@@ -62,16 +62,16 @@ async def drain(registry: Registry, timeout: float, deadline: DrainDeadline, orp
     due = loop.time() + _LAST_WORDS[0]
     registry.turn_away()
     if slots := registry.open_slots():
-        sessions = [(slot.session, slot.log.record) for slot in slots if slot.session is not None]
-        logger().info("ending sessions", sessions=len(sessions))
-        for session, record in sessions:
+        bridges = [(slot.bridge, slot.log.record) for slot in slots if slot.bridge is not None]
+        logger().info("ending sessions", sessions=len(bridges))
+        for bridge, record in bridges:
             channel = STDOUT if record.tty else STDERR
-            session.drain(f"\r\nk8s-ws-proxy: {_REASON}.\r\n".encode(), channel, _REASON)
+            bridge.drain(f"\r\nk8s-ws-proxy: {_REASON}.\r\n".encode(), channel, _REASON)
         async with deadline.step(_LAST_WORDS):
             await registry.emptied()
         for slot in registry.open_slots():
-            if slot.session is not None:
-                slot.session.abort()
+            if slot.bridge is not None:
+                slot.bridge.abort()
     if orphans is not None:
         # Where the last words took longer, on a node that has no time for us, this has to be shorter: the sum counts.
         async with deadline.step(_HANG_UP, late=max(0.0, loop.time() - due)):

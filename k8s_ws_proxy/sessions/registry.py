@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class Slot:
-    """One admitted session. ``session`` is None while it is dialled, until its 101."""
+    """One admitted session. ``bridge`` is None while it is dialled, until its 101."""
 
     def __init__(self, registry: Registry, log: SessionLog, shares: Sequence[Share]) -> None:
         self._registry = registry
         self._shares = tuple(shares)
         self.log = log
-        self.session: Bridge | None = None
+        self.bridge: Bridge | None = None
         self._dial: asyncio.Task[Any] | None = None  # which it outlasts
         self._endings: list[Callable[[bool], None]] = []
 
@@ -47,22 +47,22 @@ class Slot:
         """
         self._endings.append(ending)
 
-    def dialled(self, session: Bridge) -> None:
-        """The apiserver has answered, or won't: ``session`` has it from here."""
-        self.session = session
+    def dialled(self, bridge: Bridge) -> None:
+        """The apiserver has answered, or won't: ``bridge`` has it from here."""
+        self.bridge = bridge
         self.give_back(dialling=True)
 
-    def opened(self, session: Bridge) -> None:
+    def opened(self, bridge: Bridge) -> None:
         """The 101 is about to be sent."""
-        self.dialled(session)
+        self.dialled(bridge)
         self.log.opened()
 
-    def ended(self, session: Bridge) -> None:
+    def ended(self, bridge: Bridge) -> None:
         """Both sides have been told."""
-        self._tell_end(told=session.relay.status_seen)
-        self.log.ended(session)
+        self._tell_end(told=bridge.relay.status_seen)
+        self.log.ended(bridge)
 
-    def release(self, _session: Bridge | None = None) -> None:
+    def release(self, _bridge: Bridge | None = None) -> None:
         """Give the slot back, as soon as what it outlasts is over."""
         if self._dial is not None and not self._dial.done():
             self._dial.add_done_callback(lambda _: self._release())
@@ -70,7 +70,7 @@ class Slot:
             self._release()
 
     def _release(self) -> None:
-        if self.session is None:
+        if self.bridge is None:
             self._tell_end(told=False)
         self._registry.release(self)
 

@@ -46,17 +46,17 @@ class SessionLog:
         """The line for a client that left before its 101."""
         logger().info("client left before the session opened", **self.record.log_fields())
 
-    def ended(self, session: Bridge) -> None:
+    def ended(self, bridge: Bridge) -> None:
         """The line for the end of a session that was opened."""
         if not self._opened:
             return
-        relay = session.relay
+        relay = bridge.relay
         assert relay.ending is not None
         seconds = self._clock() - self.record.began
         metrics.SESSION_SECONDS.observe(seconds)
         metrics.SESSIONS_ENDED.labels(relay.ending.value).inc()
-        metrics.BYTES.labels("in").inc(session.bytes_from_client)
-        metrics.BYTES.labels("out").inc(session.bytes_to_client)
+        metrics.BYTES.labels("in").inc(bridge.bytes_from_client)
+        metrics.BYTES.labels("out").inc(bridge.bytes_to_client)
         say = logger().info if relay.ending in _EXPECTED else logger().warning
         exit_code = {"exit_code": relay.exit_code} if self.record.runs_command else {}
         say(
@@ -65,8 +65,8 @@ class SessionLog:
             reason=relay.ending.value,
             **exit_code,
             close_code=relay.close_code,
-            bytes_in=session.bytes_from_client,
-            bytes_out=session.bytes_to_client,
+            bytes_in=bridge.bytes_from_client,
+            bytes_out=bridge.bytes_to_client,
             duration_seconds=round(seconds, 3),
         )
 

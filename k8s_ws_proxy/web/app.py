@@ -131,7 +131,7 @@ async def running(
                 sock,
                 server,
                 loop=loop,
-                block=made.pace.block,
+                block=made.budget.block,
                 head_timeout=settings.handshake_timeout,
                 lobby=lobby,
                 idle=idle,

@@ -53,9 +53,9 @@ class GuacdPlan(TerminalPlan):
     def _said(self, word: str) -> bytes:
         return super()._said("\r\n".join(filter(None, (word, guacd.NO_TERMINAL if self._bare else ""))))
 
-    def begun(self, session: Bridge, client: Stream) -> None:  # noqa: ARG002 - the session alone is of interest
+    def begun(self, bridge: Bridge, client: Stream) -> None:  # noqa: ARG002 - the bridge alone is of interest
         """As Plan's."""
-        keep_pinging(session, guacd.PING_PERIOD)
+        keep_pinging(bridge, guacd.PING_PERIOD)
 
 
 class Teller:
@@ -65,8 +65,8 @@ class Teller:
     answer. ``ping_period`` in seconds.
     """
 
-    def __init__(self, pace: ReadBudget, *, ping_period: float) -> None:
-        self._pace = pace
+    def __init__(self, budget: ReadBudget, *, ping_period: float) -> None:
+        self._budget = budget
         self._ping_period = ping_period
         self._telling = 0
 
@@ -77,9 +77,9 @@ class Teller:
         offer = parse_offer(request, spoken)
         note_refusal(request, refusal)
         if (taken := hijack(request)) is not None:
-            session = Bridge(
+            bridge = Bridge(
                 asyncio.get_running_loop(),
-                self._pace,
+                self._budget,
                 taken[0],
                 None,
                 ping_period=self._ping_period,
@@ -89,12 +89,12 @@ class Teller:
             )
             self._telling += 1
             status = failure(str(refusal), reason=refusal.reason.value, code=rule(refusal.reason).status)
-            session.refuse(offer.switching(), status, str(refusal))
+            bridge.refuse(offer.switching(), status, str(refusal))
         return Hijacked()
 
-    def _told(self, _session: Bridge) -> None:
+    def _told(self, _bridge: Bridge) -> None:
         self._telling -= 1
 
 
-def _nothing(_session: Bridge) -> None:
+def _nothing(_bridge: Bridge) -> None:
     """There is nothing to write down: the refusal has been."""

@@ -53,7 +53,7 @@ class LogPlan(Plan):
         head = self.offer.switching() if self.offer else _plain_head(answer)
         return Reached(upstream, answer.early, head, self._relay(answer.body))
 
-    def begun(self, session: Bridge, client: Stream) -> None:  # noqa: ARG002 - the client alone is of interest
+    def begun(self, bridge: Bridge, client: Stream) -> None:  # noqa: ARG002 - the client alone is of interest
         """As Plan's."""
         if self.offer is None:
             client.keep_alive(self.parts.settings.ping_period)

@@ -37,7 +37,7 @@ class Opening:
     def __init__(
         self,
         registry: Registry,
-        pace: ReadBudget,
+        budget: ReadBudget,
         turns: Turns,
         *,
         ping_period: float,
@@ -46,7 +46,7 @@ class Opening:
     ) -> None:
         self._observers = tuple(observers)
         self._registry = registry
-        self._pace = pace
+        self._budget = budget
         self._turns = turns
         self._ping_period = ping_period
         self._limits = limits
@@ -61,7 +61,7 @@ class Opening:
             slot.log.abandoned()
             raise
         finally:
-            if slot.session is None:
+            if slot.bridge is None:
                 slot.release()
 
     async def _dial_and_relay(self, plan: Plan, slot: Slot) -> web.StreamResponse:
@@ -84,15 +84,15 @@ class Opening:
             slot.log.abandoned()
             return Hijacked()
         client, early = taken
-        session = self._session(plan, slot, client, reached.stream, reached.relay)
+        bridge = self._bridge(plan, slot, client, reached.stream, reached.relay)
         if plan.observable:
             for observing in self._observers:
-                if (observer := observing(session, slot.log.record)) is not None:
-                    session.observe(observer)
-        slot.opened(session)
+                if (observer := observing(bridge, slot.log.record)) is not None:
+                    bridge.observe(observer)
+        slot.opened(bridge)
         metrics.DIAL_SECONDS.observe(clock() - dialling)
         metrics.HANDSHAKE_SECONDS.observe(clock() - call.began)
-        session.start(reached.head, from_client=early, from_upstream=reached.early)
+        bridge.start(reached.head, from_client=early, from_upstream=reached.early)
         return Hijacked()
 
     async def _dial(self, plan: Plan, slot: Slot) -> Reached:
@@ -106,14 +106,14 @@ class Opening:
             return refuse_upstream(plan.call.request, error)
         assert plan.offer is not None
         if (taken := plan.call.hijack()) is not None:
-            session = self._session(plan, slot, taken[0], None, plan.relay)
-            session.refuse(plan.offer.switching(), status_of(error), str(error))
+            bridge = self._bridge(plan, slot, taken[0], None, plan.relay)
+            bridge.refuse(plan.offer.switching(), status_of(error), str(error))
         return Hijacked()
 
-    def _session(self, plan: Plan, slot: Slot, client: Stream, upstream: ByteStream | None, relay: MakeRelay) -> Bridge:
-        session = Bridge(
+    def _bridge(self, plan: Plan, slot: Slot, client: Stream, upstream: ByteStream | None, relay: MakeRelay) -> Bridge:
+        bridge = Bridge(
             asyncio.get_running_loop(),
-            self._pace,
+            self._budget,
             client,
             upstream,
             ping_period=self._ping_period,
@@ -123,6 +123,6 @@ class Opening:
             on_closed=slot.release,
             relay=relay,
         )
-        slot.dialled(session)
-        plan.begun(session, client)
-        return session
+        slot.dialled(bridge)
+        plan.begun(bridge, client)
+        return bridge

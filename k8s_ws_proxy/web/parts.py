@@ -49,7 +49,7 @@ class Parts:
     policy: Policy
     registry: Registry
     orphans: Orphans | None
-    pace: ReadBudget
+    budget: ReadBudget
 
     @classmethod
     def made(cls, settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str]) -> Parts:
@@ -83,7 +83,7 @@ class Parts:
 
     def sessions(self) -> SessionHandler:
         """What answers requests for sessions."""
-        settings, pace = self.settings, self.pace
+        settings, budget = self.settings, self.budget
         turns = Turns()
         defaults = Defaults(self.apiserver, time.monotonic)
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
@@ -91,16 +91,16 @@ class Parts:
             authorizer=self.authorizer,
             policy=self.policy,
             apiserver=self.apiserver,
-            plans=Plans(PlanParts(settings, self.apiserver, defaults, self.orphans, pace), turns),
+            plans=Plans(PlanParts(settings, self.apiserver, defaults, self.orphans, budget), turns),
             opening=Opening(
                 self.registry,
-                pace,
+                budget,
                 turns,
                 ping_period=settings.ping_period,
                 limits=limits if limits.idle or limits.duration else None,
             ),
             fallback=Fallback(time.monotonic, asyncio.get_running_loop().call_later),
-            teller=Teller(pace, ping_period=settings.ping_period),
+            teller=Teller(budget, ping_period=settings.ping_period),
             within=settings.handshake_timeout,
         )
 

@@ -78,5 +78,5 @@ class Plan(ABC):
     async def dial(self, slot: Slot) -> Reached:
         """Ask the apiserver. Raises UpstreamError, or Refusal; the caller bounds the time."""
 
-    def begun(self, session: Bridge, client: Stream) -> None:  # noqa: B027 - most have nothing to do
+    def begun(self, bridge: Bridge, client: Stream) -> None:  # noqa: B027 - most have nothing to do
         """The session has been made, and nothing was sent yet."""

@@ -34,10 +34,10 @@ async def session():
     """The session, the client's end and the apiserver's."""
     loop = asyncio.get_running_loop()
     (near_client, client), (near_upstream, upstream) = connection(), connection()
-    pace = ReadBudget(loop.time)
+    budget = ReadBudget(loop.time)
     running = Bridge(
         loop,
-        pace,
+        budget,
         Stream(near_client, loop),
         Stream(near_upstream, loop),
         ping_period=30.0,
@@ -45,7 +45,7 @@ async def session():
         on_closed=lambda _: None,
     )
     running.start(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
-    yield running, client, upstream, pace
+    yield running, client, upstream, budget
     running.drain(b"", 1, "the test is over")
     running.abort()
     client.close()
@@ -63,14 +63,14 @@ async def push(sock, data, until):
 
 async def test_an_apiserver_that_pings_and_does_not_read_is_not_read_either(session):
     """As a client that does so isn't."""
-    _running, client, upstream, pace = session
+    _running, client, upstream, budget = session
     for peer, key in ((upstream, b""), (client, b"\1\2\3\4")):
         ping = frames.frame(frames.PING, b"p" * frames.MAX_CONTROL, key)
-        await push(peer, ping, lambda: pace.held > BLOCK_SIZE)
+        await push(peer, ping, lambda: budget.held > BLOCK_SIZE)
         turns = itertools.count()
         await push(peer, ping, lambda turns=turns: next(turns) == 2000)
-        assert pace.held <= 2 * BLOCK_SIZE + 8 * 1024, "500 KiB a session: what waits, and what waits for its turn"
-        while pace.held:  # once it reads, it is read again
+        assert budget.held <= 2 * BLOCK_SIZE + 8 * 1024, "500 KiB a session: what waits, and what waits for its turn"
+        while budget.held:  # once it reads, it is read again
             with contextlib.suppress(BlockingIOError):
                 peer.recv(1 << 20)
             await asyncio.sleep(0)
@@ -175,7 +175,7 @@ HEAD = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 
 async def test_an_observer_sees_both_directions_and_the_end(session):
-    running, client, upstream, _pace = session
+    running, client, upstream, _budget = session
     told = Told()
     running.observe(told)
     client.send(said(b"ls\r", b"\1\2\3\4"))
@@ -190,7 +190,7 @@ async def test_an_observer_sees_both_directions_and_the_end(session):
 
 
 async def test_an_observer_that_leaves_is_told_no_more(session):
-    running, client, upstream, _pace = session
+    running, client, upstream, _budget = session
     told = Told()
     running.observe(told)
     running.leave(told)
@@ -201,7 +201,7 @@ async def test_an_observer_that_leaves_is_told_no_more(session):
 
 
 async def test_an_observer_that_is_full_holds_the_session_back_and_loses_nothing(session):
-    running, client, upstream, pace = session
+    running, client, upstream, budget = session
     told = Told()
     running.observe(told)
     await got(client, len(HEAD))
@@ -211,7 +211,7 @@ async def test_an_observer_that_is_full_holds_the_session_back_and_loses_nothing
     turns = itertools.count()
     await push(upstream, said(b"x" * 999), lambda: next(turns) == 500)
     assert told.shown == b""
-    assert pace.held == 0, "nothing is read, so nothing is held"
+    assert budget.held == 0, "nothing is read, so nothing is held"
     with pytest.raises(BlockingIOError):
         client.recv(1)
     told.full = False
@@ -221,7 +221,7 @@ async def test_an_observer_that_is_full_holds_the_session_back_and_loses_nothing
 
 
 async def test_somebody_besides_the_client_may_type(session):
-    running, client, upstream, _pace = session
+    running, client, upstream, _budget = session
     told = Told()
     running.observe(told)
     begun = frames.frame(frames.BINARY, b"\0" + b"c" * 9000, b"\1\2\3\4")
@@ -235,7 +235,7 @@ async def test_somebody_besides_the_client_may_type(session):
 
 
 async def test_who_types_into_a_session_that_takes_nothing_is_told_so(session):
-    running, client, _upstream, _pace = session
+    running, client, _upstream, _budget = session
     count = 0
     while running.inject(0, b"p" * 65536):
         count += 1

@@ -17,18 +17,18 @@ BLOCK = b"x" * BLOCK_SIZE
 
 
 @pytest.fixture
-def pace():
+def budget():
     return ReadBudget(lambda: 0.0)
 
 
 @pytest.fixture
-async def legs(pace):
+async def legs(budget):
     """Makes legs; the other end of each is a blocking socket."""
     with contextlib.ExitStack() as stack:
 
         def make():
             ours, theirs = socket.socketpair()
-            leg = Leg(Stream(ours, asyncio.get_running_loop()), pace)
+            leg = Leg(Stream(ours, asyncio.get_running_loop()), budget)
             stack.callback(leg.close)
             return leg, stack.enter_context(theirs)
 
@@ -44,18 +44,18 @@ class Clock:
 
 @pytest.fixture
 async def legs_in_time():
-    """A pace, its clock, and what makes legs."""
+    """A budget, its clock, and what makes legs."""
     clock = Clock()
-    pace = ReadBudget(clock)
+    budget = ReadBudget(clock)
     with contextlib.ExitStack() as stack:
 
         def make():
             ours, theirs = socket.socketpair()
-            leg = Leg(Stream(ours, asyncio.get_running_loop()), pace)
+            leg = Leg(Stream(ours, asyncio.get_running_loop()), budget)
             stack.callback(leg.close)
             return leg, stack.enter_context(theirs)
 
-        yield pace, clock, make
+        yield budget, clock, make
 
 
 def fill(leg):
@@ -71,52 +71,52 @@ def drain(leg, theirs):
         leg.flush()
 
 
-async def test_what_waits_is_counted_until_it_is_written(pace, legs):
+async def test_what_waits_is_counted_until_it_is_written(budget, legs):
     one, theirs = legs()
     other, _ = legs()
     fill(one)
     fill(other)
-    assert pace.held == one.waiting + other.waiting
+    assert budget.held == one.waiting + other.waiting
     assert 0 < one.waiting <= BLOCK_SIZE
     drain(one, theirs)
-    assert pace.held == other.waiting
+    assert budget.held == other.waiting
 
 
-async def test_pieces_are_kept_as_one(pace, legs):
+async def test_pieces_are_kept_as_one(budget, legs):
     """Each would take an object of its own, many times what it says, and a write of its own."""
     leg, theirs = legs()
     fill(leg)
     before = leg.waiting
     leg.send([b"xy"] * 50_000)
     assert leg.waiting == before + 100_000
-    assert pace.held == sys.getsizeof(leg._outbox.obj) - sys.getsizeof(b"") == leg.waiting
+    assert budget.held == sys.getsizeof(leg._outbox.obj) - sys.getsizeof(b"") == leg.waiting
     drain(leg, theirs)
 
 
-async def test_what_is_written_of_it_is_let_go(pace, legs):
+async def test_what_is_written_of_it_is_let_go(budget, legs):
     leg, theirs = legs()
     fill(leg)
     leg.send([BLOCK])
     most = 0
     while leg.waiting:
-        most = max(most, pace.held - 2 * leg.waiting)
+        most = max(most, budget.held - 2 * leg.waiting)
         theirs.recv(1 << 14)
         leg.flush()
     assert most <= 0, "what is held is never more than twice what waits"
 
 
-async def test_what_waits_for_its_turn_is_counted(pace, legs):
+async def test_what_waits_for_its_turn_is_counted(budget, legs):
     leg, _ = legs()
     fill(leg)
     leg.carry(1000)
-    assert pace.held == leg.waiting + 1000
+    assert budget.held == leg.waiting + 1000
     leg.carry(0)
-    assert pace.held == leg.waiting
+    assert budget.held == leg.waiting
 
 
 async def test_a_reader_that_takes_little_is_slow_until_it_takes_more(legs_in_time):
     """What is read for it is little then: it is what is still shown after Ctrl-C."""
-    pace, clock, make = legs_in_time
+    budget, clock, make = legs_in_time
     leg, theirs = make()
     fill(leg)
     clock.now += 1.0  # for less than a block
@@ -132,7 +132,7 @@ async def test_a_reader_that_takes_little_is_slow_until_it_takes_more(legs_in_ti
     while leg.slow:
         leg.send([b"x"])
         theirs.recv(10)
-    assert pace.held == 0
+    assert budget.held == 0
 
 
 async def test_the_kernel_keeps_little_of_what_is_not_sent_yet():
@@ -143,27 +143,27 @@ async def test_the_kernel_keeps_little_of_what_is_not_sent_yet():
     leg.close()
 
 
-async def test_closing_lets_go_of_what_waits(pace, legs):
+async def test_closing_lets_go_of_what_waits(budget, legs):
     leg, _ = legs()
     fill(leg)
     leg.close()
-    assert (leg.waiting, pace.held) == (0, 0)
+    assert (leg.waiting, budget.held) == (0, 0)
 
 
 @pytest.mark.parametrize("written_before", [0, 1000])
-async def test_a_broken_leg_holds_nothing(pace, legs, written_before):
+async def test_a_broken_leg_holds_nothing(budget, legs, written_before):
     leg, theirs = legs()
     fill(leg)
     theirs.recv(written_before) if written_before else None
     theirs.close()
     leg.flush()
     assert leg.broken
-    assert (leg.waiting, pace.held) == (0, 0)
+    assert (leg.waiting, budget.held) == (0, 0)
     leg.send([BLOCK])
-    assert (leg.waiting, pace.held) == (0, 0)
+    assert (leg.waiting, budget.held) == (0, 0)
 
 
-async def test_a_leg_that_breaks_halfway_through_a_piece_holds_nothing(pace, legs, monkeypatch):
+async def test_a_leg_that_breaks_halfway_through_a_piece_holds_nothing(budget, legs, monkeypatch):
     leg, theirs = legs()
     fill(leg)
     write = leg.stream.write
@@ -177,18 +177,18 @@ async def test_a_leg_that_breaks_halfway_through_a_piece_holds_nothing(pace, leg
     monkeypatch.setattr(Stream, "write", lambda _self, view: writes_a_little_then_finds_out(view))
     leg.flush()
     assert leg.broken
-    assert (leg.waiting, pace.held) == (0, 0)
+    assert (leg.waiting, budget.held) == (0, 0)
 
 
 def test_turns_are_small_while_somebody_types_or_much_is_held():
     now = 0.0
-    pace = ReadBudget(lambda: now)
-    assert pace.allowance() == BLOCK_SIZE
-    pace.typed()
-    assert pace.allowance() == SMALL_SIZE
+    budget = ReadBudget(lambda: now)
+    assert budget.allowance() == BLOCK_SIZE
+    budget.typed()
+    assert budget.allowance() == SMALL_SIZE
     now = 1.0
-    assert pace.allowance() == BLOCK_SIZE
-    pace.held = HELD_LIMIT + 1
-    assert pace.allowance() == SMALL_SIZE
-    pace.held = HELD_LIMIT
-    assert pace.allowance() == BLOCK_SIZE
+    assert budget.allowance() == BLOCK_SIZE
+    budget.held = HELD_LIMIT + 1
+    assert budget.allowance() == SMALL_SIZE
+    budget.held = HELD_LIMIT
+    assert budget.allowance() == BLOCK_SIZE

@@ -71,9 +71,9 @@ class Site:
 
     def __init__(self, loop):
         self.registry = Registry(quotas(1), loop.time)
-        self.pace = ReadBudget(loop.time)
-        self.opening = Opening(self.registry, self.pace, Turns(), ping_period=30.0, limits=None)
-        self.parts = PlanParts(SETTINGS, None, SimpleNamespace(known=lambda *_: None), None, self.pace)
+        self.budget = ReadBudget(loop.time)
+        self.opening = Opening(self.registry, self.budget, Turns(), ping_period=30.0, limits=None)
+        self.parts = PlanParts(SETTINGS, None, SimpleNamespace(known=lambda *_: None), None, self.budget)
         near_client, self.client = socket.socketpair()
         near_upstream, self.upstream = socket.socketpair()
         for sock in (near_client, self.client, near_upstream, self.upstream):
@@ -100,8 +100,8 @@ class Site:
         self.client.close()
         self.upstream.close()
         for slot in self.registry.open_slots():
-            if slot.session is not None:
-                slot.session.abort()
+            if slot.bridge is not None:
+                slot.bridge.abort()
         self.stream.close()
         self.near_client.close()
 
@@ -288,7 +288,7 @@ async def test_who_wants_to_observe_is_asked_before_the_first_byte(site, wanted)
         asked.append((record.pod, session.bytes_to_client))
         return watches if wanted else None
 
-    opening = Opening(site.registry, site.pace, Turns(), ping_period=30.0, limits=None, observers=[observing])
+    opening = Opening(site.registry, site.budget, Turns(), ping_period=30.0, limits=None, observers=[observing])
     await opening.open(site.terminal(EXEC, Upstream(site.stream, None, b"\x82\x02\x01x")))
     assert asked == [("web", 0)]
     assert watches.shown == (b"x" if wanted else b"")
@@ -296,7 +296,7 @@ async def test_who_wants_to_observe_is_asked_before_the_first_byte(site, wanted)
 
 async def test_of_those_who_come_together_at_most_one_is_dialled_in_a_turn_and_who_has_left_by_then_is_not(site):
     registry = Registry(quotas(99), asyncio.get_running_loop().time)
-    opening = Opening(registry, site.pace, Turns(), ping_period=30.0, limits=None)
+    opening = Opening(registry, site.budget, Turns(), ping_period=30.0, limits=None)
     never = asyncio.get_running_loop().create_future()
     plans = [site.terminal(EXEC, never) for _ in range(20)]
     going = [asyncio.ensure_future(opening.open(plan)) for plan in plans]  # noqa: TID251
