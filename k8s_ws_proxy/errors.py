@@ -30,6 +30,7 @@ A few more are caught one floor above the one that raises them, and become one o
     FrameViolation              wire.framing.frames: a peer broke RFC 6455
     HandshakeRefused            wire.framing.tls_records: a TLS handshake is none, or too long
     BodyViolation               wire.http.body: a body isn't what its head says
+    BadSyntax, NotThere         wire.requests.message_signature: it can't be read; it covers what isn't there
     Unfinished                  wire.container.shell_split: a quotation stays open
     NotStarted, Nonsense        wire.container.greeting: the shell ended; what answers isn't it
     NotAReportError             rotation.fleet: a pod's answer isn't one
@@ -64,14 +65,28 @@ class Reason(Enum):
     MALFORMED_HMAC = "malformed_hmac"
     EXPIRED = "expired"
     BAD_SIGNATURE = "bad_signature"
+    MALFORMED_SIGNATURE = "malformed_signature"
+    SIGNATURE_INCOMPLETE = "signature_incomplete"
+    REPLAYED = "replayed"
+    DIGEST_MISMATCH = "digest_mismatch"
+    TWO_CREDENTIALS = "two_credentials"
+    SIGNATURE_V2_REQUIRED = "signature_v2_required"
+    SIGNATURE_NOT_ACCEPTED = "signature_not_accepted"
     SUBJECT_DENIED = "subject_denied"
     CERTIFICATE_EXPIRED = "certificate_expired"
+    MALFORMED_IDENTITY = "malformed_identity"
+    IDENTITY_UNSIGNED = "identity_unsigned"
+    WRONG_NODE = "wrong_node"
+    USER_REQUIRED = "user_required"
+    IDENTITY_DENIED = "identity_denied"
     NAMESPACE_DENIED = "namespace_denied"
     SUBRESOURCE_DENIED = "subresource_denied"
     PORT_DENIED = "port_denied"
     NO_RUNNING_POD = "no_running_pod"
     TOO_MANY_SESSIONS = "too_many_sessions"
     TOO_MANY_IN_NAMESPACE = "too_many_sessions_in_namespace"
+    TOO_MANY_OF_USER = "too_many_sessions_of_user"
+    TOO_MANY_REQUESTS = "too_many_requests"
     TOO_MANY_HANDSHAKES = "too_many_handshakes"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     NO_DESCRIPTORS = "no_descriptors"
@@ -106,6 +121,10 @@ def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it
             return Rule(426, "info")
         case Reason.MALFORMED_REQUEST | Reason.BAD_QUERY | Reason.BAD_HANDSHAKE | Reason.UNKNOWN_SUBPROTOCOL:
             return Rule(400, "info")
+        case Reason.MALFORMED_IDENTITY | Reason.IDENTITY_UNSIGNED:
+            return Rule(400, "warning")
+        case Reason.WRONG_NODE:
+            return Rule(421, "warning")
         case Reason.REQUEST_TIMEOUT:
             return Rule(408, "info")
         case (
@@ -115,17 +134,26 @@ def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it
             | Reason.MALFORMED_HMAC
             | Reason.EXPIRED
             | Reason.BAD_SIGNATURE
+            | Reason.MALFORMED_SIGNATURE
+            | Reason.SIGNATURE_INCOMPLETE
+            | Reason.REPLAYED
+            | Reason.DIGEST_MISMATCH
+            | Reason.TWO_CREDENTIALS
+            | Reason.SIGNATURE_V2_REQUIRED
+            | Reason.SIGNATURE_NOT_ACCEPTED
             | Reason.SUBJECT_DENIED
             | Reason.CERTIFICATE_EXPIRED
         ):
             return Rule(401, "warning")
         case Reason.NAMESPACE_DENIED | Reason.SUBRESOURCE_DENIED | Reason.PORT_DENIED:
             return Rule(403, "warning")
+        case Reason.USER_REQUIRED | Reason.IDENTITY_DENIED:
+            return Rule(403, "warning")
         case Reason.NO_RUNNING_POD:
             return Rule(404, "warning")
-        case Reason.TOO_MANY_SESSIONS | Reason.TOO_MANY_IN_NAMESPACE:
+        case Reason.TOO_MANY_SESSIONS | Reason.TOO_MANY_IN_NAMESPACE | Reason.TOO_MANY_OF_USER:
             return Rule(429, "warning", retry_after=5)
-        case Reason.TOO_MANY_HANDSHAKES:
+        case Reason.TOO_MANY_HANDSHAKES | Reason.TOO_MANY_REQUESTS:
             return Rule(429, "warning", retry_after=1)
         case Reason.TOO_MANY_CONNECTIONS:
             return Rule(503, "warning", retry_after=1)
@@ -207,6 +235,7 @@ class Refusal(ProxyError):
         super().__init__(message, detail=detail)
         self.reason = reason
         self.level: LogLevel | None = None  # where it isn't the reason's own
+        self.session = ""  # the id of the one that it would have been, if it had come so far
 
 
 class CredentialRefused(Refusal):

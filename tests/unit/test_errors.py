@@ -26,14 +26,28 @@ TABLE = {
     Reason.MALFORMED_HMAC: Rule(401, "warning"),
     Reason.EXPIRED: Rule(401, "warning"),
     Reason.BAD_SIGNATURE: Rule(401, "warning"),
+    Reason.MALFORMED_SIGNATURE: Rule(401, "warning"),
+    Reason.SIGNATURE_INCOMPLETE: Rule(401, "warning"),
+    Reason.REPLAYED: Rule(401, "warning"),
+    Reason.DIGEST_MISMATCH: Rule(401, "warning"),
+    Reason.TWO_CREDENTIALS: Rule(401, "warning"),
+    Reason.SIGNATURE_V2_REQUIRED: Rule(401, "warning"),
+    Reason.SIGNATURE_NOT_ACCEPTED: Rule(401, "warning"),
     Reason.SUBJECT_DENIED: Rule(401, "warning"),
     Reason.CERTIFICATE_EXPIRED: Rule(401, "warning"),
+    Reason.MALFORMED_IDENTITY: Rule(400, "warning"),
+    Reason.IDENTITY_UNSIGNED: Rule(400, "warning"),
+    Reason.WRONG_NODE: Rule(421, "warning"),
+    Reason.USER_REQUIRED: Rule(403, "warning"),
+    Reason.IDENTITY_DENIED: Rule(403, "warning"),
     Reason.NAMESPACE_DENIED: Rule(403, "warning"),
     Reason.SUBRESOURCE_DENIED: Rule(403, "warning"),
     Reason.PORT_DENIED: Rule(403, "warning"),
     Reason.NO_RUNNING_POD: Rule(404, "warning"),
     Reason.TOO_MANY_SESSIONS: Rule(429, "warning", retry_after=5),
     Reason.TOO_MANY_IN_NAMESPACE: Rule(429, "warning", retry_after=5),
+    Reason.TOO_MANY_OF_USER: Rule(429, "warning", retry_after=5),
+    Reason.TOO_MANY_REQUESTS: Rule(429, "warning", retry_after=1),
     Reason.TOO_MANY_HANDSHAKES: Rule(429, "warning", retry_after=1),
     Reason.TOO_MANY_CONNECTIONS: Rule(503, "warning", retry_after=1),
     Reason.NO_DESCRIPTORS: Rule(503, "error", retry_after=5),
@@ -59,7 +73,7 @@ def test_what_is_no_reason_has_none():
 def test_reasons_are_snake_case_and_never_the_same():
     values = [reason.value for reason in Reason]
     assert len(set(values)) == len(values)
-    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", value) for value in values)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", value) for value in values)
 
 
 def test_the_tree_in_the_docstring_is_the_tree():
