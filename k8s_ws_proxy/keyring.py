@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from k8s_ws_proxy.errors import KeySourceError
+from k8s_ws_proxy.errors import CredentialRefused, KeySourceError, Reason
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.reload import Fingerprint, Reloader, fingerprint
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+_Found = TypeVar("_Found")
+
+V1: Final = "v1"
+V2: Final = "v2"
+SCHEMES: Final = (V1, V2)
+"""How a key may be used to sign (docs/reference/signing.md)."""
 POLL: Final = 1.0  # seconds between looks at the files
 SHORTEST: Final = 32  # bytes: as long as HMAC-SHA256's output, RFC 2104 §3
 _MAX_KEY: Final = 64 * 1024  # bytes: more isn't a key
@@ -149,9 +155,25 @@ class Keyring:
         """Look again for ever."""
         await self._reloader.keep_fresh()
 
-    def used(self, key: Key) -> None:
-        """Somebody was let in by ``key``."""
-        metrics.KEY_REQUESTS.labels(key.id).inc()
+    async def tried(self, verify: Callable[[], _Found]) -> _Found:
+        """What ``verify`` finds with ``keys``; if it finds no key that fits, perhaps with those that are there by now.
+
+        A caller may have read the new secret a moment before this daemon looks again. Raises CredentialRefused.
+        """
+        try:
+            return verify()
+        except CredentialRefused as refused:
+            if refused.reason is not Reason.BAD_SIGNATURE:
+                raise
+            before = self.keys
+            await self.look()
+            if self.keys == before:
+                raise
+        return verify()
+
+    def used(self, key: Key, scheme: str) -> None:
+        """Somebody was let in by ``key``, with a signature of this ``scheme``: one of ``SCHEMES``."""
+        metrics.KEY_REQUESTS.labels(key.id, scheme).inc()
         self._uses[key.secret].last_used = self._clock()
 
     def use(self, key: Key) -> Use:
@@ -162,11 +184,13 @@ class Keyring:
         changed = reading.keys != self.keys
         now = self._clock()
         for gone in {key.id for key in self.keys} - {key.id for key in reading.keys}:
-            metrics.KEY_REQUESTS.remove(gone)  # else a series stays behind for each key there ever was
+            for scheme in SCHEMES:
+                metrics.KEY_REQUESTS.remove(gone, scheme)  # else a series stays behind for each key there ever was
         self.keys = reading.keys
         self._uses = {key.secret: self._uses.get(key.secret) or Use(since=now) for key in self.keys}
         for key in self.keys:
-            metrics.KEY_REQUESTS.labels(key.id)
+            for scheme in SCHEMES:
+                metrics.KEY_REQUESTS.labels(key.id, scheme)
         metrics.KEYS_LOADED.set(len(self.keys))
         metrics.KEYS_RELOAD_OK.set(1)
         metrics.KEYS_RELOAD_TIME.set(now)

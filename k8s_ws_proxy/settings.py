@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,7 @@ class Settings:
     secret_dir: Path | None = None
     skew: int = 300
     accepted_signatures: frozenset[str] = frozenset(SIGNATURES)
-    signature_max_age: int = 60
+    signature_max_age: float = 60.0
     identity: str = "proxy"
     identity_user_prefix: str = ""
     identity_group_prefix: str = ""
@@ -132,12 +133,12 @@ class _Reader:
             return ""
         return value
 
-    def number(self, name: str, default: int, *, least: int, most: int = _MOST) -> int:
+    def number(self, name: str, default: int, *, least: int) -> int:
         value = self.text(name)
         if not value:
             return default
-        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= most:
-            self.mistakes.append(f"{name} must be a whole number from {least} to {most}; it is {value!r}")
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= _MOST:
+            self.mistakes.append(f"{name} must be a whole number from {least} to {_MOST}; it is {value!r}")
             return default
         return int(value)
 
@@ -181,7 +182,7 @@ class _Reader:
             return ()
         return tuple(found)
 
-    def duration(self, name: str, default: float, *, least: float) -> float:
+    def duration(self, name: str, default: float, *, least: float, most: float = math.inf) -> float:
         """Go's duration syntax (time.ParseDuration): ``30s``, ``1m30s``, ``500ms``."""
         value = self.text(name)
         if not value:
@@ -192,6 +193,9 @@ class _Reader:
             return default
         if seconds < least:
             self.mistakes.append(f"{name} must be at least {least:g}s; it is {value!r}")
+            return default
+        if seconds > most:
+            self.mistakes.append(f"{name} must be at most {most:g}s; it is {value!r}")
             return default
         return seconds
 
@@ -233,7 +237,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         secret_dir=read.path("SHARED_SECRET_DIR"),
         skew=read.number("HMAC_SKEW_SECONDS", 300, least=0),
         accepted_signatures=read.some("ACCEPTED_SIGNATURES", SIGNATURES),
-        signature_max_age=read.number("SIGNATURE_MAX_AGE", 60, least=1, most=3600),
+        signature_max_age=read.duration("SIGNATURE_MAX_AGE", 60.0, least=1.0, most=3600.0),
         identity=read.choice("IDENTITY", "proxy", IDENTITIES),
         identity_user_prefix=read.text("IDENTITY_USER_PREFIX"),
         identity_group_prefix=read.text("IDENTITY_GROUP_PREFIX"),
@@ -262,6 +266,16 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     )
     if settings.secret_file is None and settings.secret_dir is None:
         read.mistakes.append("SHARED_SECRET_FILE or SHARED_SECRET_DIR must be set: without a key nobody can be let in")
+    for name, prefix in (
+        ("IDENTITY_USER_PREFIX", settings.identity_user_prefix),
+        ("IDENTITY_GROUP_PREFIX", settings.identity_group_prefix),
+    ):
+        if settings.identity == "user" and prefix.casefold().startswith("system:"):
+            read.mistakes.append(
+                f"{name} must not begin with system: nobody is let in under such a name; it is {prefix!r}"
+            )
+        if not (prefix.isascii() and prefix.isprintable()):
+            read.mistakes.append(f"{name} must be printable ASCII; it is {prefix!r}")
     if settings.allowed_subjects and (settings.tls is None or settings.tls.client_ca_file is None):
         read.mistakes.append(
             "CLIENT_CERT_ALLOWED_SUBJECTS needs the TLS listener (TLS_CERT_FILE, TLS_KEY_FILE) and TLS_CLIENT_CA_FILE"

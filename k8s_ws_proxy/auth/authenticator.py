@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from multidict import CIMultiDictProxy
 
     from k8s_ws_proxy.auth.principal import Principal
+
+
+async def _no_body() -> bytes:
+    return b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,8 @@ class Presented:
 
     ``target`` is the request line's, untouched; ``path`` its path, percent-decoded. ``certificate`` is what
     ``ssl.SSLSocket.getpeercert()`` says of a chain that was verified, perhaps long ago; if it can't be read, anything
-    else that isn't empty.
+    else that isn't empty. ``scheme`` is that of the connection. ``body`` reads the body, where the request has one;
+    it raises Refusal where that is too long or too slow.
     """
 
     method: str
@@ -27,6 +32,9 @@ class Presented:
     path: str
     headers: CIMultiDictProxy[str]
     certificate: Mapping[str, Any] | None = None
+    scheme: str = "http"
+    has_body: bool = False
+    body: Callable[[], Awaitable[bytes]] = _no_body
 
     @property
     def subprotocols(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from k8s_ws_proxy.auth.claims import check_unclaimed
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import CredentialRefused, Reason
 
@@ -25,7 +26,10 @@ class ClientCertificates:
         self._clock = clock
 
     async def authenticate(self, presented: Presented) -> Principal | None:
-        """As Authenticator's. Raises CredentialRefused: ``subject_denied`` or ``certificate_expired``."""
+        """As Authenticator's.
+
+        Raises CredentialRefused: ``subject_denied`` or ``certificate_expired``; then Refusal(``identity_unsigned``).
+        """
         certificate = presented.certificate
         if not certificate or not self._subjects:
             return None
@@ -46,12 +50,26 @@ class ClientCertificates:
             )
         for name in names:
             if name in self._subjects:
-                return Principal(Mode.CLIENT_CERT, name, guacd=not self._guacd.isdisjoint(names))
+                check_unclaimed(presented, "The client certificate says who is asking.")
+                user, groups = identity_of(certificate)
+                return Principal(
+                    Mode.CLIENT_CERT, name, user=user, groups=groups, guacd=not self._guacd.isdisjoint(names)
+                )
         raise CredentialRefused(
             Reason.SUBJECT_DENIED,
             "The client certificate's subject is not on the list of those let in.",
             detail=f"CN and DNS names: {names}",
         )
+
+
+def identity_of(certificate: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    """Whom the certificate names, as an apiserver reads it: the last CN is the user, each O a group.
+
+    (Kubernetes, "Authenticating", X509 client certificates; of several CNs Go keeps the last.)
+    """
+    parts = [(kind, value) for part in certificate.get("subject", ()) for kind, value in part]
+    users = [value for kind, value in parts if kind == "commonName"]
+    return (users[-1] if users else None), tuple(value for kind, value in parts if kind == "organizationName")
 
 
 def subject_names(certificate: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,13 @@ class Mode(Enum):
     """How a caller proved who it is; the value stands in the log."""
 
     HMAC = "hmac"
+    RFC9421 = "rfc9421"
     CLIENT_CERT = "client_cert"
+
+    @property
+    def signs(self) -> bool:
+        """By one of the shared keys, which the principal is then named after."""
+        return self is not Mode.CLIENT_CERT
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +34,10 @@ class Principal:
     groups: tuple[str, ...] = ()
     reason: str | None = None
     guacd: bool = False
+
+    def told(self) -> dict[str, object]:
+        """Its claims for a line in the log; of groups only how many, since there may be many and long ones."""
+        if self.user is None and not self.groups and self.reason is None:
+            return {}
+        said = {"user": self.user, "groups": len(self.groups), "caller_reason": self.reason}
+        return {name: value for name, value in said.items() if value is not None}

@@ -81,7 +81,10 @@ KEYS_RELOAD_TIME: Final = Gauge(
     registry=REGISTRY,
 )
 KEY_REQUESTS: Final = Counter(
-    "k8s_ws_proxy_key_requests", "Requests let in, by the id of the key that signed.", ["key_id"], registry=REGISTRY
+    "k8s_ws_proxy_key_requests",
+    "Requests let in, by the id of the key that signed and by how: v1, or v2 (RFC 9421).",
+    ["key_id", "scheme"],
+    registry=REGISTRY,
 )
 LOOP_LAG: Final = Histogram(
     "k8s_ws_proxy_loop_lag_seconds",

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import web
 
 from k8s_ws_proxy.auth.authenticator import Presented
+from k8s_ws_proxy.errors import Reason, Refusal
 
-if TYPE_CHECKING:
-    from aiohttp import web
+MAX_BODY: Final = 64 * 1024
+"""Bytes of a request's body that are read."""
 
 
-def presented(request: web.BaseRequest, path: str) -> Presented:
-    """For the authorizer; ``path`` is percent-decoded."""
+def presented(request: web.BaseRequest, path: str, until: float) -> Presented:
+    """For the authorizer; ``path`` is percent-decoded. A body that is signed must be there by ``until``, the loop's."""
     transport = request.transport
     certificate = transport.get_extra_info("peercert") if transport else None
-    return Presented(request.method, request.raw_path, path, request.headers, certificate)
+    secure = transport is not None and transport.get_extra_info("sslcontext") is not None
+    return Presented(
+        request.method,
+        request.raw_path,
+        path,
+        request.headers,
+        certificate,
+        "https" if secure else "http",
+        request.body_exists,
+        partial(_body, request, until),
+    )
+
+
+async def _body(request: web.BaseRequest, until: float) -> bytes:
+    """The body, which is kept in the request. Raises Refusal: ``malformed_request`` or ``request_timeout``."""
+    try:
+        async with asyncio.timeout_at(until):
+            return await request.read()
+    except TimeoutError:
+        raise Refusal(Reason.REQUEST_TIMEOUT, "The request's body was not there in time.") from None
+    except web.HTTPRequestEntityTooLarge:
+        raise Refusal(Reason.MALFORMED_REQUEST, f"A body may have at most {MAX_BODY} bytes.") from None
 
 
 def peer_of(request: web.BaseRequest) -> str:

@@ -13,6 +13,7 @@ from k8s_ws_proxy.auth.client_cert import ClientCertificates, subject_names
 from k8s_ws_proxy.auth.hmac_v1 import HmacV1
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import CredentialRefused, Reason
+from k8s_ws_proxy.keyring import Keyring
 from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, signed_headers
 
 NOW = 1_735_689_600
@@ -34,8 +35,10 @@ class Ring:
         self.looks = 0
         self.uses = []
 
-    def used(self, key):
-        self.uses.append(key.id)
+    tried = Keyring.tried
+
+    def used(self, key, scheme):
+        self.uses.append((key.id, scheme))
 
     async def look(self):
         self.looks += 1
@@ -65,7 +68,7 @@ NOTHING = CIMultiDictProxy(CIMultiDict())
 async def test_the_headers_name_the_key_that_signed_and_it_is_counted():
     ring = Ring((OLD, NEW))
     assert await ask(ring, headers(NEW.secret)) == Principal(Mode.HMAC, "new")
-    assert ring.uses == ["new"]
+    assert ring.uses == [("new", "v1")]
 
 
 async def test_header_names_are_of_any_case():
@@ -121,7 +124,7 @@ async def test_what_no_other_key_could_help_costs_no_look(sent, reason):
 @pytest.mark.parametrize("name", ["gate.example.org", "guacd.example.org", "other"])
 async def test_a_listed_cn_or_dns_name_lets_in(name):
     principal = await ask(Ring(()), NOTHING, certificate=CERTIFICATE, allowed=[name, "another"])
-    assert principal == Principal(Mode.CLIENT_CERT, name)
+    assert principal == Principal(Mode.CLIENT_CERT, name, user="gate.example.org", groups=("guacd",))
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,7 @@ def test_since_when_a_key_is_there_and_when_it_was_last_used(mount):
     ring = Ring(directory=mount.path, clock=clock).ring
     first, second = ring.keys
     clock.now = 1010.0
-    ring.used(first)
+    ring.used(first, "v1")
     assert (ring.use(first).since, ring.use(first).last_used) == (1000.0, 1010.0)
     assert (ring.use(second).since, ring.use(second).last_used) == (1000.0, None)
 
@@ -267,7 +267,7 @@ def test_since_when_a_key_is_there_and_when_it_was_last_used(mount):
 def test_a_key_that_moves_to_another_entry_keeps_its_history_and_a_key_that_comes_anew_has_none(mount):
     clock = Clock()
     kept = Ring(directory=mount.path, clock=clock)
-    kept.ring.used(kept.ring.keys[0])
+    kept.ring.used(kept.ring.keys[0], "v1")
     clock.now = 2000.0
     mount.swap({"2024": C, "2025": B, "previous": A})
     kept.look()
@@ -289,7 +289,7 @@ def test_there_are_no_more_series_than_keys(mount):
         mount.swap({"2025": B, f"key{number}": C})
         ring.look()
     page = metrics.exposition().decode()
-    assert set(re.findall(r'key_requests_total\{key_id="([^"]*)"\}', page)) == {"2025", "key4"}
+    assert set(re.findall(r'key_requests_total\{key_id="([^"]*)",scheme="v[12]"\}', page)) == {"2025", "key4"}
 
 
 def test_the_time_of_the_last_good_reading_stands_in_a_metric(secret):
