@@ -10,17 +10,16 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.errors import RotationError
 from k8s_ws_proxy.rotation.record import ANNOTATION, Old, Phase, Record, Until, dump, parse
+from k8s_ws_proxy.wire.requests.key_names import NEXT, PREVIOUS, rotated
 from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NEXT: Final = "next"
-PREVIOUS: Final = "previous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def stage(state: State, secret: bytes, *, id_: str, until: Until, overlap: float
         if staged is not None and staged.fingerprint == state.record.new:
             data[staged.name] = None
             taken.discard(staged.name)
-    name = _free(NEXT, taken)
+    name = _free(rotated(state.current.name, NEXT), taken)
     record = Record(
         id=id_,
         phase=Phase.STAGED,
@@ -123,7 +122,7 @@ def promote(state: State, *, until: Until, overlap: float, now: float) -> Patch:
     record = _record(state)
     staged = state.entry(record.entry)
     assert staged is not None, "decide() has looked"
-    name = _free(PREVIOUS, {entry.name for entry in state.entries})
+    name = _free(rotated(state.current.name, PREVIOUS), {entry.name for entry in state.entries})
     old = Old(name, state.current.fingerprint)
     data = {state.current.name: staged.value, staged.name: None, name: state.current.value}
     following = replace(record, phase=Phase.OVERLAP, until=until, overlap=overlap, promoted=now, old=(*record.old, old))

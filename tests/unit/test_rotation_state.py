@@ -14,6 +14,7 @@ from k8s_ws_proxy.errors import RotationError
 from k8s_ws_proxy.rotation import state as states
 from k8s_ws_proxy.rotation.plan import Promote, Remember, Remove, Replace, Stage
 from k8s_ws_proxy.rotation.record import ANNOTATION, Old, Phase, Record, Until, dump, parse
+from k8s_ws_proxy.wire.requests.key_names import entry_of
 
 NOW = 1_735_689_600.123
 RECORD = Record(
@@ -130,6 +131,25 @@ def test_the_patches_of_a_rotation():
     secret.carry_out(Remove(), ROTATE, now=NOW + 4)
     assert secret.keys == {"secret": KEYS[1]}
     assert secret.state().record.phase is Phase.RETIRING
+
+
+def test_another_entry_than_the_default_one_keeps_its_name_in_those_of_its_keys():
+    """A daemon tells from the name whose key it is, whoever reads it when."""
+    entries = {"secret": KEYS[0], "billing": KEYS[1]}
+    data = {name: b64(key) for name, key in entries.items()}
+    manifest = {"metadata": {"resourceVersion": "1"}, "data": data}
+    staged = states.stage(states.read(manifest, "billing"), KEYS[2], id_="x", until=Until.RETIRED, overlap=1, now=NOW)
+    assert set(staged.body["data"]) == {"billing.next"}
+    manifest["data"] |= staged.body["data"]
+    manifest["metadata"] |= staged.body["metadata"]
+    state = states.read(manifest, "billing")
+    promoted = states.promote(state, until=Until.RETIRED, overlap=1, now=NOW)
+    assert promoted.body["data"] == {
+        "billing": b64(KEYS[2]),
+        "billing.next": None,
+        "billing.previous": b64(KEYS[1]),
+    }
+    assert {entry_of(name) for name in promoted.body["data"]} == {"billing"}
 
 
 def test_the_old_key_is_kept_byte_for_byte():
