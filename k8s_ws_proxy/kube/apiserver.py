@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.kube import dial
@@ -17,34 +18,42 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.requests.impersonation import Identity
 
 
+@dataclass(frozen=True, slots=True)
 class Apiserver:
-    """Asks as the proxy itself, or, where it acts for ``identity``, as that."""
+    """Asks as the proxy itself, or, where it acts for ``identity``, as that. Two that ask as the same are equal."""
 
-    def __init__(self, access: Access, identity: Identity | None = None) -> None:
-        self._access = access
-        self._headers = identity.headers() if identity else []
+    _access: Access
+    identity: Identity | None = None
 
-    def acting_for(self, identity: Identity) -> Apiserver:
-        """The same apiserver, asked as ``identity``."""
+    def acting_for(self, identity: Identity | None) -> Apiserver:
+        """The same apiserver, asked as ``identity``, or as the proxy itself."""
         return Apiserver(self._access, identity)
 
-    async def dial(self, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS) -> Upstream:
+    async def dial(self, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS, *, audit_id: str = "") -> Upstream:
         """Open a WebSocket to ``path``; one of ``subprotocols`` is taken (or, by saying none, v4).
+
+        ``audit_id`` is the request's in the apiserver's audit log. Raises UpstreamError; the caller bounds the time.
+        """
+        return await dial.dial(self._access, path, subprotocols, self._headers(audit_id))
+
+    async def download(self, path: str, *, audit_id: str = "") -> tuple[Stream, Download]:
+        """GET ``path`` up to where the answer's body begins; ``audit_id`` as above.
 
         Raises UpstreamError; the caller bounds the time.
         """
-        return await dial.dial(self._access, path, subprotocols, self._headers)
-
-    async def download(self, path: str) -> tuple[Stream, Download]:
-        """GET ``path`` up to where the answer's body begins. Raises UpstreamError; the caller bounds the time."""
-        return await dial.download(self._access, path, self._headers)
+        return await dial.download(self._access, path, self._headers(audit_id))
 
     async def get(self, path: str) -> tuple[int, str, bytes]:
         """Status, content type and body (its first 2 MiB) of a GET.
 
         Raises UpstreamError; the caller bounds the time.
         """
-        return await dial.get(self._access, path, self._headers)
+        return await dial.get(self._access, path, self._headers())
+
+    def _headers(self, audit_id: str = "") -> list[tuple[str, str]]:
+        """Of every request; an apiserver takes an Audit-ID as it is sent (docs/observed.md)."""
+        audit = [("Audit-ID", audit_id)] if audit_id else []
+        return [*audit, *(self.identity.headers() if self.identity else [])]
 
     def timed_out(self) -> None:
         """It had its time and didn't answer: say so in ``/readyz``, and read again where it should be."""

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.config import Endpoint
-
-    Headers = Sequence[tuple[str, str]]
+    from k8s_ws_proxy.wire.http.handshake import Headers
 
 _T = TypeVar("_T")
 

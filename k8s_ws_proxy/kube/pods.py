@@ -28,8 +28,7 @@ _GOOD_FOR: Final = 60.0  # seconds: an annotation may change, and a StatefulSet'
 class Defaults:
     """The containers that are meant where none is named. ``clock`` is monotonic, in seconds."""
 
-    def __init__(self, apiserver: Apiserver, clock: Callable[[], float]) -> None:
-        self._apiserver = apiserver
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._known: dict[tuple[str, str], tuple[float, Default]] = {}
 
@@ -38,11 +37,11 @@ class Defaults:
         found = self._known.get((namespace, pod))
         return found[1] if found and self._clock() - found[0] < _GOOD_FOR else None
 
-    async def find(self, namespace: str, pod: str) -> Default | None:
-        """Ask the apiserver; None where it doesn't say, for want of a right perhaps."""
+    async def find(self, apiserver: Apiserver, namespace: str, pod: str) -> Default | None:
+        """Ask ``apiserver``; None where it doesn't say, for want of a right perhaps."""
         self._known.pop((namespace, pod), None)
         try:
-            status, _, body = await self._apiserver.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
+            status, _, body = await apiserver.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
             found = default_container(json.loads(body)) if status == 200 else None
         except (UpstreamError, ValueError, RecursionError):
             return None

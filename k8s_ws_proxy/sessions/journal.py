@@ -1,8 +1,9 @@
 """What is to be hung up, in a file that outlives the process: a daemon that is killed leaves shells behind.
 
 The next one on the same node hangs up what it finds. A line says one process: namespace, pod, container, process id,
-start time, and nothing else. The first line is the machine's boot id, since after another boot the numbers mean
-others. A line is written when a process is known and not when it ends: the next daemon then finds that it is gone.
+start time, and as whom it was started where that isn't the proxy itself; nothing else. The first line is the machine's
+boot id, since after another boot the numbers mean others. A line is written when a process is known and
+not when it ends: the next daemon then finds that it is gone.
 """
 
 from __future__ import annotations
@@ -12,27 +13,29 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import threading
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.wire.container.orphans import Place, Process
+from k8s_ws_proxy.wire.requests.impersonation import Identity
 from k8s_ws_proxy.wire.requests.target import names_pod
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 MOST: Final = 4096  # processes that are remembered, and lines that are read
-_LONGEST: Final = 512  # bytes of a line: three names, two numbers
+_LONGEST: Final = 8 * 1024  # bytes of a line: three names, two numbers, a user and up to 4 KiB of groups
+_MOST_BYTES: Final = 2 * 1024 * 1024  # of all lines that are remembered; a line without groups has some 200
+_NUMBER: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 _FILE: Final = "processes"
 _LOCK: Final = "lock"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SPARE: Final = 64  # lines of processes that have ended, before the file is written anew
 _LAST_CHANCE: Final = 0.5  # seconds for what waits to be written when the daemon ends
 
-Entry = tuple[Place, Process]
+Entry = tuple[Place, Process, Identity | None]
+_Key = tuple[Place, Process]
 
 
 class Journal:
@@ -43,8 +46,9 @@ class Journal:
         self._loop = loop
         self._boot = ""
         self._lock: int | None = None
-        self._live: dict[Entry, None] = {}
-        self._pending: list[Entry] = []  # to be appended; MOST at most, and none where the file is written anew
+        self._live: dict[_Key, bytes] = {}  # their lines
+        self._size = 0  # bytes of these
+        self._pending = bytearray()  # lines to be appended, none where the file is written anew
         self._lines = 0  # in the file, when all is written
         self._anew = False  # the file has to be written as a whole
         self._busy = False  # the thread has something to write
@@ -73,30 +77,39 @@ class Journal:
             self._complain(str(error))
         if self._lock is not None:
             for entry in found:
-                self._live[entry] = None
+                self._keep(*entry)
             self._anew = True
             self._thread.start()
         return found
 
-    def add(self, place: Place, process: Process) -> None:
-        """Remember that this process is to be hung up. Of too many the oldest is forgotten."""
+    def add(self, place: Place, process: Process, identity: Identity | None = None) -> None:
+        """Remember that this process is to be hung up, and as whom. Of too many the oldest are forgotten."""
         if self._lock is None:
             return
-        if len(self._live) >= MOST:
-            self._live.pop(next(iter(self._live)))
-        self._live[place, process] = None
+        line = self._keep(place, process, identity)
         self._lines += 1
-        if self._lines > 2 * len(self._live) + _SPARE or len(self._pending) >= MOST:  # most have ended, or it hangs
+        if (
+            self._lines > 2 * len(self._live) + _SPARE or len(self._pending) >= _MOST_BYTES
+        ):  # most have ended, or it hangs
             self._anew = True
         if self._anew:
             self._pending.clear()
         else:
-            self._pending.append((place, process))
+            self._pending += line
         self._write()
 
     def remove(self, place: Place, process: Process) -> None:
         """It has ended. That is written with the next whole file, no sooner."""
-        self._live.pop((place, process), None)
+        self._size -= len(self._live.pop((place, process), b""))
+
+    def _keep(self, place: Place, process: Process, identity: Identity | None) -> bytes:
+        self.remove(place, process)
+        line = line_of(place, process, identity)
+        self._live[place, process] = line
+        self._size += len(line)
+        while len(self._live) > MOST or self._size > _MOST_BYTES:
+            self.remove(*next(iter(self._live)))
+        return line
 
     async def close(self) -> None:
         """Write what is left, for half a second at most."""
@@ -118,7 +131,7 @@ class Journal:
     def _read(self) -> list[Entry]:
         try:
             with (self._directory / _FILE).open("rb") as file:
-                boot, *lines = file.read((2 * MOST + 2) * _LONGEST).split(b"\n")
+                boot, *lines = file.read(2 * _MOST_BYTES + _LONGEST).split(b"\n")
         except FileNotFoundError:
             return []
         if boot.decode("utf-8", "replace") != self._boot:
@@ -133,12 +146,11 @@ class Journal:
         if self._busy or not (self._pending or self._anew):
             return
         anew, self._anew = self._anew, False
-        entries: Iterable[Entry] = self._live if anew else self._pending
-        data = b"".join(line_of(*entry) for entry in entries)
+        data = b"".join(self._live.values()) if anew else bytes(self._pending)
         if anew:
             data = self._boot.encode() + b"\n" + data
             self._lines = len(self._live)
-        self._pending = []
+        self._pending.clear()
         self._busy = True
         self._orders.put((anew, data))
 
@@ -186,15 +198,16 @@ class Journal:
         )
 
 
-def line_of(place: Place, process: Process) -> bytes:
+def line_of(place: Place, process: Process, identity: Identity | None = None) -> bytes:
     """One line of the file."""
-    return json.dumps([*place, process.pid, process.started]).encode() + b"\n"
+    whom = [] if identity is None else [identity.user, list(identity.groups)]
+    return json.dumps([*place, process.pid, process.started, *whom]).encode() + b"\n"
 
 
 def entry_of(line: bytes) -> Entry | None:
     """What a line says; None where it isn't one."""
     try:
-        namespace, pod, container, pid, started = json.loads(line)
+        namespace, pod, container, pid, started, *whom = json.loads(line)
     except (ValueError, TypeError, RecursionError):
         return None
     texts = (namespace, pod, pid, started)
@@ -202,6 +215,16 @@ def entry_of(line: bytes) -> Entry | None:
         return None
     if not names_pod(namespace, pod) or not (container is None or names_pod(container, container)):
         return None
-    if not (pid.isascii() and pid.isdigit() and started.isascii() and started.isdigit() and len(line) <= _LONGEST):
+    if not (_NUMBER.fullmatch(pid) and _NUMBER.fullmatch(started) and len(line) <= _LONGEST):
         return None
-    return Place(namespace, pod, container), Process(pid, started)
+    place, process = Place(namespace, pod, container), Process(pid, started)
+    if not whom:
+        return place, process, None
+    return None if (identity := _identity_of(whom)) is None else (place, process, identity)
+
+
+def _identity_of(whom: list[object]) -> Identity | None:
+    match whom:
+        case [str(user), list(groups)] if all(isinstance(name, str) and name.isprintable() for name in (user, *groups)):
+            return Identity(user, tuple(groups))
+    return None

@@ -16,11 +16,11 @@ from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.sessions.reaper import Left, Reaper
 from k8s_ws_proxy.wire.container.greeting import Greeting, NotStarted
 from k8s_ws_proxy.wire.container.orphans import Place, Process, introduced
-from k8s_ws_proxy.wire.framing.channels import V5
+from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS, V5
 from k8s_ws_proxy.wire.framing.frames import FrameViolation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.kube.dial import Upstream
@@ -82,6 +82,18 @@ class Dialled:
     error: UpstreamError | TimeoutError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _As:
+    """Whom a session's commands are dialled for, and what its dials are called in the apiserver's audit log."""
+
+    apiserver: Apiserver
+    audit_id: str
+
+    async def dial(self, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS) -> Upstream:
+        """As Apiserver's."""
+        return await self.apiserver.dial(path, subprotocols, audit_id=self.audit_id)
+
+
 class Orphans:
     """Starts interactive commands so that they can be found again, and hangs them up. ``patience`` in seconds.
 
@@ -123,11 +135,11 @@ class Orphans:
         TimeoutError.
         """
         wanted = True
-        going = self._dial(apiserver, target, lambda: wanted)
+        going = self._dial(_As(apiserver, slot.id), target, lambda: wanted)
         dial: asyncio.Task[Dialled] = tasks.start(going, name="dial a command that can be hung up")
         self._keep(dial)
         slot.outlast(dial)
-        session = slot.log.record.id
+        session = slot.id
         try:
             dialled = await asyncio.shield(dial)
         except asyncio.CancelledError:
@@ -145,29 +157,29 @@ class Orphans:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _dial(self, apiserver: Apiserver, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
+    async def _dial(self, caller: _As, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
         try:
             async with asyncio.timeout(self._patience):
-                return await self._introduced(apiserver, target, wanted) or await self._plain(apiserver, target, wanted)
+                return await self._introduced(caller, target, wanted) or await self._plain(caller, target, wanted)
         except (UpstreamError, TimeoutError) as error:
             return Dialled(error=error)
 
-    async def _plain(self, apiserver: Apiserver, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
+    async def _plain(self, caller: _As, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
         if not wanted():
             return Dialled()
-        upstream = await apiserver.dial(target.upstream_path())
+        upstream = await caller.dial(target.upstream_path())
         if upstream.subprotocol != V5:
             _remember(self._unfit, _place(target), self._clock())
         return Dialled(upstream.stream, upstream.early)
 
-    async def _introduced(self, apiserver: Apiserver, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled | None:
+    async def _introduced(self, caller: _As, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled | None:
         """None where it can't be, and nothing has been started."""
         # On v4 an exit status comes with the whole command line, ours: so only v5 is offered. An apiserver that doesn't
         # speak it refuses without a word, before anything has begun; but so may whatever stands between. The plain dial
         # that follows shows which it was.
         command = introduced(target.command, self._fit.get(_place(target), ""))
         try:
-            upstream = await apiserver.dial(target.with_command(command).upstream_path(), (V5,))
+            upstream = await caller.dial(target.with_command(command).upstream_path(), (V5,))
         except UpstreamRefused as error:
             if error.status == _FORBIDDEN and not error.body:
                 return None
@@ -175,13 +187,13 @@ class Orphans:
                 raise
             # Whoever admits commands may have taken offence at ours: then the caller's own runs, and isn't hung up. If
             # that is refused, too, it wasn't about ours.
-            dialled = await self._plain(apiserver, target, wanted)
+            dialled = await self._plain(caller, target, wanted)
             line = "a command was refused as it would be started: it can't be hung up"
             logger().info(line, **_place(target)._asdict())
             _remember(self._unfit, _place(target), self._clock())
             return dialled
         meeting: asyncio.Task[Dialled | None] = tasks.start(
-            self._met(apiserver, upstream, target), name="wait for a shell"
+            self._met(caller, upstream, target), name="wait for a shell"
         )
         try:
             done, _ = await asyncio.wait({meeting}, timeout=min(_INTRODUCTION, self._patience / 2))
@@ -193,18 +205,18 @@ class Orphans:
         logger().info("a command is slow to start", **_place(target)._asdict())
         upstream.stream.keep_alive(_ASK_A_SILENT_ONE)
         late = Late(asyncio.get_running_loop(), lambda: self._wait_no_longer(arrival))
-        arrival = tasks.start(self._arrival(apiserver, meeting, target, late), name="wait for a slow shell")
+        arrival = tasks.start(self._arrival(caller, meeting, target, late), name="wait for a slow shell")
         self._keep(arrival)
         return Dialled(late, b"", LateOrphan(self, _place(target), arrival))
 
     async def _arrival(
-        self, apiserver: Apiserver, meeting: asyncio.Task[Dialled | None], target: ExecTarget, late: Late
+        self, caller: _As, meeting: asyncio.Task[Dialled | None], target: ExecTarget, late: Late
     ) -> Orphan | None:
         """The rest of _dial(), for a session that has begun with ``late``. What can be hung up of it."""
         try:
             if (dialled := await meeting) is None:
                 async with asyncio.timeout(self._patience):
-                    dialled = await self._plain(apiserver, target, lambda: not late.closed)
+                    dialled = await self._plain(caller, target, lambda: not late.closed)
         except (UpstreamError, TimeoutError) as error:
             dialled = Dialled(error=error)
         except BaseException:
@@ -217,7 +229,7 @@ class Orphans:
         assert not isinstance(dialled.orphan, LateOrphan)
         return dialled.orphan
 
-    async def _met(self, apiserver: Apiserver, upstream: Upstream, target: ExecTarget) -> Dialled | None:
+    async def _met(self, caller: _As, upstream: Upstream, target: ExecTarget) -> Dialled | None:
         """Wait for the shell to introduce itself; None as above."""
         greeting = Greeting()
         try:
@@ -235,9 +247,9 @@ class Orphans:
             raise
         orphan = None
         if greeting.process is not None:
-            orphan = Orphan(self, apiserver, _place(target), greeting.process)
+            orphan = Orphan(self, caller.apiserver, _place(target), greeting.process)
             if self._journal is not None:
-                self._journal.add(orphan.place, orphan.process)
+                self._journal.add(orphan.place, orphan.process, caller.apiserver.identity)
             _remember(self._fit, _place(target), greeting.fit)
         return Dialled(upstream.stream, greeting.rest, orphan)
 
@@ -268,8 +280,8 @@ class Orphans:
             return
         if found := await asyncio.to_thread(self._journal.open):
             logger().warning("a daemon before this one has ended untidily: hanging up what it left", count=len(found))
-        for place, process in found:
-            self._reaper.hang_up(Left(self._apiserver, place, process, None))
+        for place, process, identity in found:
+            self._reaper.hang_up(Left(self._apiserver.acting_for(identity), place, process, None))
 
     def _forget(self, left: Left) -> None:
         if self._journal is not None:

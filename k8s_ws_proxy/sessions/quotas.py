@@ -29,7 +29,7 @@ def opening(_record: object = None) -> str:
 
 
 def _everybody(_record: SessionRecord) -> Hashable:
-    return None
+    return ""
 
 
 def _one(_size: int) -> int:
@@ -38,7 +38,7 @@ def _one(_size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """At most ``limit`` (0 is no limit) for each ``key``; beyond, ``reason`` and ``text``.
+    """At most ``limit`` (0 is no limit) for each ``key``, of whom has one; beyond, ``reason`` and ``text``.
 
     ``takes`` says how much of it a session has whose request's target has so many bytes; the first of a key always
     fits. With ``dialling`` it is given back when the apiserver has answered.
@@ -52,7 +52,7 @@ class Quota:
     dialling: bool = False
 
 
-def quotas(sessions: int, *, per_namespace: int = 0, handshakes: int = 0) -> list[Quota]:
+def quotas(sessions: int, *, per_namespace: int = 0, per_user: int = 0, handshakes: int = 0) -> list[Quota]:
     """The rows, in the order in which they are looked at."""
     return [
         Quota(
@@ -67,6 +67,14 @@ def quotas(sessions: int, *, per_namespace: int = 0, handshakes: int = 0) -> lis
                 f"Namespace {record.target.namespace} has as many sessions as it may: end one, or try again in a while."
             ),
             key=lambda record: record.target.namespace,
+        ),
+        Quota(
+            per_user,
+            Reason.TOO_MANY_OF_USER,
+            lambda record: (
+                f"User {record.principal.user} has as many sessions as one may: end one, or try again in a while."
+            ),
+            key=lambda record: record.principal.user,
         ),
         Quota(handshakes, Reason.TOO_MANY_HANDSHAKES, opening, dialling=True),
         Quota(HELD_BY_DIALS, Reason.TOO_MANY_HANDSHAKES, opening, takes=held_by, dialling=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -122,12 +123,12 @@ class Reaper:
 
     async def _try(self, batch: list[Left], turn: asyncio.Semaphore) -> None:
         """Ask until there is an answer for each, or it has been tried often enough."""
-        problem = ""
+        problem, audit_id = "", str(uuid.uuid4())
         for delay in _RETRIES:
             await asyncio.sleep(delay)
             try:
                 async with turn, asyncio.timeout(self._patience):
-                    await self._ask(batch)
+                    await self._ask(batch, audit_id)
             except TimeoutError:
                 problem = "no answer in time"
             except UpstreamError as error:
@@ -136,19 +137,19 @@ class Reaper:
                 return
             self.problem = problem
         for left in batch:
-            self._note(left, "", problem)
+            self._note(left, "", problem, audit_id)
 
-    async def _ask(self, batch: list[Left]) -> None:
+    async def _ask(self, batch: list[Left], audit_id: str) -> None:
         """Hang those of ``batch`` up that are there, and take out of it who was answered for. Raises UpstreamError."""
         apiserver, place = batch[0].where
         command = hang_up([left.process for left in batch])
         target = ExecTarget(place.namespace, place.pod, place.container, _ONLY_OUTPUT, command)
         try:
-            upstream = await apiserver.dial(target.upstream_path())
+            upstream = await apiserver.dial(target.upstream_path(), audit_id=audit_id)
         except UpstreamRefused as error:
             if error.status != 404:
                 raise
-            self._answered(batch, ["gone"] * len(batch))  # the pod, and everything in it
+            self._answered(batch, ["gone"] * len(batch), audit_id)  # the pod, and everything in it
             return
         answers = Answers(len(batch))
         try:
@@ -166,29 +167,30 @@ class Reaper:
             upstream.stream.end_output()
         finally:
             upstream.stream.close()
-            self._answered(batch, answers.outcomes)
+            self._answered(batch, answers.outcomes, audit_id)
 
-    def _answered(self, batch: list[Left], outcomes: list[str]) -> None:
+    def _answered(self, batch: list[Left], outcomes: list[str], audit_id: str) -> None:
         for left, outcome in zip(batch, outcomes, strict=False):
-            self._note(left, outcome, "the container's user may not signal it")
+            self._note(left, outcome, "the container's user may not signal it", audit_id)
         del batch[: len(outcomes)]
 
-    def _note(self, left: Left, outcome: str, problem: str = "") -> None:
+    def _note(self, left: Left, outcome: str, problem: str, audit_id: str) -> None:
         """Write down what became of it; ``outcome`` is empty where that isn't known."""
+        facts = {**left.facts, "audit_id": audit_id}
         self.left -= not left.told
         if outcome or left.told:  # it is over, or taken for granted that it is
             self._tell(left)
         if left.told and outcome in ("", "gone"):
-            logger().debug("a process has ended" if outcome else "a process couldn't be looked for", **left.facts)
+            logger().debug("a process has ended" if outcome else "a process couldn't be looked for", **facts)
         elif left.told:
             metrics.ORPHANS.labels("upstream_claims" if outcome == "hung_up" else "failed").inc()
             what = "hung up" if outcome == "hung_up" else f"left behind: {problem}"
-            logger().warning("a command was said to have ended, and had not", **left.facts, detail=what)
+            logger().warning("a command was said to have ended, and had not", **facts, detail=what)
         else:
             metrics.ORPHANS.labels(outcome or "failed").inc()
             if outcome == "hung_up":
-                logger().info("process hung up", **left.facts)
+                logger().info("process hung up", **facts)
             elif outcome == "gone":
-                logger().debug("process was gone", **left.facts)
+                logger().debug("process was gone", **facts)
             else:
-                logger().warning("a process may be left behind", **left.facts, detail=problem)
+                logger().warning("a process may be left behind", **facts, detail=problem)

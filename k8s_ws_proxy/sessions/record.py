@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget, LogTarget, PortForwardTarget, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from k8s_ws_proxy.auth.principal import Principal
 
 _MOST_ARGUMENTS: Final = 16
 _LONGEST_ARGUMENT: Final = 80  # characters: enough to know a command again, too little for a script in it
@@ -55,7 +56,8 @@ class SessionRecord:
         fields: dict[str, object] = {
             "session": self.id,
             "mode": principal.mode.value,
-            "key_id" if principal.mode is Mode.HMAC else "subject": principal.name,
+            "key_id" if principal.mode.signs else "subject": principal.name,
+            **principal.told(),
             "peer": self.peer,
             "subresource": target.subresource.value,
             "namespace": target.namespace,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.sessions import descriptors
 from k8s_ws_proxy.sessions.record import SessionRecord
 from k8s_ws_proxy.sessions.session_log import SessionLog
+from k8s_ws_proxy.sessions.uuid7 import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -35,6 +35,11 @@ class Slot:
         self.bridge: Bridge | None = None
         self._dial: asyncio.Task[Any] | None = None  # which it outlasts
         self._endings: list[Callable[[bool], None]] = []
+
+    @property
+    def id(self) -> str:
+        """The session's, by which logs and callers know it: a UUIDv7."""
+        return self.log.record.id
 
     def outlast(self, dial: asyncio.Task[Any]) -> None:
         """Don't give the slot back before ``dial`` is over, whoever has left by then."""
@@ -109,10 +114,12 @@ class Registry:
         """
         if self.draining:
             raise shutting_down()
-        record = SessionRecord.of(secrets.token_hex(8), principal, target, peer, self._clock())
+        record = SessionRecord.of(uuid7(), principal, target, peer, self._clock())
         shares: list[Share] = []
         for quota, used in self._used:
-            key, takes = quota.key(record), quota.takes(size)
+            if (key := quota.key(record)) is None:
+                continue
+            takes = quota.takes(size)
             if used[key] and used[key] + takes > quota.limit:
                 raise Refusal(quota.reason, quota.text(record))
             shares.append((quota, used, key, takes))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import platform
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -18,6 +18,7 @@ from k8s_ws_proxy.observe.log import announce, logger
 from k8s_ws_proxy.observe.watchdog import Watchdog
 from k8s_ws_proxy.sessions.drain import DrainDeadline, drain
 from k8s_ws_proxy.web import routes
+from k8s_ws_proxy.web.caller import MAX_BODY
 from k8s_ws_proxy.web.errors import refuse
 from k8s_ws_proxy.web.handshakes import Handshakes
 from k8s_ws_proxy.web.listener import Listener, bind
@@ -74,6 +75,11 @@ class _Server(web.Server):
     def __call__(self) -> web.RequestHandler:
         return _Protocol(self, loop=self._loop, **self._kwargs)
 
+    def _make_request(
+        self, message: Any, payload: Any, protocol: web.RequestHandler, writer: Any, task: asyncio.Task[None]
+    ) -> web.BaseRequest:
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=MAX_BODY)
+
 
 class Daemon:
     """The running daemon. ``ports`` are those listened on: ``http``, and ``https`` and ``admin`` where they are on."""
@@ -122,6 +128,7 @@ async def running(
                 max_field_size=MAX_HEADER,
                 keepalive_timeout=_KEEPALIVE,
                 access_log=None,
+                auto_decompress=False,  # a digest is of what was sent (RFC 9530 §2)
             )
             try:
                 sock = bind(address)

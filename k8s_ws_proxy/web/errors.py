@@ -12,6 +12,7 @@ from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.web.caller import peer_of
+from k8s_ws_proxy.web.upgrade import SESSION_HEADER
 from k8s_ws_proxy.wire.requests.target import of_apiserver
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def refuse(request: web.BaseRequest, refusal: Refusal) -> web.Response:
         headers["Allow"] = "GET"
     if isinstance(refusal, CredentialRefused):
         headers["WWW-Authenticate"] = "X-Catalyst-HMAC"  # RFC 9110 §11.6.1 wants one
+    if refusal.session:
+        headers[SESSION_HEADER] = refusal.session
     return _answer(request, decided.status, str(refusal), refusal.reason, headers)
 
 
@@ -78,9 +81,9 @@ def note_refusal(request: web.BaseRequest, refusal: Refusal) -> None:
     )
 
 
-def refuse_upstream(request: web.BaseRequest, error: UpstreamError) -> web.Response:
+def refuse_upstream(request: web.BaseRequest, error: UpstreamError, session: str = "") -> web.Response:
     """A failed dial, told to a caller on ``/api/v1/...``: the apiserver's own answer, or one of ours."""
-    headers = {}
+    headers = {SESSION_HEADER: session} if session else {}
     if isinstance(error, UpstreamRefused):
         if error.retry_after is not None:
             headers["Retry-After"] = str(error.retry_after)

@@ -17,6 +17,7 @@ from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.web.caller import peer_of
 from k8s_ws_proxy.web.errors import closing, refuse
+from k8s_ws_proxy.web.upgrade import SESSION_HEADER
 from k8s_ws_proxy.wire.requests.target import Dialect, Subresource
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _KEPT: Final = 10.0  # seconds: the second attempt follows at once
 _SPARE: Final = 0.1
 _MOST: Final = 128  # answers: 1 MiB at the most
 _LARGEST: Final = 8 * 1024  # bytes of a body
-_HEADERS: Final = ("Content-Type", "Retry-After")
+_HEADERS: Final = ("Content-Type", "Retry-After", SESSION_HEADER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,5 +119,6 @@ class Fallback:
 
 def _key(principal: Principal, request: web.BaseRequest) -> bytes:
     """Whose request for what: a digest, since a request line has up to 128 KiB."""
-    said = (principal.mode.value, principal.name, str(principal.guacd), request.raw_path)
+    who = (principal.mode, principal.name, principal.user, principal.groups, principal.guacd)
+    said = (repr(who), request.raw_path)
     return hashlib.sha256("\0".join(said).encode("utf-8", "surrogateescape")).digest()

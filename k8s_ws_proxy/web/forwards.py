@@ -32,5 +32,5 @@ class ForwardPlan(Plan):
     async def dial(self, slot: Slot) -> Reached:
         """As Plan's."""
         target = await resolved(self.target, slot, self.parts.settings, self.parts.apiserver)
-        upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols)
-        return Reached(upstream.stream, upstream.early, self.offer.switching(), self.relay)
+        upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols, audit_id=slot.id)
+        return Reached(upstream.stream, upstream.early, self.offer.switching(slot.id), self.relay)

@@ -46,8 +46,7 @@ class GuacdPlan(TerminalPlan):
 
     async def _enter(self, target: AttachTarget, slot: Slot) -> tuple[ByteStream, bytes]:
         if target.interactive and not isinstance(target, ExecTarget):
-            apiserver = self.parts.apiserver
-            self._bare = await lacks_terminal(apiserver, target.namespace, target.pod, target.container)
+            self._bare = await lacks_terminal(self.call.apiserver, target.namespace, target.pod, target.container)
         return await super()._enter(target, slot)
 
     def _said(self, word: str) -> bytes:
@@ -89,7 +88,7 @@ class Teller:
             )
             self._telling += 1
             status = failure(str(refusal), reason=refusal.reason.value, code=rule(refusal.reason).status)
-            bridge.refuse(offer.switching(), status, str(refusal))
+            bridge.refuse(offer.switching(refusal.session), status, str(refusal))
         return Hijacked()
 
     def _told(self, _bridge: Bridge) -> None:

@@ -1,10 +1,13 @@
-"""One session's way to its opening, in the order that is security: path, credential, policy, upgrade, query."""
+"""One session's way to its opening, in the order that is security.
+
+Path, credential, identity, policy, upgrade, query.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.errors import CredentialRefused, Refusal
+from k8s_ws_proxy.errors import Refusal
 from k8s_ws_proxy.web.call import Call
 from k8s_ws_proxy.web.caller import presented
 from k8s_ws_proxy.web.transport import StreamTransport
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from k8s_ws_proxy.auth.authorizer import Authorizer
+    from k8s_ws_proxy.auth.impersonator import Impersonator
     from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.web.fallback import Fallback
@@ -32,6 +36,7 @@ class SessionHandler:
         self,
         *,
         authorizer: Authorizer,
+        impersonator: Impersonator,
         policy: Policy,
         apiserver: Apiserver,
         plans: Plans,
@@ -41,6 +46,7 @@ class SessionHandler:
         within: float,
     ) -> None:
         self._authorizer = authorizer
+        self._impersonator = impersonator
         self._policy = policy
         self._apiserver = apiserver
         self._plans = plans
@@ -57,14 +63,15 @@ class SessionHandler:
         try:
             route = parse_path(request.raw_path)
         except Refusal as refusal:
-            return await self._no_such_path(request, transport, refusal)
-        principal = await self._authorizer.authorize(presented(request, route.path))
+            return await self._no_such_path(request, transport, began + within, refusal)
+        principal = await self._authorizer.authorize(presented(request, route.path, began + within))
         transport.caller_known()
         on_terminal = principal.guacd and route.subresource in (Subresource.EXEC, Subresource.ATTACH)
         if on_terminal:
             within = min(within, guacd.ANSWER_WITHIN)
-        call = Call(request, route, principal, self._apiserver, began, within)
         try:
+            apiserver = self._apiserver.acting_for(self._impersonator.identity_of(principal))
+            call = Call(request, route, principal, apiserver, began, within)
             self._policy.check(route)
             if self._fallback.concerns(call):
                 return await self._fallback.around(call, self._open)
@@ -80,14 +87,14 @@ class SessionHandler:
         return await self._opening.open(plan)
 
     async def _no_such_path(
-        self, request: web.BaseRequest, transport: StreamTransport, refusal: Refusal
+        self, request: web.BaseRequest, transport: StreamTransport, until: float, refusal: Refusal
     ) -> web.StreamResponse:
         """Who has a certificate has mistyped a name: that is told, and logged. To others there is no such path."""
         if not transport.get_extra_info("peercert"):
             raise refusal
         try:
-            principal = await self._authorizer.authorize(presented(request, ""))
-        except CredentialRefused:
+            principal = await self._authorizer.authorize(presented(request, "", until))
+        except Refusal:
             raise refusal from None
         transport.caller_known()
         refusal.level = "info"

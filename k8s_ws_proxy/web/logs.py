@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.web.plan import Plan, Reached
-from k8s_ws_proxy.web.upgrade import asks_for_websocket, parse_offer
+from k8s_ws_proxy.web.upgrade import SESSION_HEADER, asks_for_websocket, parse_offer
 from k8s_ws_proxy.web.upstream import in_container, resolved
 from k8s_ws_proxy.wire.http.body import Body
 from k8s_ws_proxy.wire.requests.target import Dialect
@@ -46,11 +46,15 @@ class LogPlan(Plan):
         target = await resolved(self.target, slot, parts.settings, parts.apiserver)
         # A body has no room for a word about the container: it is the log's. Our own log has it.
         (upstream, answer), _ = await in_container(
-            target, slot, parts.defaults, lambda meant: self.call.apiserver.download(meant.upstream_path())
+            target,
+            slot,
+            parts.defaults,
+            self.call.apiserver,
+            lambda meant: self.call.apiserver.download(meant.upstream_path(), audit_id=slot.id),
         )
         # A peer that was sent nothing can only be asked by the kernel: HTTP has no pings.
         upstream.keep_alive(parts.settings.ping_period)
-        head = self.offer.switching() if self.offer else _plain_head(answer)
+        head = self.offer.switching(slot.id) if self.offer else _plain_head(answer, slot.id)
         return Reached(upstream, answer.early, head, self._relay(answer.body))
 
     def begun(self, bridge: Bridge, client: Stream) -> None:  # noqa: ARG002 - the client alone is of interest
@@ -77,12 +81,12 @@ def _check_plain(request: web.BaseRequest) -> None:
     """Raises Refusal(``method_not_allowed``) or Refusal(``bad_handshake``)."""
     if request.method != "GET":
         raise Refusal(Reason.METHOD_NOT_ALLOWED, "A log is read by GET.")
-    if request.version != (1, 1) or request.can_read_body:
+    if request.version != (1, 1) or request.body_exists:
         # In HTTP/1.0, a body that was cut off looks like one that is complete.
         raise Refusal(Reason.BAD_HANDSHAKE, "A log is read by an HTTP/1.1 GET without a body.")
 
 
-def _plain_head(answer: Download) -> bytes:
+def _plain_head(answer: Download, session: str) -> bytes:
     """The head of our own answer, with the body chunked."""
     content_type = answer.content_type or "text/plain"
     return (
@@ -91,6 +95,7 @@ def _plain_head(answer: Download) -> bytes:
         "Cache-Control: no-cache, private\r\n"
         f"Date: {formatdate(usegmt=True)}\r\n"
         "Server: k8s-ws-proxy\r\n"
+        f"{SESSION_HEADER}: {session}\r\n"
         "Transfer-Encoding: chunked\r\n"
         "Connection: close\r\n\r\n"
     ).encode("latin-1")

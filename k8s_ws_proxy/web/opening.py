@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.errors import UpstreamError
+from k8s_ws_proxy.errors import Refusal, UpstreamError
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.web.errors import refuse_upstream
@@ -60,6 +60,9 @@ class Opening:
         except asyncio.CancelledError:
             slot.log.abandoned()
             raise
+        except Refusal as refusal:
+            refusal.session = slot.id
+            raise
         finally:
             if slot.bridge is None:
                 slot.release()
@@ -103,11 +106,11 @@ class Opening:
         metrics.REFUSALS.labels(error.reason.value).inc()
         slot.log.failed(error.reason.value, f"{error} {error.detail}".strip())
         if not plan.told_in_session:
-            return refuse_upstream(plan.call.request, error)
+            return refuse_upstream(plan.call.request, error, slot.id)
         assert plan.offer is not None
         if (taken := plan.call.hijack()) is not None:
             bridge = self._bridge(plan, slot, taken[0], None, plan.relay)
-            bridge.refuse(plan.offer.switching(), status_of(error), str(error))
+            bridge.refuse(plan.offer.switching(slot.id), status_of(error), str(error))
         return Hijacked()
 
     def _bridge(self, plan: Plan, slot: Slot, client: Stream, upstream: ByteStream | None, relay: MakeRelay) -> Bridge:

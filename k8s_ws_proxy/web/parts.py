@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from k8s_ws_proxy.auth.authorizer import Authorizer
 from k8s_ws_proxy.auth.client_cert import ClientCertificates
 from k8s_ws_proxy.auth.hmac_v1 import HmacV1
+from k8s_ws_proxy.auth.impersonator import Impersonator
+from k8s_ws_proxy.auth.nonces import Nonces
 from k8s_ws_proxy.auth.policy import Policy
-from k8s_ws_proxy.keyring import Keyring
+from k8s_ws_proxy.auth.rfc9421 import MessageSignatures
+from k8s_ws_proxy.keyring import V1, V2, Keyring
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.kube.pods import Defaults
@@ -46,6 +49,7 @@ class Parts:
     access: Access
     apiserver: Apiserver
     authorizer: Authorizer
+    impersonator: Impersonator
     policy: Policy
     registry: Registry
     orphans: Orphans | None
@@ -62,17 +66,14 @@ class Parts:
             keyring,
             access,
             apiserver,
-            Authorizer(
-                [
-                    ClientCertificates(settings.allowed_subjects, guacd=settings.guacd_subjects, clock=time.time),
-                    HmacV1(keyring, skew=settings.skew, clock=time.time),
-                ]
-            ),
+            _authorizer(settings, keyring),
+            Impersonator(settings.identity, settings.identity_user_prefix, settings.identity_group_prefix),
             Policy(settings.allowed_namespaces, settings.allowed_subresources, settings.allowed_ports),
             Registry(
                 quotas(
                     settings.max_sessions,
                     per_namespace=settings.max_sessions_per_namespace,
+                    per_user=settings.max_sessions_per_user,
                     handshakes=settings.max_handshakes,
                 ),
                 time.monotonic,
@@ -85,10 +86,11 @@ class Parts:
         """What answers requests for sessions."""
         settings, budget = self.settings, self.budget
         turns = Turns()
-        defaults = Defaults(self.apiserver, time.monotonic)
+        defaults = Defaults(time.monotonic)
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         return SessionHandler(
             authorizer=self.authorizer,
+            impersonator=self.impersonator,
             policy=self.policy,
             apiserver=self.apiserver,
             plans=Plans(PlanParts(settings, self.apiserver, defaults, self.orphans, budget), turns),
@@ -109,11 +111,31 @@ class Parts:
         return Reads(
             self.settings,
             authorizer=self.authorizer,
+            impersonator=self.impersonator,
             policy=self.policy,
             apiserver=self.apiserver,
             registry=self.registry,
             otherwise=handler.open,
         )
+
+
+def _authorizer(settings: Settings, keyring: Keyring) -> Authorizer:
+    started = time.monotonic()
+    return Authorizer(
+        [
+            ClientCertificates(settings.allowed_subjects, guacd=settings.guacd_subjects, clock=time.time),
+            MessageSignatures(
+                keyring,
+                Nonces(settings.signature_max_age),
+                accepted=V2 in settings.accepted_signatures,
+                max_age=settings.signature_max_age,
+                clock=time.time,
+                uptime=lambda: time.monotonic() - started,
+            ),
+            HmacV1(keyring, skew=settings.skew, clock=time.time, accepted=V1 in settings.accepted_signatures),
+        ],
+        node=settings.node_name,
+    )
 
 
 def _orphans(settings: Settings, apiserver: Apiserver) -> Orphans | None:

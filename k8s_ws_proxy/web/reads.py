@@ -30,6 +30,7 @@ from k8s_ws_proxy.wire.requests.target import bad_path
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.auth.authorizer import Authorizer
+    from k8s_ws_proxy.auth.impersonator import Impersonator
     from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.registry import Registry
@@ -55,6 +56,7 @@ class Reads:
         settings: Settings,
         *,
         authorizer: Authorizer,
+        impersonator: Impersonator,
         policy: Policy,
         apiserver: Apiserver,
         registry: Registry,
@@ -62,6 +64,7 @@ class Reads:
     ) -> None:
         self._settings = settings
         self._authorizer = authorizer
+        self._impersonator = impersonator
         self._policy = policy
         self._apiserver = apiserver
         self._registry = registry
@@ -79,12 +82,19 @@ class Reads:
             return await self._otherwise(request)
         within = self._settings.handshake_timeout
         until = transport.request_began() + within
-        principal = await self._principal(request, wanted, transport)
+        principal = await self._principal(request, wanted, transport, until)
         transport.caller_known()
+        apiserver = self._apiserver.acting_for(self._impersonator.identity_of(principal))
         if wanted.namespace:
             self._policy.check_namespace(wanted.namespace)
         check_method(request, "GET", "HEAD", text="Here things are only read, by GET.")
-        facts = {"mode": principal.mode.value, "subject": principal.name, "peer": peer_of(request), "path": wanted.path}
+        facts = {
+            "mode": principal.mode.value,
+            "subject": principal.name,
+            **principal.told(),
+            "peer": peer_of(request),
+            "path": wanted.path,
+        }
         if wanted.reading is not Reading.POD:
             accept = ",".join(request.headers.getall("Accept", []))
             content_type, answer = document(wanted, accept, self._policy.subresources)
@@ -92,7 +102,7 @@ class Reads:
             return _as_json(answer, content_type)
         try:
             asked = await reach(
-                lambda: self._ask(wanted),
+                lambda: self._ask(apiserver, wanted),
                 self._apiserver,
                 self._registry,
                 until=until,
@@ -108,12 +118,14 @@ class Reads:
         logger().info("pod read", **facts)
         return _as_json(answer, JSON)
 
-    async def _principal(self, request: web.BaseRequest, wanted: Wanted, transport: StreamTransport) -> Principal:
+    async def _principal(
+        self, request: web.BaseRequest, wanted: Wanted, transport: StreamTransport, until: float
+    ) -> Principal:
         """Who came in by certificate; to everybody else who may come in the path isn't there."""
         if not self._settings.allowed_subjects or transport.get_extra_info("sslcontext") is None:
             raise bad_path(wanted.path)
         try:
-            principal = await self._authorizer.authorize(presented(request, wanted.path))
+            principal = await self._authorizer.authorize(presented(request, wanted.path, until))
         except CredentialRefused as refused:
             if transport.get_extra_info("peercert"):
                 raise
@@ -125,10 +137,10 @@ class Reads:
             raise bad_path(wanted.path)
         return principal
 
-    async def _ask(self, wanted: Wanted) -> tuple[int, str, bytes]:
+    async def _ask(self, apiserver: Apiserver, wanted: Wanted) -> tuple[int, str, bytes]:
         async with self._turns:
             pod = await self._resolved(wanted)
-            return await self._apiserver.get(f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}")
+            return await apiserver.get(f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}")
 
     async def _resolved(self, wanted: Wanted) -> str:
         """The pod's own name: kubectl goes on with the name in the answer, so an alias works for it, too."""

@@ -34,15 +34,17 @@ class TerminalPlan(Plan):
         """As Plan's."""
         parts = self.parts
         target = await resolved(self._wrapped(self.target), slot, parts.settings, parts.apiserver)
-        entered = await in_container(target, slot, parts.defaults, lambda meant: self._enter(meant, slot))
+        entered = await in_container(
+            target, slot, parts.defaults, self.call.apiserver, lambda meant: self._enter(meant, slot)
+        )
         (stream, early), word = entered
-        return Reached(stream, early, self.offer.switching() + self._said(word), self.relay)
+        return Reached(stream, early, self.offer.switching(slot.id) + self._said(word), self.relay)
 
     async def _enter(self, target: AttachTarget, slot: Slot) -> tuple[ByteStream, bytes]:
         orphans = self.parts.orphans
         if orphans is not None and isinstance(target, ExecTarget) and orphans.concern(target):
             return await orphans.dial(self.call.apiserver, target, slot)
-        upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols)
+        upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols, audit_id=slot.id)
         return upstream.stream, upstream.early
 
     def _wrapped(self, target: AttachTarget) -> AttachTarget:

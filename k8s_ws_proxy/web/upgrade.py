@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # RFC 3986 §3.2.2, loosely: nothing that could be taken for a user, a path or a second host.
 _HOST: Final = re.compile(r"(\[[0-9A-Za-z:.%~_-]+\]|[!$&'()*+,;=%~._0-9A-Za-z-]*)(:[0-9]*)?")
+SESSION_HEADER: Final = "X-Session-Id"
+"""Of every answer to a request that got a session's slot: its id, which is also in our log and the apiserver's."""
 _OF_A_BODY: Final = ("Content-Length", "Transfer-Encoding", "Expect")
 
 
@@ -33,8 +35,8 @@ class Offer:
     key: str
     subprotocol: str | None
 
-    def switching(self) -> bytes:
-        """The 101. No extension is ever accepted: frames go through as they are."""
+    def switching(self, session: str = "") -> bytes:
+        """The 101 for ``session``. No extension is ever accepted: frames go through as they are."""
         lines = [
             "HTTP/1.1 101 Switching Protocols",
             "Upgrade: websocket",
@@ -43,6 +45,8 @@ class Offer:
         ]
         if self.subprotocol is not None:
             lines.append(f"Sec-WebSocket-Protocol: {self.subprotocol}")
+        if session:
+            lines.append(f"{SESSION_HEADER}: {session}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
@@ -67,7 +71,7 @@ def parse_offer(request: web.BaseRequest, spoken: Sequence[str]) -> Offer:
         raise Refusal(Reason.UPGRADE_REQUIRED, "This path speaks WebSocket only (version 13): ask for an upgrade.")
     # A coding that aiohttp doesn't know is no body to it (RFC 9112 §6.1 lets us refuse), nor is a length of 00; what
     # stands between may see it otherwise.
-    if request.version != (1, 1) or request.can_read_body or any(name in headers for name in _OF_A_BODY):
+    if request.version != (1, 1) or request.body_exists or any(name in headers for name in _OF_A_BODY):
         raise Refusal(
             Reason.BAD_HANDSHAKE,
             f"A WebSocket upgrade is an HTTP/1.1 GET without a body, and without {', '.join(_OF_A_BODY)}.",

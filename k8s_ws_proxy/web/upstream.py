@@ -81,11 +81,13 @@ async def in_container(
     target: _InContainer,
     slot: Slot,
     defaults: Defaults,
+    apiserver: Apiserver,
     dial: Callable[[_InContainer], Awaitable[_Reached]],
 ) -> tuple[_Reached, str]:
     """What ``dial`` returns, in the default container where the apiserver wants one named; and what is said of that.
 
-    It is found out after the apiserver's refusal only, or remembered: a pod with one container costs nothing.
+    ``apiserver`` is asked for it, as the caller, after its refusal only; or it is remembered: a pod with one container
+    costs nothing.
     """
     if target.container is not None:
         return await dial(target), ""
@@ -100,7 +102,7 @@ async def in_container(
     except UpstreamRefused as error:
         if error.status != 400 or not any(text in error.body for text in _NOT_THIS_CONTAINER):
             raise
-        if (found := await defaults.find(target.namespace, target.pod)) is None or found == known:
+        if (found := await defaults.find(apiserver, target.namespace, target.pod)) is None or found == known:
             raise
     return await enter(found)
 

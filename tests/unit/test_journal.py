@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from k8s_ws_proxy.sessions import journal
 from k8s_ws_proxy.sessions.journal import MOST, Journal, entry_of, line_of
 from k8s_ws_proxy.wire.container.orphans import Place, Process
+from k8s_ws_proxy.wire.requests.impersonation import Identity
 
 PLACE = Place("default", "web-0", "app")
 DEFAULT = Place("default", "web-1", None)
@@ -23,9 +24,10 @@ def process(number):
 
 
 async def opened(directory):
-    """A journal, and what it has found."""
+    """A journal, and what it has found; what the proxy itself has started as a pair."""
     journal = Journal(directory, asyncio.get_running_loop())
-    return journal, await asyncio.to_thread(journal.open)
+    found = await asyncio.to_thread(journal.open)
+    return journal, [entry if entry[2] else entry[:2] for entry in found]
 
 
 async def written(directory, count):
@@ -54,7 +56,7 @@ async def test_what_a_daemon_that_was_killed_has_left_is_found(tmp_path):
     third, found = await opened(tmp_path)
     assert len(found) == 2, "nobody has hung them up"
     for entry in found:
-        third.remove(*entry)
+        third.remove(*entry[:2])
     await third.close()
     assert (await opened(tmp_path))[1] == []
 
@@ -83,6 +85,10 @@ async def test_after_another_boot_the_numbers_mean_others(tmp_path):
         b"[]",
         b'["default", "web", "app", "1"]',
         b'["default", "web", "app", 1, 1000]',
+        b'["default", "web", "app", "1", "1000", "alice"]',
+        b'["default", "web", "app", "1", "1000", "alice", "ops"]',
+        b'["default", "web", "app", "1", "1000", "alice", [1]]',
+        b'["default", "web", "app", "1", "1000", "a\\r\\nImpersonate-Group: x", []]',
         b'["default", "../web", "app", "1", "1000"]',
         b'["default", "web", "a b", "1", "1000"]',
         b'["default", "web", "app", "1; reboot", "1000"]',
@@ -102,8 +108,26 @@ async def test_lines_that_cannot_be_read_are_left_out_and_said_to_be(tmp_path, l
 
 
 def test_a_line_says_what_it_was_made_of():
-    for entry in ((PLACE, process(1)), (DEFAULT, process(2))):
+    for entry in (
+        (PLACE, process(1), None),
+        (DEFAULT, process(2), None),
+        (PLACE, process(1), Identity("älice")),
+        (PLACE, process(1), Identity("alice", ("ops", "CN=dev,OU=eng"))),
+    ):
         assert entry_of(line_of(*entry)) == entry
+
+
+async def test_as_whom_it_was_started_is_found_and_does_not_take_more_room_than_the_rest(tmp_path):
+    whom = Identity("alice", tuple(f"group {number}" * 10 for number in range(40)))
+    first, _ = await opened(tmp_path)
+    for number in range(MOST):
+        first.add(PLACE, process(number), whom)
+    assert first._size <= 2 * 1024 * 1024
+    await first.close()
+    second, found = await opened(tmp_path)
+    assert found[-1] == (PLACE, process(MOST - 1), whom)
+    assert len(found) == len(first._live)
+    await second.close()
 
 
 async def test_a_file_that_is_too_long_is_read_up_to_a_bound(tmp_path):
@@ -186,7 +210,7 @@ async def test_a_disk_that_hangs_holds_up_nobody_and_little_waits(tmp_path, monk
     for number in range(MOST + 10):
         one.add(PLACE, process(number))
     assert len(one._live) == MOST
-    assert len(one._pending) <= MOST
+    assert len(one._pending) <= journal._MOST_BYTES
     assert one._orders.qsize() <= 1
     await one.close()
     go_on.set()
@@ -209,7 +233,7 @@ async def test_while_a_disk_hangs_no_more_waits_than_the_file_would_hold(tmp_pat
         one.remove(PLACE, process(number))
         most = max(most, len(one._pending))
     one.add(DEFAULT, process(1))
-    assert most <= MOST
+    assert most <= journal._MOST_BYTES
     go_on.set()
     await one.close()
     there = [(PLACE, process(number)) for number in range(MOST // 2)]

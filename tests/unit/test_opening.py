@@ -17,6 +17,7 @@ from k8s_ws_proxy.errors import Reason, Refusal, UpstreamRefused
 from k8s_ws_proxy.kube.dial import Upstream
 from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
+from k8s_ws_proxy.sessions import registry
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.web.call import Call
@@ -32,7 +33,7 @@ from k8s_ws_proxy.wire.http.body import Body, Download
 from k8s_ws_proxy.wire.requests.target import parse_path, parse_target
 
 OFFER = Offer("dGhlIHNhbXBsZSBub25jZQ==", "v4.channel.k8s.io")
-HEAD = OFFER.switching()
+HEAD = OFFER.switching("ID")
 SETTINGS = SimpleNamespace(pod_alias_label="", node_name="", tmux_cascade=False, ping_period=30.0)
 FORBIDDEN = json.dumps({"kind": "Status", "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403})
 
@@ -43,8 +44,10 @@ class Apiserver:
 
     answer: object
     asked: list[str] = field(default_factory=list)
+    audit_ids: list[str] = field(default_factory=list)
 
-    async def dial(self, path, _subprotocols=()):
+    async def dial(self, path, _subprotocols=(), *, audit_id=""):
+        self.audit_ids.append(audit_id)
         self.asked.append(path)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -107,7 +110,8 @@ class Site:
 
 
 @pytest.fixture
-async def site():
+async def site(monkeypatch):
+    monkeypatch.setattr(registry, "uuid7", lambda: "ID")
     site = Site(asyncio.get_running_loop())
     yield site
     site.close()
@@ -124,7 +128,8 @@ async def test_a_session_opens(site):
     assert plan.call.apiserver.asked == [
         "/api/v1/namespaces/default/pods/web/exec?command=id&container=app&stdin=true&stdout=true&tty=true"
     ]
-    assert [line["event"] for line in log] == ["session opened"]
+    assert plan.call.apiserver.audit_ids == ["ID"]
+    assert [(line["event"], line["session"]) for line in log] == [("session opened", "ID")]
     assert site.registry.open == 1
 
 
@@ -229,6 +234,12 @@ class Says:
     def concerns(self, _call):
         return False
 
+    def identity_of(self, _principal):
+        return self.step("identity")
+
+    def acting_for(self, _identity):
+        return self
+
     async def of(self, _call):
         return self.step("upgrade and query", SimpleNamespace(target=None))
 
@@ -236,7 +247,7 @@ class Says:
         return self.step("slot")
 
 
-ORDER = ["credential", "policy", "upgrade and query", "ports", "slot"]
+ORDER = ["credential", "identity", "policy", "upgrade and query", "ports", "slot"]
 
 
 @pytest.mark.parametrize("fails", ["", *ORDER])
@@ -245,8 +256,9 @@ async def test_the_order_of_the_checks(monkeypatch, fails):
     says = Says([], fails)
     handler = SessionHandler(
         authorizer=says,
+        impersonator=says,
         policy=says,
-        apiserver=None,
+        apiserver=says,
         plans=says,
         opening=says,
         fallback=says,
@@ -257,7 +269,7 @@ async def test_the_order_of_the_checks(monkeypatch, fails):
         request_began=lambda: 0.0, caller_known=lambda: says.step("known"), get_extra_info=lambda *_: None
     )
     monkeypatch.setattr("k8s_ws_proxy.web.handler.StreamTransport", SimpleNamespace)
-    request = SimpleNamespace(transport=transport, raw_path=EXEC, method="GET", headers={})
+    request = SimpleNamespace(transport=transport, raw_path=EXEC, method="GET", headers={}, body_exists=False)
     if fails:
         with pytest.raises(Refusal):
             await handler.open(request)

@@ -25,7 +25,7 @@ class Apiserver:
         self.paths = []
         self._leaves = leaves
 
-    async def dial(self, path, *_subprotocols):
+    async def dial(self, path, *_subprotocols, **_audit_id):
         self.paths.append(path)
         if len(self.paths) == 1:
             self._leaves()

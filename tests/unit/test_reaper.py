@@ -20,7 +20,7 @@ class Unreachable:
 
     asked = 0
 
-    async def dial(self, _path):
+    async def dial(self, _path, *, audit_id):  # noqa: ARG002 - as the real one
         self.asked += 1
         raise UpstreamProtocolError("no")
 

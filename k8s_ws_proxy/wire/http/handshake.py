@@ -21,6 +21,8 @@ from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS, TUNNEL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    Headers = Sequence[tuple[str, str]]
+
 USER_AGENT: Final = f"k8s-ws-proxy/{__version__}"  # so that the apiserver's audit log can tell whose requests they are
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_HEAD: Final = 64 * 1024  # bytes of an answer's head
@@ -48,15 +50,15 @@ class Exchange:
     Of a body, the first ``max_body`` bytes are kept; with ``head_only``, that of an answer with 2xx isn't touched.
     """
 
-    def __init__(
-        self, path: str, headers: Sequence[tuple[str, str]], *, max_body: int = _MAX_BODY, head_only: bool = False
-    ) -> None:
+    def __init__(self, path: str, headers: Headers, *, max_body: int = _MAX_BODY, head_only: bool = False) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         self._answer: h11.Response | None = None
         self._body = bytearray()
         self._max_body = max_body
         self._head_only = head_only
-        request = h11.Request(method="GET", target=path, headers=[*headers, ("User-Agent", USER_AGENT)])
+        # The name of a user whom it is made for may be any UTF-8.
+        sent = [(name.encode(), value.encode()) for name, value in (*headers, ("User-Agent", USER_AGENT))]
+        request = h11.Request(method="GET", target=path, headers=sent)
         self.request: bytes = self._http.send(request) + self._http.send(h11.EndOfMessage())
 
     def receive(self, data: bytes) -> h11.InformationalResponse | h11.Response | tuple[int, str, bytes] | None:
@@ -118,7 +120,7 @@ class Upgrade:
         key: str,
         authorization: str | None,
         subprotocols: Sequence[str] = SUBPROTOCOLS,
-        more: Sequence[tuple[str, str]] = (),
+        more: Headers = (),
     ) -> None:
         self._key = key
         self._offered = subprotocols
