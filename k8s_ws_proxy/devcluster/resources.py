@@ -75,11 +75,24 @@ class Location:
     rest: str = ""
 
 
+_WRITABLE = ("create", "delete", "get", "list", "patch", "update")
 PODS = Resource("pods", "Pod", ("get", "list", "patch"), short_names=("po",), categories=("all",))
 NAMESPACES = Resource("namespaces", "Namespace", ("get", "list"), namespaced=False, short_names=("ns",))
-SECRETS = Resource("secrets", "Secret", ("create", "delete", "get", "list", "patch", "update"))
+SECRETS = Resource("secrets", "Secret", _WRITABLE)
 DAEMONSETS = Resource(
     "daemonsets", "DaemonSet", ("delete", "get", "list"), group="apps", short_names=("ds",), categories=("all",)
+)
+_RBAC = "rbac.authorization.k8s.io"
+RBAC = (
+    Resource("clusterrolebindings", "ClusterRoleBinding", _WRITABLE, group=_RBAC, namespaced=False),
+    Resource("clusterroles", "ClusterRole", _WRITABLE, group=_RBAC, namespaced=False),
+    Resource("rolebindings", "RoleBinding", _WRITABLE, group=_RBAC),
+    Resource("roles", "Role", _WRITABLE, group=_RBAC),
+)
+_REVIEWS = "authorization.k8s.io"
+REVIEWS = (
+    Resource("selfsubjectaccessreviews", "SelfSubjectAccessReview", ("create",), group=_REVIEWS, namespaced=False),
+    Resource("subjectaccessreviews", "SubjectAccessReview", ("create",), group=_REVIEWS, namespaced=False),
 )
 RESOURCES = (
     NAMESPACES,
@@ -91,6 +104,8 @@ RESOURCES = (
     Resource("pods/proxy", "PodProxyOptions", ("create", "delete", "get", "patch", "update"), takes_path=True),
     SECRETS,
     DAEMONSETS,
+    *RBAC,
+    *REVIEWS,
 )
 
 

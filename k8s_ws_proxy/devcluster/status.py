@@ -141,8 +141,10 @@ def bad_request(message: str) -> Status:
 
 def forbidden(resource: str, name: str, why: str) -> Status:
     """403: `why` is what stands after the colon, and may be empty."""
+    if not resource:  # it was for a path
+        return Status(f"forbidden: {why}", "Forbidden", 403)
     subject = f'{resource} "{name}"' if name else resource
-    details = {"name": name, "kind": resource} if name else {"kind": resource}
+    details = {key: value for key, value in _of(resource, name).items() if value}
     return Status(f"{subject} is forbidden: {why}", "Forbidden", 403, details)
 
 
