@@ -38,8 +38,8 @@ def _documents() -> dict[str, dict[str, Any]]:
         "api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
         "apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in groups]},
         "api/v1": _resources("", "v1"),
-        "openapi/v3": {"paths": {"api/v1": {"serverRelativeURL": "/openapi/v3/api/v1"}}},
-        "openapi/v3/api/v1": _openapi(),
+        "openapi/v3": {"paths": {path: {"serverRelativeURL": f"/openapi/v3/{path}"} for path in _roots()}},
+        **{f"openapi/v3/{path}": _openapi(path, *each) for path, each in _roots().items()},
         **{f"apis/{group}": {"kind": "APIGroup", "apiVersion": "v1", **_group(group, v)} for group, v in groups},
         **{f"apis/{group}/{version}": _resources(group, version) for group, version in groups},
     }
@@ -92,17 +92,24 @@ def _resources(group: str, version: str) -> dict[str, Any]:
     }
 
 
-def _openapi() -> dict[str, Any]:
+def _roots() -> dict[str, tuple[str, str]]:
+    """Group and version by the path of their resources: `api/v1`, `apis/apps/v1`."""
+    pairs = dict.fromkeys((each.group, each.version) for each in RESOURCES)
+    return {f"apis/{group}/{version}" if group else f"api/{version}": (group, version) for group, version in pairs}
+
+
+def _openapi(root: str, group: str, version: str) -> dict[str, Any]:
     """As much as kubectl wants to know before it applies: that the server checks the fields by itself."""
     parameter = {"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}
     paths = {}
     for each in RESOURCES:
-        if "patch" in each.verbs and "/" not in each.name:
+        if (each.group, each.version) == (group, version) and "patch" in each.verbs and "/" not in each.name:
             patch = {
                 "parameters": [parameter],
                 "responses": {"200": {"description": "OK"}},
-                "x-kubernetes-group-version-kind": {"group": each.group, "version": each.version, "kind": each.kind},
+                "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": each.kind},
             }
-            paths[f"/api/v1/namespaces/{{namespace}}/{each.name}/{{name}}"] = {"patch": patch}
+            namespace = "/namespaces/{namespace}" if each.namespaced else ""
+            paths[f"/{root}{namespace}/{each.name}/{{name}}"] = {"patch": patch}
     info = {"title": "Kubernetes", "version": VERSION["gitVersion"]}
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": {}}}

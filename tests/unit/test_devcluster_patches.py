@@ -62,4 +62,4 @@ def test_what_is_no_json_is_a_bad_request(media_type, body):
 def test_any_protobuf_is_read_or_a_value_error(body):
     for data in (body, b"k8s\0" + body, b"k8s\0\x12" + bytes((len(body) & 0x7F,)) + body):
         with contextlib.suppress(ValueError):
-            assert protobuf.secret(data).keys() >= {"kind", "apiVersion"}
+            assert protobuf.read(data).keys() >= {"kind", "apiVersion"}
