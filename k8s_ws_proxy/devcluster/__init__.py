@@ -1,5 +1,6 @@
 """The embedded stand-in for a cluster: an apiserver's objects, and exec and attach over real local processes."""
 
+from k8s_ws_proxy.devcluster import roles
 from k8s_ws_proxy.devcluster.cluster import DevCluster
 from k8s_ws_proxy.devcluster.faults import Death, Faults
 from k8s_ws_proxy.devcluster.foreign import DaemonSet, ForeignPod
@@ -24,4 +25,5 @@ __all__ = [
     "User",
     "World",
     "grant",
+    "roles",
 ]

@@ -13,16 +13,16 @@ from pathlib import Path
 from k8s_ws_proxy.devcluster import DEFAULT_WORLD, DevCluster
 
 
-async def serve(port: int, directory: Path) -> None:
+async def serve(port: int, directory: Path, audit_file: Path | None = None) -> None:
     """Run the cluster, and say on standard output where everything is.
 
-    Raises OSError if it can't listen on the port.
+    Raises OSError if it can't listen on the port, or can't write to the file.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with DevCluster(port=port, directory=directory) as cluster:
+    async with DevCluster(port=port, directory=directory, audit_file=audit_file) as cluster:
         await asyncio.to_thread(_introduce, cluster, directory)
         await stop.wait()
 
@@ -41,10 +41,11 @@ def main() -> int:
     """The program."""
     parser = argparse.ArgumentParser(prog="python -m k8s_ws_proxy.devcluster", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; any free one if not given")
+    parser.add_argument("--audit-log", type=Path, help="append the audit log to this file, a JSON object a line")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kdev-") as directory:
         try:
-            asyncio.run(serve(arguments.port, Path(directory)))
+            asyncio.run(serve(arguments.port, Path(directory), arguments.audit_log))
         except OSError as exc:
             reason = os.strerror(exc.errno or 0)
             sys.stderr.write(f"can't listen on 127.0.0.1:{arguments.port}: {reason}\n")

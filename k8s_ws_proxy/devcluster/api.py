@@ -1,4 +1,4 @@
-"""The apiserver's answers as a pure function: a request, a user and what there is in; an answer, or a stream's or
+"""The apiserver's answers as a function: a request, what its user may and what there is in; an answer, or a stream's or
 a proxied request's target out.
 """
 
@@ -10,20 +10,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from k8s_ws_proxy.devcluster import codec, discovery, http, log, resources, rest, status
+from k8s_ws_proxy.devcluster import (
+    bodies,
+    codec,
+    discovery,
+    http,
+    impersonation,
+    log,
+    requestinfo,
+    resources,
+    rest,
+    reviews,
+    status,
+)
 from k8s_ws_proxy.devcluster.http import Request, Response
 from k8s_ws_proxy.devcluster.log import LogTarget
 from k8s_ws_proxy.devcluster.podproxy import ProxyTarget
-from k8s_ws_proxy.devcluster.resources import PODS
+from k8s_ws_proxy.devcluster.requestinfo import VERBS
+from k8s_ws_proxy.devcluster.resources import PODS, REVIEWS
 from k8s_ws_proxy.devcluster.status import Failed
-from k8s_ws_proxy.devcluster.world import Container, Phase, Pod, User
+from k8s_ws_proxy.devcluster.world import Container, Phase, Pod
 
 if TYPE_CHECKING:
+    from k8s_ws_proxy.devcluster.access import Access
     from k8s_ws_proxy.devcluster.faults import Faults
+    from k8s_ws_proxy.devcluster.rbac import Attributes
     from k8s_ws_proxy.devcluster.resources import Location
     from k8s_ws_proxy.devcluster.state import State
 
-_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _KUBELET = "127.0.0.1:10250"
 
 
@@ -60,52 +74,59 @@ Answer = Response | StreamTarget | ForwardTarget | LogTarget | ProxyTarget
 
 
 class Refused(Exception):
-    """The request ends here, with an answer that is no metav1.Status."""
+    """The request ends here, with an answer that is no metav1.Status, and not the apiserver's own."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)
-        self.response = response
+        self.response = dataclasses.replace(response, handed_through=True)
 
 
-def answer(request: Request, user: User, state: State, faults: Faults) -> Answer:
-    """What the apiserver says to `request`, in the order in which it looks: rights first, then what there is."""
+def answer(request: Request, access: Access, state: State, faults: Faults) -> Answer:
+    """What the apiserver says to `request`, in the order in which it looks: as whom, rights, then what there is."""
     try:
-        return _answer(request, user, state, faults)
+        return _answer(request, access, state, faults)
     except Refused as refused:
         return refused.response
     except Failed as failed:
         return http.of_status(failed.status)
 
 
-def what(request: Request) -> str:
-    """Verb and resource, as RBAC calls them: `get pods/exec`; empty for what is no resource, or no verb."""
+def _answer(request: Request, access: Access, state: State, faults: Faults) -> Answer:
     location = resources.locate(request.path)
-    if location is None or request.method not in _VERBS:
-        return ""
-    return f"{_verb(request, location)} {location.resource.qualified}"
-
-
-def _answer(request: Request, user: User, state: State, faults: Faults) -> Answer:
-    location = resources.locate(request.path)
+    asked = requestinfo.attributes(request, location, access.user)
     if location is None:
+        access.note(access.assume(request, asked))
         return discovery.document(request.path, request.header("accept"))
-    verb = _verb(request, location)
-    if (refused := faults.take_request(verb, location.resource.qualified)) is not None:
+    if (refused := faults.take_request(asked.verb, location.resource.qualified)) is not None:
         return refused
-    _authorize(user, verb, location, faults)
-    if verb not in location.resource.verbs:
+    asked = access.assume(request, asked)
+    access.require(asked)
+    if asked.verb not in location.resource.verbs:
         raise Failed(status.method_not_allowed())
+    if location.resource in REVIEWS:
+        return reviews.answer(bodies.document(request), location.resource, access)
     match location.resource.name:
         case "pods/exec" | "pods/attach":
-            return _stream(request, user, state, location, kubelet_up=faults.kubelet_up)
+            _second_check(asked, access)
+            return _stream(request, state, location, kubelet_up=faults.kubelet_up)
         case "pods/portforward":
-            return _forward(request, user, state, location, kubelet_up=faults.kubelet_up)
+            _second_check(asked, access)
+            return _forward(request, state, location, kubelet_up=faults.kubelet_up)
         case "pods/log":
             return _log(request, state, location, kubelet_up=faults.kubelet_up)
         case "pods/proxy":
-            return _proxy(request, state, location)
+            return _proxy(impersonation.without_headers(request), state, location)
         case _:
-            return rest.answer(verb, location, request, state.store)
+            return rest.answer(asked.verb, location, request, state.store)
+
+
+def _second_check(asked: Attributes, access: Access) -> None:
+    """Who opens a stream by GET needs `create`, too. This check is the subresource's own, and says no more than the
+    authorizer's reason, which RBAC has none of as a rule.
+    """
+    decision = access.decide(dataclasses.replace(asked, verb="create"))
+    if not decision.allowed:
+        raise Failed(status.forbidden("pods", asked.name, decision.reason))
 
 
 def _log(request: Request, state: State, location: Location, *, kubelet_up: bool) -> Response | LogTarget:
@@ -149,8 +170,8 @@ def _proxy(request: Request, state: State, location: Location) -> ProxyTarget:
     return ProxyTarget(handed_on, state.backend(location.namespace, name, int(port)), f"{address}:{port}")
 
 
-def _stream(request: Request, user: User, state: State, location: Location, *, kubelet_up: bool) -> StreamTarget:
-    pod = _reachable(request, user, state, location)
+def _stream(request: Request, state: State, location: Location, *, kubelet_up: bool) -> StreamTarget:
+    pod = _reachable(state, location)
     container = _container(pod, request.first("container"))
     _upgradable(request, pod, kubelet_up=kubelet_up)
     tty = request.flag("tty")
@@ -171,8 +192,8 @@ def _stream(request: Request, user: User, state: State, location: Location, *, k
     return target
 
 
-def _forward(request: Request, user: User, state: State, location: Location, *, kubelet_up: bool) -> ForwardTarget:
-    pod = _reachable(request, user, state, location)
+def _forward(request: Request, state: State, location: Location, *, kubelet_up: bool) -> ForwardTarget:
+    pod = _reachable(state, location)
     try:
         ports = tuple(_port(text) for value in request.query.get("ports", []) for text in value.split(","))
     except ValueError as exc:
@@ -197,12 +218,9 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _reachable(request: Request, user: User, state: State, location: Location) -> Pod:
-    """The pod of a stream, if its caller may have one and its node is ours."""
+def _reachable(state: State, location: Location) -> Pod:
+    """The pod of a stream, if its node is ours."""
     namespace, name = location.namespace, location.name
-    if _VERBS[request.method] == "get" and not user.may("create", location.resource.name, namespace, name):
-        # The second check is the subresource's own, and RBAC gives no reason for what it doesn't know.
-        raise Failed(status.forbidden("pods", name, ""))
     state.store.get(PODS, namespace, name)
     pod = state.world.pod(namespace, name)
     if pod is None:  # a foreign one
@@ -213,35 +231,12 @@ def _reachable(request: Request, user: User, state: State, location: Location) -
 def _upgradable(request: Request, pod: Pod, *, kubelet_up: bool) -> None:
     if pod.phase is Phase.PENDING:
         raise Failed(status.bad_request(f"pod {pod.name} does not have a host assigned"))
-    if _VERBS[request.method] == "create":
+    if VERBS[request.method] == "create":
         raise Refused(Response(405, b"bad method", bare=True))
     if not request.wants_upgrade:
         raise Failed(status.bad_request("Upgrade request required"))
     if not kubelet_up:
         raise Failed(status.backend_unreachable(_KUBELET))
-
-
-def _verb(request: Request, location: Location) -> str:
-    """What RBAC calls the request (Kubernetes: Request Verbs)."""
-    verb = _VERBS.get(request.method)
-    if verb is None:
-        raise Failed(status.method_not_allowed())
-    if location.name:
-        return verb
-    if verb == "get":
-        return "watch" if request.flag("watch") else "list"
-    return "deletecollection" if verb == "delete" else verb
-
-
-def _authorize(user: User, verb: str, location: Location, faults: Faults) -> None:
-    resource, namespace = location.resource, location.namespace
-    granted = user.may(verb, resource.qualified, namespace, location.name)
-    if granted and not faults.denies(verb, resource.qualified):
-        return
-    scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-    what = f'resource "{resource.name}" in API group "{resource.group}"'
-    why = f'User "{user.name}" cannot {verb} {what} {scope}'
-    raise Failed(status.forbidden(resource.qualified.partition("/")[0], location.name, why))
 
 
 def _container(pod: Pod, name: str) -> Container:

@@ -62,13 +62,20 @@ class Authority:
         ]
         return self._issue("localhost", x509.SubjectAlternativeName(names), ExtendedKeyUsageOID.SERVER_AUTH)
 
-    def client(self, name: str) -> KeyPair:
-        """For a user: the apiserver takes the CN for the user's name."""
-        return self._issue(name, None, ExtendedKeyUsageOID.CLIENT_AUTH)
+    def client(self, name: str, groups: tuple[str, ...] = ()) -> KeyPair:
+        """For a user: the apiserver takes the CN for the user's name, and each O for a group."""
+        return self._issue(name, None, ExtendedKeyUsageOID.CLIENT_AUTH, groups)
 
-    def _issue(self, name: str, names: x509.SubjectAlternativeName | None, usage: x509.ObjectIdentifier) -> KeyPair:
+    def _issue(
+        self,
+        name: str,
+        names: x509.SubjectAlternativeName | None,
+        usage: x509.ObjectIdentifier,
+        groups: tuple[str, ...] = (),
+    ) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        subject = x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = (
             self._builder(subject, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from k8s_ws_proxy.devcluster.audit import AuditLog
 from k8s_ws_proxy.devcluster.credentials import Credentials
 from k8s_ws_proxy.devcluster.faults import Faults
+from k8s_ws_proxy.devcluster.handler import Handler
 from k8s_ws_proxy.devcluster.nodes import Node
 from k8s_ws_proxy.devcluster.observed import Observed
 from k8s_ws_proxy.devcluster.runtime import remove_tree
@@ -32,6 +34,7 @@ class _Up:
     scratch: Path
     credentials: Credentials
     node: Node
+    handler: Handler
     server: Server
 
 
@@ -39,7 +42,8 @@ class DevCluster:
     """An apiserver and a node in one, as long as the `async with` lasts.
 
     Whoever reaches it may run programs here, so `address` is best left as it is. `port` 0 takes any free port.
-    Credentials are written to `directory`, or to a directory that is gone afterwards.
+    Credentials are written to `directory`, or to a directory that is gone afterwards; the audit log also to
+    `audit_file`, if one is named.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class DevCluster:
         directory: Path | str | None = None,
         *,
         address: str = "127.0.0.1",
+        audit_file: Path | str | None = None,
     ) -> None:
         self._world = world
         self._address = address
@@ -60,7 +65,11 @@ class DevCluster:
         self.observed = Observed()
         """What has come to pass: `cluster.observed.seen`, `.open_streams`, `.running`, `await .wait_for(...)`."""
         self.state = State(world, self.observed.changed)
-        """What there is, and what tests may add: `cluster.state.add_pod(...)`, `.add_daemonset(...)`, `.store`."""
+        """What there is, and what tests may add: `cluster.state.add_pod(...)`, `.add_daemonset(...)`, `.store`;
+        `.grant(...)` and `.revoke(...)` roles and bindings, which roles.py makes.
+        """
+        self.audit = AuditLog(self.observed.changed, None if audit_file is None else Path(audit_file))
+        """The audit log: `cluster.audit.events`, `.of(audit_id)`."""
 
     async def __aenter__(self) -> Self:
         """Make certificates and tokens, and listen.
@@ -73,8 +82,9 @@ class DevCluster:
         credentials = await asyncio.to_thread(Credentials, self._world, directory)
         context = await asyncio.to_thread(credentials.server_context, self._address)
         node = Node(self._world, scratch, self.observed)
-        server = Server(self.state, credentials, node, self.faults, self.observed, context)
-        self._up = _Up(scratch, credentials, node, server)
+        handler = Handler(self.state, credentials, node, self.faults, self.observed, self.audit)
+        server = Server(handler, context)
+        self._up = _Up(scratch, credentials, node, handler, server)
         try:
             await server.listen(self._address, self._port)
         except BaseException:
@@ -144,7 +154,7 @@ class DevCluster:
 
     def restart_runtime(self) -> None:
         """As a restart of containerd does to open execs: each ends with Success and 1000, and its command lives on."""
-        self._running.server.restart_runtime()
+        self._running.handler.restart_runtime()
 
     def mount_secret(
         self, namespace: str, name: str, directory: Path | str, *, lag: float = 0.0, pod: str = ""
@@ -183,4 +193,5 @@ class DevCluster:
             await up.node.stop()
             await up.server.wait_closed()
         finally:
+            self.audit.close()
             await asyncio.to_thread(remove_tree, up.scratch)

@@ -7,15 +7,15 @@ import secrets
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from k8s_ws_proxy.devcluster import kubeconfig
+from k8s_ws_proxy.devcluster import kubeconfig, rbac
 from k8s_ws_proxy.devcluster.certs import Authority
-from k8s_ws_proxy.devcluster.world import ANONYMOUS
+from k8s_ws_proxy.devcluster.rbac import UserInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from k8s_ws_proxy.devcluster.http import Request
-    from k8s_ws_proxy.devcluster.world import User, World
+    from k8s_ws_proxy.devcluster.world import World
 
 
 class Credentials:
@@ -59,15 +59,23 @@ class Credentials:
         if new is not None:
             self._tokens[new] = user
 
-    def user(self, request: Request, certificate: dict[str, Any] | None) -> User | None:
-        """Who asks: a certificate's CN first, then the token, else anonymous. None is for a token nobody has."""
+    def user(self, request: Request, certificate: dict[str, Any] | None) -> UserInfo | None:
+        """Who asks: a certificate first, whose CN is the user and each O a group, then the token, else anonymous. None
+        is for a token nobody has, and for a certificate without a CN (Kubernetes: "Authenticating").
+        """
         if certificate:
-            name = _common_name(certificate)
-            return next((user for user in self._world.users if user.name == name), None)
+            names = _of_subject(certificate, "commonName")
+            groups = _of_subject(certificate, "organizationName")
+            return UserInfo(names[0], (*groups, rbac.AUTHENTICATED)) if names else None
         scheme, _, token = request.header("authorization").partition(" ")
         if not token or scheme.lower() != "bearer":
-            return ANONYMOUS
-        return self._tokens.get(token.strip())
+            return UserInfo("system:anonymous", (rbac.UNAUTHENTICATED,))
+        user = self._tokens.get(token.strip())
+        if user is None:
+            return None
+        account = rbac.service_account(user.name)
+        groups = rbac.groups_of_service_account(account[0]) if account else user.groups
+        return UserInfo(user.name, (*groups, rbac.AUTHENTICATED))
 
     def write_token(self, alias: str, path: Path) -> Path:
         """The token alone, in a file only its owner can read."""
@@ -79,7 +87,8 @@ class Credentials:
 
     def write_certificate_kubeconfig(self, path: Path, alias: str, url: str) -> Path:
         """A kubeconfig with a client certificate, which lies beside it."""
-        pair = self._authority.client(self._world.user(alias).name)
+        user = self._world.user(alias)
+        pair = self._authority.client(user.name, user.groups)
         certificate = _write(path.with_suffix(".crt"), pair.certificate)
         key = _write(path.with_suffix(".key"), pair.key)
         files = {"client-certificate": str(certificate), "client-key": str(key)}
@@ -111,7 +120,5 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
-def _common_name(certificate: dict[str, Any]) -> str | None:
-    subject = certificate.get("subject", ())
-    assert isinstance(subject, tuple)
-    return next((value for rdn in subject for key, value in rdn if key == "commonName"), None)
+def _of_subject(certificate: dict[str, Any], attribute: str) -> tuple[str, ...]:
+    return tuple(value for rdn in certificate.get("subject", ()) for key, value in rdn if key == attribute)

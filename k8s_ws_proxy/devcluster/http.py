@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -66,7 +67,7 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Response:
     """One answer. `bare` ones are written as golang.org/x/net/websocket does: no headers, the end is the
-    connection's.
+    connection's. What the kubelet or that package says is `handed_through`, without a header of the apiserver's.
     """
 
     status: int
@@ -74,6 +75,11 @@ class Response:
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = field(default=())
     bare: bool = False
+    handed_through: bool = False
+
+    def with_header(self, name: str, value: str) -> Response:
+        """The same, with a header more."""
+        return dataclasses.replace(self, headers=(*self.headers, (name, value)))
 
 
 def of_status(status: Status) -> Response:
@@ -144,7 +150,7 @@ class Connection:
             ]
             if self._h11.our_state is h11.IDLE:  # what came was never a request
                 headers.append(("Connection", "close"))
-            head = h11.Response(status_code=response.status, headers=headers, reason=phrase)
+            head = h11.Response(status_code=response.status, headers=_encoded(headers), reason=phrase)
             for event in (head, h11.Data(data=response.body), h11.EndOfMessage()):
                 self._stream.write(self._h11.send(event) or b"")
         await self._stream.drain()
@@ -155,7 +161,7 @@ class Connection:
         Raises ConnectionResetError, as the next two do, if the client has left.
         """
         fields = [*headers, ("Transfer-Encoding", "chunked"), ("Connection", "close")]
-        await self._say(h11.Response(status_code=200, headers=fields, reason="OK"))
+        await self._say(h11.Response(status_code=200, headers=_encoded(fields), reason="OK"))
 
     async def chunk(self, data: bytes) -> None:
         """More of the body, once the client has taken most of what came before."""
@@ -181,6 +187,11 @@ class Connection:
         while (event := self._h11.next_event()) is h11.NEED_DATA:
             self._h11.receive_data(await self._stream.read(_CHUNK))
         return event
+
+
+def _encoded(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Headers as bytes: a value may be anything that came in one."""
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers]
 
 
 def _request(event: h11.Request, body: bytes) -> Request:

@@ -113,10 +113,15 @@ def _time(request: Request, name: str) -> int | None:
 
 
 async def send(
-    connection: Connection, stream: TlsStream, content: AsyncGenerator[bytes], death: Die | None = None
+    connection: Connection,
+    stream: TlsStream,
+    content: AsyncGenerator[bytes],
+    death: Die | None,
+    *headers: tuple[str, str],
 ) -> None:
     """Answer with all of `content` as it comes, each block a chunk, until the client leaves; `death` comes sooner."""
-    sending = tasks.start(_send(connection, stream, content, death), name="devcluster log")
+    fields = (("Content-Type", "text/plain"), ("Cache-Control", "no-cache, private"), *headers)
+    sending = tasks.start(_send(connection, stream, content, death, fields), name="devcluster log")
     leaving = tasks.start(stream.discard(), name="devcluster log's client")
     try:
         await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -126,9 +131,15 @@ async def send(
         await asyncio.wait((sending, leaving))
 
 
-async def _send(connection: Connection, stream: TlsStream, content: AsyncGenerator[bytes], death: Die | None) -> None:
+async def _send(
+    connection: Connection,
+    stream: TlsStream,
+    content: AsyncGenerator[bytes],
+    death: Die | None,
+    headers: tuple[tuple[str, str], ...],
+) -> None:
     with contextlib.suppress(ConnectionError):
-        await connection.begin((("Content-Type", "text/plain"), ("Cache-Control", "no-cache, private")))
+        await connection.begin(headers)
         async with contextlib.aclosing(content) as blocks:
             if death is None:
                 async for block in blocks:

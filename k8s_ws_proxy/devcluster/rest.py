@@ -6,20 +6,19 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from k8s_ws_proxy.devcluster import http, patches, protobuf, secret, selectors, status
+from k8s_ws_proxy.devcluster import bodies, http, patches, roles, secret, selectors, status
 from k8s_ws_proxy.devcluster.metadata import Unreadable
 from k8s_ws_proxy.devcluster.objects import as_served
-from k8s_ws_proxy.devcluster.resources import NAMESPACES, PODS
+from k8s_ws_proxy.devcluster.resources import NAMESPACES, PODS, SECRETS
 from k8s_ws_proxy.devcluster.status import Failed
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from k8s_ws_proxy.devcluster.http import Request, Response
-    from k8s_ws_proxy.devcluster.resources import Location
+    from k8s_ws_proxy.devcluster.resources import Location, Resource
     from k8s_ws_proxy.devcluster.store import Object, Store
 
-_BODIES = ("application/json", "application/yaml", protobuf.MEDIA_TYPE)
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # what generated names end with: no vowels, so no words
 
 
@@ -79,8 +78,9 @@ def _create(location: Location, request: Request, store: Store) -> Response:
         raise Failed(status.bad_request("resourceVersion should not be set on objects to be created"))
     if "generateName" in metadata and "name" not in metadata:
         metadata["name"] = metadata["generateName"] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
-    _namespace(metadata, location)
-    store.get(NAMESPACES, "", location.namespace)  # which admission looks for before the object is looked at
+    if location.resource.namespaced:
+        _namespace(metadata, location)
+        store.get(NAMESPACES, "", location.namespace)  # which admission looks for before the object is looked at
     _check(wanted, None)
     if _dry_run(request):
         return http.of_object(wanted, 201)
@@ -105,7 +105,7 @@ def _patch(location: Location, request: Request, store: Store) -> Response:
     if location.resource is PODS:
         return _patch_pod(patched, old, location, store)
     try:
-        wanted = secret.decode(patched)
+        wanted = _shape(location.resource).decode(patched)
     except Unreadable as exc:
         # Word for word what an apiserver does: the message holds the whole object, a Secret's data included.
         text = json.dumps(json.dumps(patched, separators=(",", ":")))
@@ -129,14 +129,15 @@ def _patch_pod(patched: Object, old: Object, location: Location, store: Store) -
 
 def _replace(wanted: Object, location: Location, request: Request, store: Store) -> Response:
     old = store.get(location.resource, location.namespace, location.name)
-    _namespace(wanted["metadata"], location)
+    if location.resource.namespaced:
+        _namespace(wanted["metadata"], location)
     store.check(location.resource, old, wanted["metadata"])
     _check(wanted, old)
     return http.of_object(old if _dry_run(request) else store.replace(location.resource, wanted))
 
 
 def _delete(location: Location, request: Request, store: Store) -> Response:
-    options = _body(request) if request.body else {}
+    options = bodies.document(request) if request.body else {}
     old = store.get(location.resource, location.namespace, location.name)
     store.check(location.resource, old, options.get("preconditions") or {})
     if not _dry_run(request):
@@ -155,32 +156,21 @@ def _collect(owner: str, namespace: str, store: Store) -> None:
 
 def _read(location: Location, request: Request) -> Object:
     """The object in the body, as it would be stored."""
-    document = _body(request)
+    document = bodies.document(request)
     kind, version = location.resource.kind, location.resource.api_version
     name = f'{document.get("kind", kind)} in version "{document.get("apiVersion", version)}"'
     if document.get("kind", kind) != kind or document.get("apiVersion", version) != version:
         raise Failed(status.bad_request(f"{name} cannot be handled as a {kind}: no kind is registered for it here"))
-    unknown = [field for field in document if field not in secret.FIELDS]
+    shape = _shape(location.resource)
+    unknown = [field for field in document if field not in shape.FIELDS]
     if unknown and request.first("fieldValidation") == "Strict":
         mistakes = ", ".join(f'unknown field "{field}"' for field in unknown)
         raise Failed(status.bad_request(f"{name} cannot be handled as a {kind}: strict decoding error: {mistakes}"))
     try:
-        return secret.decode(document)
+        decoded: Object = shape.decode(document | {"kind": kind})
     except Unreadable as exc:
         raise Failed(status.bad_request(f"{name} cannot be handled as a {kind}: {exc}")) from exc
-
-
-def _body(request: Request) -> dict[str, Any]:
-    if request.media_type not in ("", *_BODIES):
-        raise Failed(status.unsupported_media_type(_BODIES))
-    readers = {"application/yaml": yaml.safe_load, protobuf.MEDIA_TYPE: protobuf.secret}
-    try:
-        document = readers.get(request.media_type, json.loads)(request.body)
-    except (ValueError, yaml.YAMLError) as exc:
-        raise Failed(status.bad_request(f"couldn't get version/kind; json parse error: {exc}")) from exc
-    if not isinstance(document, dict):
-        raise Failed(status.bad_request("couldn't get version/kind; json parse error: not an object"))
-    return document
+    return decoded
 
 
 def _namespace(metadata: dict[str, Any], location: Location) -> None:
@@ -190,9 +180,15 @@ def _namespace(metadata: dict[str, Any], location: Location) -> None:
 
 
 def _check(wanted: Object, old: Object | None) -> None:
-    causes = list(secret.mistakes(wanted)) + (list(secret.changes(wanted, old)) if old else [])
+    shape = secret if wanted["kind"] == SECRETS.kind else roles
+    causes = list(shape.mistakes(wanted)) + (list(shape.changes(wanted, old)) if old else [])
     if causes:
         raise Failed(status.invalid(wanted["kind"], wanted["metadata"].get("name", ""), causes))
+
+
+def _shape(resource: Resource) -> ModuleType:
+    """What knows the objects of this kind that are written here: Secrets, and RBAC's four."""
+    return secret if resource is SECRETS else roles
 
 
 def _dry_run(request: Request) -> bool:

@@ -6,7 +6,8 @@ import datetime as dt
 import uuid
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.devcluster import objects
+from k8s_ws_proxy.devcluster import objects, roles
+from k8s_ws_proxy.devcluster.default_roles import default_roles
 from k8s_ws_proxy.devcluster.resources import DAEMONSETS, NAMESPACES, PODS
 from k8s_ws_proxy.devcluster.store import Store
 
@@ -31,6 +32,23 @@ class State:
             self.store.create(NAMESPACES, objects.namespace(name))
         for pod in world.pods:
             self.store.create(PODS, objects.pod(pod))
+        for each in (*default_roles(), *world.rbac):
+            self.grant(each)
+
+    def grant(self, value: Object) -> Object:
+        """Put a Role, a ClusterRole or a binding in, or in the place of its namesake; the object comes back."""
+        resource, decoded = roles.BY_KIND[value["kind"]], roles.decode(value)
+        metadata = decoded["metadata"]
+        there = self.store.find(resource, metadata.get("namespace", ""), metadata["name"]) is not None
+        return self.store.replace(resource, decoded) if there else self.store.create(resource, decoded)
+
+    def revoke(self, value: Object) -> None:
+        """Take it away.
+
+        Raises status.Failed if it isn't there.
+        """
+        metadata = value["metadata"]
+        self.store.delete(roles.BY_KIND[value["kind"]], metadata.get("namespace", ""), metadata["name"])
 
     def add_daemonset(self, value: DaemonSet) -> Object:
         """Add it; the object comes back.

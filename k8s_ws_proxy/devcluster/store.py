@@ -59,10 +59,14 @@ class Store:
 
         Raises Failed, 404.
         """
-        try:
-            return self._of(resource)[namespace, name]
-        except KeyError:
-            raise Failed(status.not_found(resource.qualified, name)) from None
+        found = self.find(resource, namespace, name)
+        if found is None:
+            raise Failed(status.not_found(resource.qualified, name))
+        return found
+
+    def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """The object, or None."""
+        return self._of(resource).get((namespace, name))
 
     def all(self, resource: Resource, namespace: str = "") -> Iterator[Object]:
         """Every object, of one namespace or of all, by namespace and name."""

@@ -50,6 +50,12 @@ class TlsStream(asyncio.Protocol):
         """The client's certificate in the form of `ssl.SSLSocket.getpeercert`, if it showed one."""
         return self._tls.getpeercert()
 
+    @property
+    def peer(self) -> str:
+        """The client's address."""
+        assert self._transport is not None
+        return str(self._transport.get_extra_info("peername")[0])
+
     async def read(self, size: int) -> bytes:
         """At most `size` bytes; `b""` at the end, however it came about."""
         while not self._buffer and not self._ended:

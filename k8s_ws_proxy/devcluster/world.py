@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class Phase(enum.Enum):
@@ -85,19 +86,20 @@ def grant(resources: str, verbs: str, *, names: str = "", namespace: str = "") -
 @dataclass(frozen=True, slots=True)
 class User:
     """Who may do what. `alias` is the short name that tests and files use, `name` is what the apiserver calls
-    it.
+    it. The grants are what it may wherever they say; roles that are bound to it, or to one of its groups, add to them.
     """
 
     alias: str
     name: str
     grants: tuple[Grant, ...] = ()
+    groups: tuple[str, ...] = ()
+    """Those that its token or certificate says; a service account's token has others. system:authenticated comes by
+    itself.
+    """
 
     def may(self, verb: str, resource: str, namespace: str = "", name: str = "") -> bool:
         """Whether any grant covers `verb` on `resource`."""
         return any(each.covers(verb, resource, namespace, name) for each in self.grants)
-
-
-ANONYMOUS = User("anonymous", "system:anonymous")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class World:
     pods: tuple[Pod, ...]
     users: tuple[User, ...]
     namespaces: tuple[str, ...] = ("default",)
+    rbac: tuple[dict[str, Any], ...] = ()
+    """Roles, ClusterRoles and their bindings, as the API has them: see roles.py."""
 
     def pod(self, namespace: str, name: str) -> Pod | None:
         """The pod of that name, or None."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from k8s_ws_proxy.devcluster import DevCluster
+from k8s_ws_proxy.devcluster import DEFAULT_WORLD, DevCluster, User
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.wire.requests.impersonation import Identity
@@ -15,7 +17,8 @@ POD = "/api/v1/namespaces/default/pods/shell"
 
 @pytest.fixture
 async def cluster():
-    async with DevCluster() as running:
+    alice = User("alice", ALICE.user, DEFAULT_WORLD.user("proxy").grants)
+    async with DevCluster(dataclasses.replace(DEFAULT_WORLD, users=(*DEFAULT_WORLD.users, alice))) as running:
         yield running
 
 

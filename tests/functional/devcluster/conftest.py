@@ -194,12 +194,12 @@ class Clients:
         await client.request(target, [*self.headers(**options), *extra], method)
         return client
 
-    async def call(self, method, target, body=None, *, content="application/json", user="admin"):
+    async def call(self, method, target, body=None, *, content="application/json", user="admin", extra=()):
         """A plain request, its body as JSON unless it is bytes; the answer's code, and its body from JSON."""
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         client = await self.connect()
         headers = [*self.headers(user=user, upgrade=False, offer=()), ("Content-Length", str(len(data)))]
-        await client.request(target, [*headers, ("Content-Type", content)], method, data)
+        await client.request(target, [*headers, ("Content-Type", content), *extra], method, data)
         return client.code, await client.json()
 
     async def exec(self, *argv, pod="shell", container="shell", namespace="default", streams=None, **options):
