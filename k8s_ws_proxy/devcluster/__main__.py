@@ -48,7 +48,8 @@ def main() -> int:
             asyncio.run(serve(arguments.port, Path(directory), arguments.audit_log))
         except OSError as exc:
             reason = os.strerror(exc.errno or 0)
-            sys.stderr.write(f"can't listen on 127.0.0.1:{arguments.port}: {reason}\n")
+            what = f"write {exc.filename}" if exc.filename else f"listen on 127.0.0.1:{arguments.port}"
+            sys.stderr.write(f"can't {what}: {reason}\n")
             return 1
     return 0
 

@@ -9,7 +9,7 @@ import uuid
 import pytest
 from support import identities
 
-from k8s_ws_proxy.devcluster import DevCluster, ForeignPod, Response, audit
+from k8s_ws_proxy.devcluster import DevCluster, ForeignPod, Response, audit, roles
 
 ALICE = ("Impersonate-User", "alice")
 MICROSECONDS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
@@ -148,6 +148,19 @@ async def test_a_refusal_to_impersonate_is_told_of_who_asked(cluster, clients, p
     event = (await complete(cluster, "no"))[-1]
     assert (event["user"]["username"], event["responseStatus"]["code"]) == ("bob", 403)
     assert not {"impersonatedUser", "annotations"} & set(event)
+
+
+async def test_a_uid_and_extras_are_told_and_the_classic_verb_is_not(cluster, clients):
+    everything = roles.rule("uids userextras/dev.io/scopes", "impersonate", group="authentication.k8s.io")
+    role = roles.cluster_role("classic", roles.rule("users", "impersonate"), everything)
+    for each in (role, roles.bind(role, roles.user("bob"))):
+        cluster.state.grant(each)
+    more = [("Audit-ID", "as"), ALICE, ("Impersonate-Uid", "7"), ("Impersonate-Extra-dev.io%2fscopes", "all")]
+    await clients.call("GET", "/api/v1/namespaces/default/pods/web", user="bob", extra=more)
+    (event,) = await complete(cluster, "as")
+    told = {"username": "alice", "uid": "7", "groups": ["system:authenticated"], "extra": {"dev.io/scopes": ["all"]}}
+    assert event["impersonatedUser"] == told
+    assert "authenticationMetadata" not in event
 
 
 async def test_who_is_nobody_is_told_once(cluster, clients, path):

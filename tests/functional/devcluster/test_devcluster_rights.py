@@ -149,6 +149,18 @@ async def test_a_tokens_groups_and_a_certificates_organizations(cluster, certifi
         assert await client("read_namespaced_pod", "web", "team-a") == code
 
 
+@pytest.mark.parametrize("certificate", [False, True], ids=["token", "certificate"])
+async def test_a_master_may_everything_without_a_role(certificate):
+    users = (User("root", "whoever", groups=("dev", "system:masters")),)
+    async with DevCluster(World(DEFAULT_WORLD.pods, users, ("default", "team-a"))) as cluster:
+        root = official(cluster, "root", certificate=certificate)
+        assert await root("read_namespace", "default") == 200
+        assert await root("list_secret_for_all_namespaces") == 200
+        event = cluster.audit.events[-1]
+        assert event["user"] == {"username": "whoever", "groups": ["dev", "system:masters", "system:authenticated"]}
+        assert event["annotations"] == {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""}
+
+
 @pytest.mark.parametrize(
     ("group", "proxy", "alice", "anonymous"),
     [
