@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from k8s_ws_proxy.devcluster.api import StreamTarget
     from k8s_ws_proxy.devcluster.descriptors import Source
     from k8s_ws_proxy.devcluster.process import Process
+    from k8s_ws_proxy.devcluster.subresources import StreamTarget
     from k8s_ws_proxy.devcluster.websocket import WebSocket
 
 

@@ -16,10 +16,10 @@ from k8s_ws_proxy.observe import tasks
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from k8s_ws_proxy.devcluster.api import StreamTarget
     from k8s_ws_proxy.devcluster.descriptors import Source
     from k8s_ws_proxy.devcluster.process import Process
     from k8s_ws_proxy.devcluster.status import Status
+    from k8s_ws_proxy.devcluster.subresources import StreamTarget
     from k8s_ws_proxy.devcluster.websocket import WebSocket
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.devcluster import api, audit, codec, http, log, podproxy, requestinfo, status, websocket
 from k8s_ws_proxy.devcluster.access import Access
-from k8s_ws_proxy.devcluster.api import Action, ForwardTarget, StreamTarget
 from k8s_ws_proxy.devcluster.authorizer import Authorizer
 from k8s_ws_proxy.devcluster.exec import ExecSession
 from k8s_ws_proxy.devcluster.faults import Death, Die, Hang, Say
@@ -16,6 +15,7 @@ from k8s_ws_proxy.devcluster.http import Response
 from k8s_ws_proxy.devcluster.log import LogTarget
 from k8s_ws_proxy.devcluster.observed import Seen
 from k8s_ws_proxy.devcluster.portforward import forward_channels
+from k8s_ws_proxy.devcluster.subresources import Action, ForwardTarget, StreamTarget
 from k8s_ws_proxy.devcluster.tunnel import Tunnel
 from k8s_ws_proxy.devcluster.websocket import ClientLeft, WebSocket
 from k8s_ws_proxy.devcluster.world import Phase
@@ -197,4 +197,4 @@ async def _send(response: Response, connection: Connection, entry: Entry) -> Non
     """An answer in full, with the request's Audit-ID where the apiserver itself says it."""
     entry.started(response.status, response)
     own = not (response.bare or response.handed_through)
-    await connection.send(response.with_header(audit.HEADER, entry.audit_id) if own else response)
+    await connection.send(response, *([(audit.HEADER, entry.audit_id)] if own else ()))

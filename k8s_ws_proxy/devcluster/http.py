@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -77,10 +76,6 @@ class Response:
     bare: bool = False
     handed_through: bool = False
 
-    def with_header(self, name: str, value: str) -> Response:
-        """The same, with a header more."""
-        return dataclasses.replace(self, headers=(*self.headers, (name, value)))
-
 
 def of_status(status: Status) -> Response:
     """A status as the apiserver answers it: its code (a success has none, and is 200), and itself as the body."""
@@ -135,8 +130,8 @@ class Connection:
             raise Malformed(of_text(hint, f"{hint} {HTTPStatus(hint).phrase}")) from exc
         return _request(event, bytes(body)) if isinstance(part, h11.EndOfMessage) else None
 
-    async def send(self, response: Response) -> None:
-        """Answer the request that was read."""
+    async def send(self, response: Response, *more: tuple[str, str]) -> None:
+        """Answer the request that was read, with these headers more."""
         phrase = HTTPStatus(response.status).phrase
         if response.bare:
             lines = [f"HTTP/1.1 {response.status} {phrase}", *(f"{k}: {v}" for k, v in response.headers)]
@@ -147,6 +142,7 @@ class Connection:
                 ("Content-Type", response.content_type),
                 ("Content-Length", str(len(response.body))),
                 *response.headers,
+                *more,
             ]
             if self._h11.our_state is h11.IDLE:  # what came was never a request
                 headers.append(("Connection", "close"))

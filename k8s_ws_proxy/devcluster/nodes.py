@@ -15,9 +15,9 @@ from k8s_ws_proxy.devcluster.world import Phase
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from k8s_ws_proxy.devcluster.api import StreamTarget
     from k8s_ws_proxy.devcluster.log import LogTarget
     from k8s_ws_proxy.devcluster.observed import Observed
+    from k8s_ws_proxy.devcluster.subresources import StreamTarget
     from k8s_ws_proxy.devcluster.world import Container, Pod, World
 
 

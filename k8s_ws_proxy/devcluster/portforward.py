@@ -15,8 +15,8 @@ from k8s_ws_proxy.observe import tasks
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from k8s_ws_proxy.devcluster.api import ForwardTarget
     from k8s_ws_proxy.devcluster.podports import PodPorts
+    from k8s_ws_proxy.devcluster.subresources import ForwardTarget
     from k8s_ws_proxy.devcluster.websocket import WebSocket
     from k8s_ws_proxy.devcluster.world import Pod
 

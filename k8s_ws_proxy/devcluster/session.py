@@ -15,9 +15,9 @@ from k8s_ws_proxy.devcluster.websocket import ClientLeft
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from k8s_ws_proxy.devcluster.api import StreamTarget
     from k8s_ws_proxy.devcluster.process import Process
     from k8s_ws_proxy.devcluster.status import Status
+    from k8s_ws_proxy.devcluster.subresources import StreamTarget
     from k8s_ws_proxy.devcluster.websocket import WebSocket
 
 
