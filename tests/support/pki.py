@@ -49,6 +49,7 @@ class Authority:
         usages: tuple[x509.ObjectIdentifier, ...] = (),
         raw_dns: bytes = b"",
         passphrase: bytes = b"",
+        organizations: tuple[str, ...] = (),
     ) -> Leaf:
         """A leaf for 127.0.0.1 and ``dns``; with ``days`` below zero it has expired, without ``usages`` it has all.
 
@@ -56,7 +57,7 @@ class Authority:
         """
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.DNSName, dns)]
-        builder = _builder(_name(common_name), self._name, key.public_key(), days=days)
+        builder = _builder(_name(common_name, organizations), self._name, key.public_key(), days=days)
         der = bytes((0x30, len(raw_dns) + 2, 0x82, len(raw_dns))) + raw_dns
         builder = builder.add_extension(
             x509.UnrecognizedExtension(x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, der)
@@ -106,8 +107,9 @@ class Pki:
         }
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+def _name(common_name: str, organizations: tuple[str, ...] = ()) -> x509.Name:
+    groups = [x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, each) for each in organizations]
+    return x509.Name([*groups, x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
 
 
 def _builder(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from k8s_ws_proxy.devcluster.http import Request
+    from k8s_ws_proxy.devcluster.world import World
     from support.daemon import Daemon
 
 SECRET_NAME = "k8s-ws-proxy-hmac"
@@ -310,15 +311,15 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(directory: Path) -> AsyncIterator[Site]:
+async def site(directory: Path, world: World = WORLD) -> AsyncIterator[Site]:
     """A cluster with the DaemonSet, without Secret and pods."""
-    async with DevCluster(WORLD) as cluster:
+    async with DevCluster(world) as cluster:
         cluster.state.add_daemonset(DaemonSet("k8s-ws-proxy", labels=LABELS))
         yield Site(cluster, directory)
 
 
 @contextlib.asynccontextmanager
-async def proxies(at: Site, lags: list[float]) -> AsyncIterator[list[Daemon]]:
+async def proxies(at: Site, lags: list[float], **environ: str) -> AsyncIterator[list[Daemon]]:
     """A real proxy for each lag: its kubelet writes a changed Secret that many seconds later."""
     kubeconfig = at.cluster.write_kubeconfig(at.directory / "kubeconfig-proxy", "proxy")
     async with contextlib.AsyncExitStack() as stack:
@@ -338,6 +339,7 @@ async def proxies(at: Site, lags: list[float]) -> AsyncIterator[list[Daemon]]:
                     SHARED_SECRET_FILE="",
                     SHARED_SECRET_DIR=str(mount),
                     WS_PROXY_ADMIN_ADDR="127.0.0.1:0",
+                    **environ,
                 )
             )
 
