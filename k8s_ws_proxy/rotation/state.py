@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of the Secret. ``value`` is base64 as the API has it, and never shown."""

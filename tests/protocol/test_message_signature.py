@@ -127,6 +127,8 @@ def test_what_the_message_does_not_have_is_told(name):
         pytest.param(["\udcff"], [f"s=:{MAC}:"], id="no UTF-8"),
         pytest.param([f'{INPUT};keyid="{"k" * LONGEST}"'], [f"s=:{MAC}:"], id="long"),
         pytest.param(["(" * 2000], [f"s=:{MAC}:"], id="deep"),
+        pytest.param([f"s=({'1 ' * 129})"], [f"s=:{MAC}:"], id="many"),
+        pytest.param([f"s=();{';'.join(f'a{number}' for number in range(130))}"], [f"s=:{MAC}:"], id="many parameters"),
     ],
 )
 def test_what_is_not_one_signature_is_refused(inputs, signatures):

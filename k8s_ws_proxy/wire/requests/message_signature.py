@@ -20,6 +20,7 @@ SIGNATURE_HEADER: Final = "Signature"
 ALGORITHM: Final = "hmac-sha256"
 LONGEST: Final = 4096
 """Bytes of either field: parsing takes its time, and whoever sends one isn't known yet."""
+_MOST_PIECES: Final = 128  # separators: it is the number of small things that parsing takes its time for
 _MAC: Final = 32  # bytes
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 
@@ -130,6 +131,8 @@ def _only_member(header: str, values: Sequence[str]) -> tuple[str, Any]:
     data = values[0].encode("utf-8", "surrogateescape")
     if len(data) > LONGEST:
         raise BadSyntax(f"{header} may have at most {LONGEST} bytes.")
+    if sum(map(data.count, (b" ", b";", b","))) > _MOST_PIECES:
+        raise BadSyntax(f"{header} has too many parts.")
     try:
         members: Any = http_sf.parse(data, tltype="dictionary", on_duplicate_key=_refuse_twice)
     except (http_sf.StructuredFieldError, ValueError) as error:
