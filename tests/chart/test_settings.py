@@ -21,7 +21,7 @@ VALUES = {
     "WS_PROXY_ADMIN_ADDR": ("adminPort", 9091, ":9091"),
     "HMAC_SKEW_SECONDS": ("hmacSkewSeconds", 1000000, "1000000"),
     "ACCEPTED_SIGNATURES": ("signatures.accepted", ["v2"], "v2"),
-    "SIGNATURE_MAX_AGE": ("signatures.maxAge", 3600, "3600"),
+    "SIGNATURE_MAX_AGE": ("signatures.maxAge", 3600, "3600s"),
     "IDENTITY": ("identity.mode", "user", "user"),
     "IDENTITY_USER_PREFIX": ("identity.userPrefix", "https://issuer.example.com#", "https://issuer.example.com#"),
     "IDENTITY_GROUP_PREFIX": ("identity.groupPrefix", "oidc:", "oidc:"),

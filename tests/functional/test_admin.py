@@ -56,7 +56,8 @@ async def test_a_session_moves_the_metrics(daemon):
     after = await samples(daemon)
     assert after["sessions_opened_total", "exec"] == 1
     assert after["sessions_ended_total", "command_ended"] == 1
-    assert after["key_requests_total", "secret"] == 1
+    assert after["key_requests_total", "secret", "v1"] == 1
+    assert after["key_requests_total", "secret", "v2"] == 0
     assert after["bytes_total", "out"] > len("hello\n")
     for histogram in ("handshake_seconds", "dial_seconds", "session_seconds"):
         assert before[f"{histogram}_count",] == 0

@@ -308,7 +308,8 @@ async def test_the_log_can_not_be_forged(shared_daemon, shared_lines, forgery):
         await answer_to(shared_daemon, head(shared_daemon, target=target))
         await answer_to(shared_daemon, head(shared_daemon, more=(f"X-Forged: {forgery}",), credential=()))
     await shared_lines.event("request refused")
-    assert {line["event"] for line in shared_lines.new} == {"request refused"}
+    # A test before this one may have had so many refused that how many more it were is said now.
+    assert {line["event"] for line in shared_lines.new} - {"more requests refused"} == {"request refused"}
 
 
 async def test_nor_by_a_command_or_a_subprotocol(shared_daemon, shared_lines, shared_cluster):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
+import uuid
 
 import pytest
 from support.caller import (
@@ -282,7 +282,7 @@ async def test_one_line_when_it_opens_and_one_when_it_ends(shared_daemon, shared
         "tty": False,
         "command": ["sh", "-c", "read x; printf 12345; exit 9"],
     }
-    assert re.fullmatch(r"[0-9a-f]{16}", start["session"])
+    assert uuid.UUID(start["session"]).version == 7
     assert start == {**facts, "event": "session opened", "level": "info", "timestamp": start["timestamp"]}
     # From the client: a frame of 2 + 4 + 3 bytes. To it: an empty message, 5 bytes, a status, a close with its code.
     status = json.dumps({"metadata": {}}).encode()
