@@ -13,10 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import pytest_asyncio
 from http_message_signatures import HTTPMessageSigner, MappingKeyResolver, algorithms
 from support import rawws
 from support.caller import Lines, get, proxy_exec, refusal_of, say
-from support.daemon import SECRET
+from support.daemon import SECRET, running_daemon
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,6 +46,7 @@ def python(url, headers, fields, *, secret=SECRET, tag=TAG, body=None):
         tag=tag,
         covered_component_ids=fields,
         body=body,
+        use_existing_digest="Content-Digest" in headers,
     )
     return message.headers
 
@@ -90,7 +92,16 @@ def written(target, headers, body=b""):
     return "\r\n".join(lines).encode() + body
 
 
-async def test_a_session_of_somebody(sign, shared_daemon):
+def dialled(cluster):
+    """The headers of the exec that the apiserver was asked for last, and that aren't the same each time."""
+    seen = [one for one in cluster.observed.seen if one.what.endswith("pods/exec")][-1]
+    headers = [(name.lower(), value) for name, value in seen.headers]
+    return [
+        header for header in headers if header[0].startswith(("audit-", "impersonate-", "x-catalyst-", "signature"))
+    ]
+
+
+async def test_a_session_of_somebody(sign, shared_daemon, shared_cluster):
     lines = await Lines.begin(shared_daemon)
     target = proxy_exec("sh", "-c", 'printf "%s" "a+b & c"; exit 3', tty="false")
     data = rawws.request(target, await sign(target, WHO), subprotocols=("v5.channel.k8s.io",))
@@ -101,6 +112,7 @@ async def test_a_session_of_somebody(sign, shared_daemon):
     line = await lines.event("session opened", mode="rfc9421", key_id="secret", user="alice@example.com")
     assert (line["groups"], line["caller_reason"]) == (2, "INC-4711: café is slow, 100%")
     assert line["session"] == ws.answer.headers["x-session-id"]
+    assert dialled(shared_cluster) == [("audit-id", line["session"])]
 
 
 @pytest.mark.parametrize(
@@ -161,3 +173,56 @@ async def test_another_query_than_the_one_that_was_signed(sign, shared_daemon):
     signed = await sign(TARGET)
     other = TARGET.replace("id", "reboot")
     assert refusal_of(await get(shared_daemon, other, signed), other)[1] == "bad_signature"
+
+
+async def test_a_body_is_read_of_a_good_signature_only(sign, shared_daemon):
+    """One that never comes isn't waited for, and one that is too long isn't taken."""
+    digest = {"Content-Digest": f"sha-256=:{'A' * 43}=:"}
+
+    async def answered(signed, size, body=b""):
+        sent = {"Host": "proxy", **signed, "Content-Length": str(size)}
+        return refusal_of(await say(shared_daemon, written(TARGET, sent, body)), TARGET)[1]
+
+    assert await answered(await sign(TARGET), 65536) == "signature_incomplete"
+    assert await answered(await sign(TARGET, digest, secret=b"another one"), 65536) == "bad_signature"
+    signed = await sign(TARGET, digest)
+    assert await answered(signed, 65537, bytes(65537)) == "malformed_request"
+    assert await answered(signed, 65536, bytes(65536)) == "digest_mismatch"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def daemon_of_users(shared_cluster, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("users")
+    shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
+    prefixes = {"IDENTITY_USER_PREFIX": "sso:", "IDENTITY_GROUP_PREFIX": "sso:"}
+    async with running_daemon(directory / "kubeconfig", directory, IDENTITY="user", **prefixes) as running:
+        yield running
+
+
+async def test_the_apiserver_sees_the_user(daemon_of_users, shared_cluster):
+    target = proxy_exec("true", tty="false")
+    signed = python(f"{daemon_of_users.url}{target}", WHO, [*COVERED, *map(str.lower, WHO)])
+    async with rawws.connected(daemon_of_users.port, rawws.request(target, signed)) as ws:
+        assert dialled(shared_cluster) == [
+            ("audit-id", ws.answer.headers["x-session-id"]),
+            ("impersonate-user", "sso:alice@example.com"),
+            ("impersonate-group", "sso:oidc:ops"),
+            ("impersonate-group", "sso:CN=dev,OU=eng"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({}, "user_required"),
+        ({"X-Catalyst-Groups": '"ops"'}, "user_required"),
+        ({"X-Catalyst-User": "system:admin"}, "identity_denied"),
+        ({"X-Catalyst-User": "alice", "X-Catalyst-Groups": '"ops", "system:masters"'}, "identity_denied"),
+        ({"X-Catalyst-User": "alice", "X-Catalyst-Groups": '"ops", "System:Masters"'}, "identity_denied"),
+        ({"X-Catalyst-User": "alice", "X-Catalyst-Groups": "ops"}, "malformed_identity"),
+        ({"X-Catalyst-User": "alice", "X-Catalyst-Node": "elsewhere"}, "wrong_node"),
+    ],
+)
+async def test_whom_nobody_can_be(headers, reason, daemon_of_users):
+    signed = python(f"{daemon_of_users.url}{TARGET}", headers, [*COVERED, *map(str.lower, headers)])
+    assert refusal_of(await get(daemon_of_users, TARGET, signed), TARGET)[1] == reason
