@@ -12,8 +12,11 @@ from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 
 from k8s_ws_proxy import settings
+from k8s_ws_proxy.auth import nonces
 from k8s_ws_proxy.errors import Reason, rule
 from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.web.caller import MAX_BODY
+from k8s_ws_proxy.wire.requests import claims, message_signature, signing_v2
 from k8s_ws_proxy.wire.rules.relay import Ending
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +110,27 @@ def test_every_reason_stands_in_the_failure_table_as_the_rule_says():
         status, level, retry_after, _when = rows[reason.value]
         decided = rule(reason)
         assert (status, level, retry_after) == (str(decided.status), decided.level, str(decided.retry_after or ""))
+
+
+def test_the_rules_of_a_signature_name_reasons_and_the_numbers_are_the_code_s():
+    page = (ROOT / "docs/reference/signing.md").read_text("utf-8")
+    rows = table("docs/reference/signing.md", "what is wrong").values()
+    told = re.findall(r"^\|.*\| (`[a-z0-9_]+`) \|$", page, re.MULTILINE) + [cells[-1] for cells in rows]
+    reasons = set(re.findall(r"`(\w+)`", " ".join(told)))
+    assert len(reasons) == 13
+    assert reasons <= {reason.value for reason in Reason}
+    shortest, longest = signing_v2.NONCE_LENGTHS[0], signing_v2.NONCE_LENGTHS[-1]
+    for said in (
+        f"each once and with at most {message_signature.LONGEST} bytes",
+        f"at most {signing_v2._MOST_COVERED}, names of headers",
+        f"{shortest} to {longest} characters: new for each request",
+        f'must be `"{signing_v2.TAG}"`',
+        f"A body may have {MAX_BODY // 1024} KiB",
+        f"up to\n{nonces.MOST:,} of them",
+        f"At most {claims.MOST_GROUPS} and {claims.LONGEST_GROUPS} bytes in all",
+        f"at most {claims.LONGEST_REASON} characters of UTF-8",
+    ):
+        assert said in page, said
 
 
 def test_every_ending_stands_in_the_table():
