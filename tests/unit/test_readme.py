@@ -121,7 +121,7 @@ def test_the_rules_of_a_signature_name_reasons_and_the_numbers_are_the_code_s():
     assert reasons <= {reason.value for reason in Reason}
     shortest, longest = signing_v2.NONCE_LENGTHS[0], signing_v2.NONCE_LENGTHS[-1]
     for said in (
-        f"each once and with at most {message_signature.LONGEST} bytes",
+        f"at most {message_signature.LONGEST} bytes and {message_signature._MOST_PIECES} spaces, commas and semicolons",
         f"at most {signing_v2._MOST_COVERED}, names of headers",
         f"{shortest} to {longest} characters: new for each request",
         f'must be `"{signing_v2.TAG}"`',
