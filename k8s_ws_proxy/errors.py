@@ -30,7 +30,8 @@ A few more are caught one floor above the one that raises them, and become one o
     FrameViolation              wire.framing.frames: a peer broke RFC 6455
     HandshakeRefused            wire.framing.tls_records: a TLS handshake is none, or too long
     BodyViolation               wire.http.body: a body isn't what its head says
-    BadSyntax, NotThere         wire.requests.message_signature: it can't be read; it covers what isn't there
+    BadSyntax, HasParameters,   wire.requests.message_signature: it can't be read; it covers what has parameters,
+    NotThere                    or isn't there
     Unfinished                  wire.container.shell_split: a quotation stays open
     NotStarted, Nonsense        wire.container.greeting: the shell ended; what answers isn't it
     NotAReportError             rotation.fleet: a pod's answer isn't one

@@ -225,6 +225,11 @@ def entry_of(line: bytes) -> Entry | None:
 
 def _identity_of(whom: list[object]) -> Identity | None:
     match whom:
-        case [str(user), list(groups)] if all(isinstance(name, str) and name.isprintable() for name in (user, *groups)):
+        case [str(user), list(groups)] if all(map(_is_name, (user, *groups))):
             return Identity(user, tuple(groups))
     return None
+
+
+def _is_name(name: object) -> bool:
+    """Somebody's whom a session may have been for: whoever can write the file can't become Kubernetes' own."""
+    return isinstance(name, str) and name.isprintable() and not name.strip().casefold().startswith("system:")

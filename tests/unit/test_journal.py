@@ -87,6 +87,8 @@ async def test_after_another_boot_the_numbers_mean_others(tmp_path):
         b'["default", "web", "app", 1, 1000]',
         b'["default", "web", "app", "1", "1000", "alice"]',
         b'["default", "web", "app", "1", "1000", "alice", "ops"]',
+        b'["default", "web", "app", "1", "1000", "system:admin", []]',
+        b'["default", "web", "app", "1", "1000", "alice", ["system:masters"]]',
         b'["default", "web", "app", "1", "1000", "alice", [1]]',
         b'["default", "web", "app", "1", "1000", "a\\r\\nImpersonate-Group: x", []]',
         b'["default", "../web", "app", "1", "1000"]',

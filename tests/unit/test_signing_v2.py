@@ -131,6 +131,13 @@ def test_covered_components_that_cannot_be(name):
     assert judged((Message("GET", TARGET, lambda one: fields.get(one, [])), names)) is Reason.SIGNATURE_INCOMPLETE
 
 
+def test_covered_components_with_parameters():
+    arrived, names = request()
+    inputs = 's=("@method" "@path" "@query" "@query";req);created=1;tag="k8s-ws-proxy"'
+    fields = {"signature-input": [inputs], "signature": arrived.fields("signature")}
+    assert judged((Message("GET", TARGET, lambda one: fields.get(one, [])), names)) is Reason.SIGNATURE_INCOMPLETE
+
+
 def test_covered_components_of_a_request_with_a_body():
     assert judged(request(), has_body=True) is Reason.SIGNATURE_INCOMPLETE
     sent = {"Content-Digest": content_digest(b"{}")}

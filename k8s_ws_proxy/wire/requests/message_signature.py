@@ -29,6 +29,10 @@ class BadSyntax(Exception):
     """The fields are none of one signature; the text says why."""
 
 
+class HasParameters(Exception):
+    """A covered component has parameters, which none has here."""
+
+
 class NotThere(Exception):
     """A covered component isn't one of this message's; ``args[0]`` is its name."""
 
@@ -85,7 +89,7 @@ class Signature:
 
 
 def parse(inputs: Sequence[str], signatures: Sequence[str]) -> Signature:
-    """The one signature in the values of ``Signature-Input`` and ``Signature``. Raises BadSyntax.
+    """The one signature in the values of ``Signature-Input`` and ``Signature``. Raises BadSyntax or HasParameters.
 
     Nothing in them may come twice: a dictionary's last member of a name would win (RFC 9651 §4.2.2), and what stands
     between might see the first.
@@ -95,8 +99,10 @@ def parse(inputs: Sequence[str], signatures: Sequence[str]) -> Signature:
         raise BadSyntax(f"{INPUT_HEADER} must hold a list of components in parentheses.")
     covered = []
     for name, parameters in entry[0]:
-        if type(name) is not str or parameters:
-            raise BadSyntax(f"A component in {INPUT_HEADER} must be a name in quotation marks, without parameters.")
+        if type(name) is not str:
+            raise BadSyntax(f"A component in {INPUT_HEADER} must be a name in quotation marks.")
+        if parameters:
+            raise HasParameters
         covered.append(name)
     signed, item = _only_member(SIGNATURE_HEADER, signatures)
     if signed != label:

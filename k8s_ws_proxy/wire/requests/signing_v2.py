@@ -16,6 +16,7 @@ from k8s_ws_proxy.wire.requests.message_signature import (
     INPUT_HEADER,
     SIGNATURE_HEADER,
     BadSyntax,
+    HasParameters,
     Message,
     NotThere,
     Signature,
@@ -80,6 +81,8 @@ def verify(
         created = _check_parameters(signature.parameters)
     except BadSyntax as error:
         raise CredentialRefused(Reason.MALFORMED_SIGNATURE, str(error)) from error
+    except HasParameters as error:
+        raise _incomplete("covers a component with parameters: there are none here") from error
     _check_covered(signature.covered, names, has_body=has_body)
     created = _check_times(created, signature.parameters.get("expires"), now, terms)
     nonce = _nonce(signature.parameters)
