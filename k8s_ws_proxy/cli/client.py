@@ -1,31 +1,31 @@
-"""A command's way to the proxy: the signed upgrade, and what to do about each failure."""
+"""A command's way to the proxy: the signed upgrade, and what is said where there is no answer."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
-import time
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import quote
 
 import aiohttp
-from yarl import URL
 
+from k8s_ws_proxy.cli.answers import Refused, printable
 from k8s_ws_proxy.cli.connection import URL_VARIABLE, Connection
-from k8s_ws_proxy.errors import ProxyError, Reason
+from k8s_ws_proxy.cli.signer import Signer
+from k8s_ws_proxy.errors import ProxyError
 from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
-from k8s_ws_proxy.wire.requests.signing import signed_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+_Answer = TypeVar("_Answer")
 
 _CONNECT: Final = 10.0  # seconds for TCP and TLS
 _HANDSHAKE: Final = 60.0  # seconds for the 101: the proxy has its own, shorter limit and tells it better
 _CLOSE: Final = 2.0  # seconds for the other side to take our close frame and answer it
 _LARGEST_MESSAGE: Final = 32 << 20  # bytes; docs/observed.md, "Frames": it drops more itself
+_SWITCHING: Final = 101
 _UPGRADE_REQUIRED: Final = 426
 _LARGEST_BODY: Final = 64 * 1024  # bytes of a refusal that are read
 
@@ -47,23 +47,30 @@ async def upgraded(
     Raises ProxyError with a sentence that says what to do.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
+    signer = Signer(to, _target(path, query))
     transports: list[asyncio.BaseTransport] = []
 
-    async def keep_transport(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        response = await _refuse_all_but_101(request, handler)
+    async def look(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Read a refusal while it can be read: ``ws_connect`` throws the body away. No redirect is followed."""
+        response = await handler(request)
+        if response.status != _SWITCHING:
+            try:
+                body = await _body(response)
+            except aiohttp.ClientError:
+                body = b""
+            response.close()
+            raise signer.refused(response, body)
         if response.connection is not None and response.connection.transport is not None:
             transports.append(response.connection.transport)
         return response
 
-    async with aiohttp.ClientSession(timeout=timeout, middlewares=(keep_transport,)) as session:
-        with _told(to):
+    async with aiohttp.ClientSession(timeout=timeout, middlewares=(look, signer.sign)) as session:
+
+        async def ask() -> aiohttp.ClientWebSocketResponse[Any]:
             async with asyncio.timeout(_HANDSHAKE):
-                ws = await session.ws_connect(
-                    _url(to, path, query),
+                return await session.ws_connect(
+                    signer.url,
                     protocols=subprotocols,
-                    headers=_credential(to, path),
                     ssl=to.tls or True,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE),
                     max_msg_size=_LARGEST_MESSAGE,
@@ -71,6 +78,8 @@ async def upgraded(
                     compress=0,
                     decode_text=False,
                 )
+
+        ws = await _until_taken(signer, ask)
         for level, option, value in _KEEPALIVE:
             with contextlib.suppress(OSError, AttributeError):
                 ws.get_extra_info("socket").setsockopt(level, option, value)
@@ -93,23 +102,32 @@ async def let_in(to: Connection, path: str) -> None:
     Raises ProxyError if it wouldn't, or can't be asked.
     """
     timeout = aiohttp.ClientTimeout(total=_HANDSHAKE, sock_connect=_CONNECT)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        with _told(to):
-            async with session.get(
-                _url(to, path, ""), headers=_credential(to, path), ssl=to.tls or True, allow_redirects=False
-            ) as response:
+    signer = Signer(to, _target(path, ""))
+    async with aiohttp.ClientSession(timeout=timeout, middlewares=(signer.sign,)) as session:
+
+        async def ask() -> None:
+            async with session.get(signer.url, ssl=to.tls or True, allow_redirects=False) as response:
                 body = await _body(response)
-    if response.status != _UPGRADE_REQUIRED:
-        raise ProxyError(_refusal(response, body))
+            if response.status != _UPGRADE_REQUIRED:
+                raise signer.refused(response, body)
+
+        await _until_taken(signer, ask)
 
 
-def _url(to: Connection, path: str, query: str) -> URL:
-    return URL(f"{to.url}{quote(path)}?{query}", encoded=True)
+def _target(path: str, query: str) -> str:
+    """What stands in the request line, as the proxy gets to see it."""
+    return f"{quote(path)}?{query}" if query else quote(path)
 
 
-def _credential(to: Connection, path: str) -> dict[str, str]:
-    """What is signed is what the proxy itself gets to see: a prefix in --url is for whoever stands before it."""
-    return {} if to.secret is None else signed_headers(to.secret, path, int(time.time()))
+async def _until_taken(signer: Signer, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """What ``ask`` gives, with each of the signatures that there is a reason to try. Raises ProxyError."""
+    while True:
+        try:
+            with _told(signer.to):
+                return await ask()
+        except Refused as refused:
+            if not await signer.another(refused):
+                raise
 
 
 @contextlib.contextmanager
@@ -123,82 +141,11 @@ def _told(to: Connection) -> Iterator[None]:
         raise ProxyError(_sentence(to, error)) from error
 
 
-def printable(text: str) -> str:
-    """``text`` from a peer, without what a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-
-
-async def _refuse_all_but_101(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Read a refusal while it can be read: ``ws_connect`` throws the body away. No redirect is followed."""
-    response = await handler(request)
-    if response.status != 101:
-        try:
-            body = await _body(response)
-        except aiohttp.ClientError:
-            body = b""
-        response.close()
-        raise ProxyError(_refusal(response, body))
-    return response
-
-
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     body = b""
     while len(body) < _LARGEST_BODY and (part := await response.content.read(_LARGEST_BODY)):
         body += part
     return body
-
-
-def _refusal(response: aiohttp.ClientResponse, body: bytes) -> str:
-    status = response.status
-    try:
-        told = json.loads(body)
-        sentence, reason = printable(str(told["error"])), printable(str(told["reason"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        phrase = printable(response.reason or "")
-        return (
-            f"{response.url.origin()} answered {status} {phrase} and isn't k8s-ws-proxy, by that answer: "
-            "check --url, and what stands between"
-        )
-    lines = [f"the proxy refused ({status} {reason}): {sentence}"]
-    if hint := _hint(reason, response):
-        lines.append(hint)
-    return "\n".join(lines)
-
-
-def _hint(reason: str, response: aiohttp.ClientResponse) -> str:
-    """What to do, beyond what the proxy says itself."""
-    match reason:
-        case Reason.EXPIRED.value:
-            return _clocks(response.headers.get("Date", ""))
-        case Reason.BAD_SIGNATURE.value:
-            return "Is the file named by --secret-file (or SHARED_SECRET_FILE) the secret that this proxy accepts now?"
-        case Reason.MISSING_TIMESTAMP.value | Reason.MISSING_HMAC.value:
-            return "They were sent: something between here and the proxy takes the X-Catalyst-... headers out."
-        case Reason.SUBJECT_DENIED.value:
-            return "CLIENT_CERT_ALLOWED_SUBJECTS of the proxy must hold the CN or a DNS name of the one in --cert."
-        case Reason.NAMESPACE_DENIED.value:
-            return "Ask whoever runs the proxy to add the namespace, or use a proxy that may reach it."
-        case Reason.SUBRESOURCE_DENIED.value:
-            return "Ask whoever runs the proxy to switch it on."
-        case Reason.PORT_DENIED.value:
-            return "Ask whoever runs the proxy to allow the port."
-        case Reason.NO_RUNNING_POD.value:
-            return "Is the name right, and does a pod of that name or label run?"
-        case Reason.TOO_MANY_SESSIONS.value | Reason.SHUTTING_DOWN.value:
-            seconds = printable(response.headers.get("Retry-After", ""))
-            return f"Try again in {seconds} s." if seconds else "Try again in a while."
-    return ""
-
-
-def _clocks(date: str) -> str:
-    try:
-        theirs = parsedate_to_datetime(date).timestamp()
-    except ValueError:
-        return "Set this machine's clock right."
-    ahead = round(time.time() - theirs)
-    return f"This machine's clock is {abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} the proxy's: set it right."
 
 
 def _sentence(to: Connection, error: aiohttp.ClientError) -> str:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from k8s_ws_proxy.cli.sign import add_secret_file, read_secret
+from k8s_ws_proxy.cli.sign import V1, V2, add_secret_file, read_secret
 from k8s_ws_proxy.errors import ProxyError
 
 if TYPE_CHECKING:
     import argparse
     import ssl
+
+    from k8s_ws_proxy.cli.signing import Signing
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 URL_VARIABLE: Final = "K8S_WS_PROXY_URL"
@@ -22,10 +24,12 @@ URL_VARIABLE: Final = "K8S_WS_PROXY_URL"
 class Connection:
     """``url`` is ``http(s)://...`` without a slash at the end; a path in it is put before every request's.
 
-    ``secret`` is None where a certificate stands in its place; ``tls`` is None where the system's defaults will do.
+    ``secret`` is None where a certificate stands in its place: nothing is signed then, whatever ``signing`` says.
+    ``tls`` is None where the system's defaults will do.
     """
 
     url: str
+    signing: Signing
     secret: bytes | None = field(repr=False)
     tls: ssl.SSLContext | None = None
 
@@ -35,6 +39,7 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
     add_url(parser)
     add_secret_file(parser)
     add_certificate_options(parser)
+    add_signing_options(parser)
 
 
 def add_url(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +62,23 @@ def add_certificate_options(parser: argparse.ArgumentParser, *, required: bool =
     )
 
 
-def connection(arguments: argparse.Namespace) -> Connection:
-    """What the options mean.
+def add_signing_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--as``, ``--as-group``, ``--reason`` and ``--sign``."""
+    parser.add_argument("--as", dest="as_user", metavar="USER", help="the user that this is done for")
+    parser.add_argument(
+        "--as-group", action="append", default=[], metavar="GROUP", help="a group of that user; may be repeated"
+    )
+    parser.add_argument("--reason", metavar="TEXT", help="why, for the proxy's log")
+    parser.add_argument(
+        "--sign",
+        choices=(V1, V2),
+        help=f"how to sign. By default {V2} (RFC 9421), which covers the whole request; where the proxy doesn't take "
+        f"that, {V1}, which covers the path only",
+    )
+
+
+def connection(arguments: argparse.Namespace, signing: Signing) -> Connection:
+    """What the options mean; ``signing`` is what those for it do.
 
     Raises ProxyError; KeySourceError for the secret, CertificateError for the certificate.
     """
@@ -74,7 +94,7 @@ def connection(arguments: argparse.Namespace) -> Connection:
 
         tls = client_context(arguments.cacert, arguments.cert, arguments.key)
     # A certificate decides alone (docs/reference/signing.md): a secret beside it would never be looked at.
-    return Connection(url, None if arguments.cert else read_secret(arguments.secret_file), tls)
+    return Connection(url, signing, None if arguments.cert else read_secret(arguments.secret_file), tls)
 
 
 def base_url(text: str) -> str:

@@ -24,6 +24,7 @@ Run a command in a pod, through the proxy.
   k8s-ws-proxy exec default/web -- cat /etc/hostname
   k8s-ws-proxy exec default/web -c side -it -- sh
   tar c . | k8s-ws-proxy exec default/web -i -- tar x -C /tmp
+  k8s-ws-proxy exec default/web --as jane --as-group ops --reason 'ticket 42' -it -- sh
 
 Without a COMMAND the proxy's default shell is started. The request is signed with the shared secret, or
 comes in by a client certificate.
@@ -40,7 +41,8 @@ def add_to(commands: Any) -> None:
         help="run a command in a pod, through the proxy",
         description=_HELP,
         usage="%(prog)s NAMESPACE/POD [-c CONTAINER] [-i] [-t] [--url URL] [--cacert FILE] "
-        "[--secret-file FILE | --cert FILE --key FILE] [-- COMMAND [ARG...]]",
+        "[--secret-file FILE | --cert FILE --key FILE] [--as USER] [--as-group GROUP] [--reason TEXT] "
+        "[--sign {v1,v2}] [-- COMMAND [ARG...]]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.takes_command_line = True
@@ -68,8 +70,9 @@ def run_session(kind: str, arguments: argparse.Namespace, command: Sequence[str]
     import asyncio  # noqa: PLC0415 - what follows takes its time, and the other commands don't need it
 
     from k8s_ws_proxy.cli.session import converse  # noqa: PLC0415
+    from k8s_ws_proxy.cli.signing import signing  # noqa: PLC0415
 
-    to = connection(arguments)
+    to = connection(arguments, signing(arguments, say))
     path = pod_path(kind, arguments.target, arguments.container)
     tty = arguments.tty
     if tty and not os.isatty(0):

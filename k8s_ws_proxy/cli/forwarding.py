@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import aiohttp
 
-from k8s_ws_proxy.cli.client import let_in, printable, upgraded
+from k8s_ws_proxy.cli.answers import printable
+from k8s_ws_proxy.cli.client import let_in, upgraded
 from k8s_ws_proxy.cli.life import SignsOfLife
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.errors import ProxyError

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from k8s_ws_proxy.cli.client import printable, upgraded
+from k8s_ws_proxy.cli.answers import printable
+from k8s_ws_proxy.cli.client import upgraded
 from k8s_ws_proxy.cli.descriptors import Output
 from k8s_ws_proxy.cli.life import SignsOfLife
 from k8s_ws_proxy.cli.session import Ending

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from k8s_ws_proxy.cli.connection import add_connection_options, connection
 from k8s_ws_proxy.cli.descriptors import keep_standard_descriptors
-from k8s_ws_proxy.cli.exec import finish
+from k8s_ws_proxy.cli.exec import finish, say
 from k8s_ws_proxy.cli.pods import pod_path
 from k8s_ws_proxy.errors import Refusal
 from k8s_ws_proxy.settings import seconds_of
@@ -63,8 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415 - what follows takes its time, and the other commands don't need it
 
     from k8s_ws_proxy.cli.log_output import show  # noqa: PLC0415
+    from k8s_ws_proxy.cli.signing import signing  # noqa: PLC0415
 
-    to = connection(arguments)
+    to = connection(arguments, signing(arguments, say))
     path = pod_path("logs", arguments.target, arguments.container)
     query = {"follow": _bool(arguments.follow), "tailLines": arguments.tail}
     query |= {name: "true" for name in ("previous", "timestamps") if getattr(arguments, name)}

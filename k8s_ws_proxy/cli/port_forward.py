@@ -8,6 +8,7 @@ from typing import Any
 
 from k8s_ws_proxy.cli.connection import add_connection_options, connection
 from k8s_ws_proxy.cli.descriptors import keep_standard_descriptors
+from k8s_ws_proxy.cli.exec import say
 from k8s_ws_proxy.cli.pods import pod_path
 from k8s_ws_proxy.cli.ports import parse_addresses, parse_forward
 from k8s_ws_proxy.errors import ProxyError
@@ -60,5 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415 - what follows takes its time, and the other commands don't need it
 
     from k8s_ws_proxy.cli.forwarding import serve  # noqa: PLC0415
+    from k8s_ws_proxy.cli.signing import signing  # noqa: PLC0415
 
-    return asyncio.run(serve(partial(connection, arguments), path, forwards, addresses))
+    connect = partial(connection, arguments, signing(arguments, say))
+    return asyncio.run(serve(connect, path, forwards, addresses))

@@ -227,7 +227,7 @@ async def test_a_wrong_secret_is_told(daemon, tmp_path):
     (tmp_path / "wrong").write_text("w" * 44)
     status, _, stderr = await Client(daemon.url, tmp_path / "wrong", tmp_path).run("default/web", "--", "true")
     assert status == 1
-    assert "the proxy refused (401 bad_signature): X-Catalyst-HMAC doesn't match." in stderr
+    assert "the proxy refused (401 bad_signature): The signature doesn't match." in stderr
     assert "Is the file named by --secret-file (or SHARED_SECRET_FILE) the secret" in stderr
 
 
@@ -269,6 +269,13 @@ def refusal(status, reason, **headers):
     [
         (refusal(401, "missing_hmac"), "(401 missing_hmac): A sentence.\nThey were sent: something between here"),
         (refusal(404, "bad_path"), "(404 bad_path): A sentence.\n"),
+        (refusal(401, "replayed"), "(401 replayed): A sentence.\nEach request of this program is signed anew:"),
+        (refusal(401, "signature_v2_required"), "something between here and the proxy takes the Signature and"),
+        (refusal(421, "wrong_node"), "Is --url (or K8S_WS_PROXY_URL) the address of the proxy on that node?"),
+        (refusal(403, "user_required"), "Say for whom this is with --as USER."),
+        (refusal(403, "identity_denied"), "name a person and their groups with --as and --as-group"),
+        (refusal(429, "too_many_sessions_of_user", Retry_After=5), "A sentence.\nTry again in 5 s."),
+        (refusal(429, "too_many_requests", Retry_After=1), "A sentence.\nTry again in 1 s."),
         (refusal(404, "no_running_pod"), "Is the name right"),
         (refusal(429, "too_many_sessions", Retry_After=5), "(429 too_many_sessions): A sentence.\nTry again in 5 s."),
         (refusal(503, "shutting_down", Retry_After=7), "(503 shutting_down): A sentence.\nTry again in 7 s."),
