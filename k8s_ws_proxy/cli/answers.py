@@ -1,8 +1,9 @@
-"""What the proxy answers, for a person: each refusal with what to do."""
+"""What the proxy answers, for a person: each refusal with what to do, and by which name the proxy knows a session."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 CLOCKS_AGREE: Final = 2.0  # seconds: a Date header has only whole ones, and an answer is some time on its way
+_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 
 V1_ONLY: Final = frozenset(
     reason.value for reason in (Reason.MISSING_TIMESTAMP, Reason.MISSING_HMAC, Reason.SIGNATURE_NOT_ACCEPTED)
@@ -80,7 +82,18 @@ def refused(
     lines = [f"the proxy refused ({status} {reason}): {sentence}"]
     if hint := _hint(reason, response, version, given):
         lines.append(hint)
-    return Refused("\n".join(lines), reason=reason, date=date)
+    return Refused(named("\n".join(lines), session_of(response)), reason=reason, date=date)
+
+
+def session_of(response: aiohttp.ClientResponse) -> str:
+    """By which name the proxy's log and the apiserver's know the session; empty where there was none."""
+    session = response.headers.get("X-Session-Id", "")
+    return session if _ID.fullmatch(session) else ""
+
+
+def named(problem: str, session: str) -> str:
+    """``problem``, and what a person can name to whoever runs the proxy."""
+    return f"{problem}\nIn the proxy's log this is session {session}." if problem and session else problem
 
 
 def printable(text: str) -> str:

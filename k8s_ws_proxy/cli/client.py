@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import quote
 
 import aiohttp
 
-from k8s_ws_proxy.cli.answers import Refused, printable
+from k8s_ws_proxy.cli.answers import Refused, printable, session_of
 from k8s_ws_proxy.cli.connection import URL_VARIABLE, Connection
 from k8s_ws_proxy.cli.signer import Signer
 from k8s_ws_proxy.errors import ProxyError
@@ -38,10 +39,18 @@ _KEEPALIVE: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """An open WebSocket, and the name that the proxy's log has for its session, where it said so."""
+
+    ws: aiohttp.ClientWebSocketResponse[Any]
+    session: str
+
+
 @contextlib.asynccontextmanager
 async def upgraded(
     to: Connection, path: str, query: str, subprotocols: Sequence[str] = SUBPROTOCOLS
-) -> AsyncIterator[aiohttp.ClientWebSocketResponse[Any]]:
+) -> AsyncIterator[Upgraded]:
     """A WebSocket to ``path`` (percent-decoded) of the proxy, until the block is left.
 
     Raises ProxyError with a sentence that says what to do.
@@ -49,6 +58,7 @@ async def upgraded(
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
     signer = Signer(to, _target(path, query))
     transports: list[asyncio.BaseTransport] = []
+    named: list[str] = []
 
     async def look(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """Read a refusal while it can be read: ``ws_connect`` throws the body away. No redirect is followed."""
@@ -60,6 +70,7 @@ async def upgraded(
                 body = b""
             response.close()
             raise signer.refused(response, body)
+        named.append(session_of(response))
         if response.connection is not None and response.connection.transport is not None:
             transports.append(response.connection.transport)
         return response
@@ -84,7 +95,7 @@ async def upgraded(
             with contextlib.suppress(OSError, AttributeError):
                 ws.get_extra_info("socket").setsockopt(level, option, value)
         try:
-            yield ws
+            yield Upgraded(ws, named[-1])
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE):

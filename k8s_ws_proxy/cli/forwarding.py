@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import aiohttp
 
-from k8s_ws_proxy.cli.answers import printable
+from k8s_ws_proxy.cli.answers import named, printable
 from k8s_ws_proxy.cli.client import let_in, upgraded
 from k8s_ws_proxy.cli.life import SignsOfLife
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
@@ -116,8 +116,8 @@ class _Forwarded:
         """Carry it to its end; what goes wrong is told on stderr."""
         problem = ""
         try:
-            async with upgraded(self._connect(), self._path, f"ports={self._port}", (channels.V4,)) as ws:
-                problem = await self._carry(ws)
+            async with upgraded(self._connect(), self._path, f"ports={self._port}", (channels.V4,)) as opened:
+                problem = named(await self._carry(opened.ws), opened.session)
         except ProxyError as error:
             problem = str(error)
         finally:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from k8s_ws_proxy.cli.answers import printable
+from k8s_ws_proxy.cli.answers import named, printable
 from k8s_ws_proxy.cli.client import upgraded
 from k8s_ws_proxy.cli.descriptors import Output
 from k8s_ws_proxy.cli.life import SignsOfLife
@@ -17,6 +18,7 @@ from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.wire.framing import channels, frames
 
 if TYPE_CHECKING:
+    from k8s_ws_proxy.cli.client import Upgraded
     from k8s_ws_proxy.cli.connection import Connection
 
 _ENOUGH: Final = 256 * 1024  # bytes that wait to be written before no more are received
@@ -26,8 +28,8 @@ async def show(to: Connection, path: str, query: str) -> Ending:
     """Write the log until it ends. Raises ProxyError if it couldn't be opened."""
     with cancelled_by_signals() as caught, Output(1) as output:
         try:
-            async with upgraded(to, path, query, channels.LOG_SUBPROTOCOLS) as ws, asyncio.TaskGroup() as group:
-                return await _Log(ws, output).run(group)
+            async with upgraded(to, path, query, channels.LOG_SUBPROTOCOLS) as opened, asyncio.TaskGroup() as group:
+                return await _Log(opened, output).run(group)
         except asyncio.CancelledError:
             if not caught:
                 raise
@@ -37,8 +39,9 @@ async def show(to: Connection, path: str, query: str) -> Ending:
 class _Log:
     """One open log. Receiving doesn't yield while lines are there, so that many are written at once."""
 
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse[Any], output: Output) -> None:
-        self._ws = ws
+    def __init__(self, opened: Upgraded, output: Output) -> None:
+        self._ws = opened.ws
+        self._name = opened.session
         self._output = output
         self._lines = bytearray()
         self._changed = asyncio.Event()
@@ -77,7 +80,8 @@ class _Log:
                     case aiohttp.WSMsgType.PONG:
                         pass
                     case _:
-                        return self._ended(message)
+                        ending = self._ended(message)
+                        return replace(ending, message=named(ending.message, self._name))
         finally:
             self._received = True
             self._changed.set()

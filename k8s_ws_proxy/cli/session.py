@@ -7,11 +7,11 @@ import contextlib
 import json
 import signal
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from k8s_ws_proxy.cli.answers import printable
+from k8s_ws_proxy.cli.answers import named, printable
 from k8s_ws_proxy.cli.client import upgraded
 from k8s_ws_proxy.cli.descriptors import Input, Output
 from k8s_ws_proxy.cli.life import SignsOfLife
@@ -20,6 +20,7 @@ from k8s_ws_proxy.cli.terminal import Terminal
 from k8s_ws_proxy.wire.framing import channels
 
 if TYPE_CHECKING:
+    from k8s_ws_proxy.cli.client import Upgraded
     from k8s_ws_proxy.cli.connection import Connection
 
 _TAIL: Final = 256  # bytes: a line of the proxy's own
@@ -48,10 +49,10 @@ async def converse(to: Connection, path: str, query: str, *, stdin: bool, tty: b
     ):
         terminal = Terminal(0) if tty else None
         try:
-            async with upgraded(to, path, query) as ws:
+            async with upgraded(to, path, query) as opened:
                 # Raw only from now on: until here Ctrl-C has to work, and messages are for a terminal as it was.
                 with terminal.raw() if terminal and stdin else contextlib.nullcontext():
-                    return await _Session(ws, source, out, err, terminal).run()
+                    return await _Session(opened, source, out, err, terminal).run()
         except asyncio.CancelledError:
             if not caught:
                 raise
@@ -63,13 +64,14 @@ class _Session:
 
     def __init__(
         self,
-        ws: aiohttp.ClientWebSocketResponse[Any],
+        opened: Upgraded,
         stdin: Input | None,
         stdout: Output,
         stderr: Output,
         terminal: Terminal | None,
     ) -> None:
-        self._ws = ws
+        self._ws = opened.ws
+        self._name = opened.session
         self._stdin = stdin
         self._outputs = {channels.STDOUT: stdout, channels.STDERR: stderr}
         self._terminal = terminal
@@ -110,7 +112,7 @@ class _Session:
                 case aiohttp.WSMsgType.PONG:
                     pass
                 case _:
-                    return self._ending or _lost(message)
+                    return self._ending or self._named(_lost(message))
         assert self._ending is not None
         return self._ending
 
@@ -123,7 +125,7 @@ class _Session:
             ending = _ended(bytes(payload))
             # The proxy says why it ends a session on the terminal, too: once is enough.
             told = f"k8s-ws-proxy: {ending.message}".encode() in self._shown
-            self._ending = replace(ending, message="") if told else ending
+            self._ending = replace(ending, message="") if told else self._named(ending)
         elif payload and (output := self._outputs.get(channel)) is not None:
             self._shown = bytes(payload[-_TAIL:])
             try:
@@ -135,6 +137,9 @@ class _Session:
             except OSError as error:
                 return Ending(message=f"the output can't be written: {error.strerror}")
         return None
+
+    def _named(self, ending: Ending) -> Ending:
+        return replace(ending, message=named(ending.message, self._name))
 
     async def _send_input(self, stdin: Input) -> None:
         with contextlib.suppress(ConnectionError):  # _receive learns why

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from support.command import PROGRAM, Client
+from support.command import PROGRAM, Client, unnamed
 from support.kubectl import Terminal
 
 
@@ -53,7 +53,7 @@ async def test_a_terminal(client):
 
 async def test_refusals_are_told(client, start, tmp_path):
     status, stdout, stderr = await client.run("default/nope")
-    assert (status, stdout, stderr) == (1, b"", 'k8s-ws-proxy: pods "nope" not found\n')
+    assert (status, stdout, unnamed(stderr)) == (1, b"", 'k8s-ws-proxy: pods "nope" not found\n')
     daemon = await start(ALLOWED_SUBRESOURCES="exec")
     status, _, stderr = await Client(daemon.url, tmp_path / "secret", tmp_path, "attach").run("default/web")
     assert status == 1

@@ -176,7 +176,11 @@ async def test_a_lost_connection_is_told(client, daemon):
     daemon.process.kill()
     _, stderr = await process.communicate()
     assert process.returncode == 1
-    assert stderr == (b"k8s-ws-proxy: the connection to the proxy was lost; how the command ended isn't known\n")
+    session = (await daemon.event("session opened"))["session"]
+    assert stderr.decode() == (
+        "k8s-ws-proxy: the connection to the proxy was lost; how the command ended isn't known\n"
+        f"In the proxy's log this is session {session}.\n"
+    )
 
 
 async def test_a_shutdown_of_the_proxy_is_told(start, tmp_path):
@@ -276,6 +280,8 @@ def refusal(status, reason, **headers):
         (refusal(403, "identity_denied"), "name a person and their groups with --as and --as-group"),
         (refusal(429, "too_many_sessions_of_user", Retry_After=5), "A sentence.\nTry again in 5 s."),
         (refusal(429, "too_many_requests", Retry_After=1), "A sentence.\nTry again in 1 s."),
+        (refusal(429, "too_many_sessions", X_Session_Id="0190-a"), "In the proxy's log this is session 0190-a.\n"),
+        (refusal(429, "too_many_sessions", X_Session_Id="a b"), "Try again in a while.\n"),
         (refusal(404, "no_running_pod"), "Is the name right"),
         (refusal(429, "too_many_sessions", Retry_After=5), "(429 too_many_sessions): A sentence.\nTry again in 5 s."),
         (refusal(503, "shutting_down", Retry_After=7), "(503 shutting_down): A sentence.\nTry again in 7 s."),

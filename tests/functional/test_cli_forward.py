@@ -11,6 +11,7 @@ import socket
 import sys
 
 import pytest
+from support.command import unnamed
 from support.pki import Pki
 from support.podport import chunks, digest, listening, reset, unused_port
 
@@ -209,6 +210,7 @@ async def test_the_proxy_goes_down(forwarding, daemon, pod_port):
     assert await forwarding.told() == (
         "k8s-ws-proxy: connection to port 8080: the proxy on this node is shutting down\n"
     )
+    assert unnamed(await forwarding.told()) == ""
     await daemon.wait()
     with contextlib.suppress(ConnectionError):
         assert await forwarding.ask() == b""

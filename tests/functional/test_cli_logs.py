@@ -11,7 +11,7 @@ import signal
 import pytest
 from support import writers
 from support.caller import proxy_exec, run
-from support.command import Client
+from support.command import Client, unnamed
 from support.daemon import running_daemon
 
 from k8s_ws_proxy.devcluster import DevCluster
@@ -106,11 +106,16 @@ async def test_the_run_before(client, ended, daemon):
         (("default/nope",), 'pods "nope" not found'),
         (("default/four", "-c", "nope"), "container nope is not valid for pod four"),
         (("default/four", "-p"), 'previous terminated container "four" in pod "four" not found'),
-        (("four",), "say in which namespace the pod is: NAMESPACE/POD, for example default/four"),
     ],
 )
 async def test_what_can_t_be_shown_is_said(client, words, told):
-    assert await client.run(*words) == (1, b"", f"k8s-ws-proxy: {told}\n")
+    status, stdout, stderr = await client.run(*words)
+    assert (status, stdout, unnamed(stderr)) == (1, b"", f"k8s-ws-proxy: {told}\n")
+
+
+async def test_what_can_t_be_asked_for_is_said(client):
+    told = "say in which namespace the pod is: NAMESPACE/POD, for example default/four"
+    assert await client.run("four") == (1, b"", f"k8s-ws-proxy: {told}\n")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,8 @@ async def test_a_wrong_use(client, words, told):
 
 async def test_a_log_that_is_cut_off_is_not_a_success(client, cluster):
     cluster.faults.die_after(8, Death.EOF)
-    assert await client.run("-f", "default/waits") == (
+    status, stdout, stderr = await client.run("-f", "default/waits")
+    assert (status, stdout, unnamed(stderr)) == (
         1,
         b"one\ntwo\n",
         "k8s-ws-proxy: the log was cut off: The apiserver's connection ended before the log did.\n",
@@ -145,7 +151,8 @@ async def test_a_proxy_that_shuts_down_says_so(cluster, tmp_path):
         await daemon.terminate()
         _, stderr = await process.communicate()
     assert process.returncode == 1
-    assert stderr == b"k8s-ws-proxy: the log was cut off: the proxy on this node is shutting down\n"
+    told = "k8s-ws-proxy: the log was cut off: the proxy on this node is shutting down\n"
+    assert unnamed(stderr.decode()) == told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

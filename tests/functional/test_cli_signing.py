@@ -135,6 +135,15 @@ async def test_a_user_is_asked_for_where_there_must_be_one(start, client_of):
     assert "(403 identity_denied)" in stderr
 
 
+async def test_a_session_that_fails_is_named(client, daemon):
+    status, _, stderr = await client.run("default/nope", "--", "true")
+    session = (await daemon.event("session failed"))["session"]
+    assert (status, stderr) == (
+        1,
+        f'k8s-ws-proxy: pods "nope" not found\nIn the proxy\'s log this is session {session}.\n',
+    )
+
+
 async def test_a_port_forward_learns_what_the_proxy_takes_once(start, client_of, cluster):
     daemon = await start(ACCEPTED_SIGNATURES="v1")
     async with listening() as pod_port:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "k8s_ws_proxy"]
+_NAME = re.compile(r"In the proxy's log this is session [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\n\Z")
+
+
+def unnamed(stderr):
+    """What is told of a session, without its name, which must stand at the end."""
+    told, names = _NAME.subn("", stderr)
+    assert names == 1, stderr
+    return told
 
 
 class Client:
