@@ -66,8 +66,9 @@ def test_the_notes_have_no_one_granted_the_proxy_s_own_pods_where_there_are_othe
 
 def test_the_first_request_is_told_where_it_would_be_let_in():
     assert "first signed request" in notes(identity("caller"))
-    assert "first signed request" not in notes(identity("user"))
-    assert "first signed request" not in notes({"signatures": {"accepted": ["v2"]}})
+    assert "first signed request" in notes(identity("user"))
+    assert "first signed request" in notes({"signatures": {"accepted": ["v2"]}})
+    assert "first signed request" not in notes({**identity("user"), **V1, **TLS}, apis=(CERT_MANAGER,))
 
 
 def test_callers_are_told_how_to_sign():

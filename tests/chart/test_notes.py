@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.chart import CERT_MANAGER, CHART, PROMETHEUS_OPERATOR, grants, helm, notes, render
 from support.daemon import SECRET, running_daemon
+from support.rights import identity
 
 import k8s_ws_proxy
 from k8s_ws_proxy.devcluster import Container, DevCluster, Pod, User, World, grant
@@ -52,7 +53,8 @@ def paste(cluster, tmp_path):
     (tmp_path / "keys" / "secret").write_bytes(SECRET)
 
     async def run(over):
-        environ = {name: value for name, value in render(over).environ.items() if name.startswith("ALLOWED_")}
+        rendered = render(over).environ
+        environ = {name: value for name, value in rendered.items() if name.startswith(("ALLOWED_", "ACCEPTED_"))}
         kubeconfig = cluster.write_kubeconfig(tmp_path / "proxy.kubeconfig", "proxy")
         async with running_daemon(kubeconfig, tmp_path, **environ) as daemon:
             text = commands(notes({**over, "port": daemon.port}))
@@ -86,6 +88,27 @@ async def test_it_goes_to_a_namespace_that_may_be_reached(paste):
     assert (status, stderr) == (0, "")
     assert "usr" in stdout.split()
     assert (line["namespace"], line["pod"]) == ("team", "web-0")
+
+
+@pytest.mark.parametrize("accepted", ["v1", "v2"])
+async def test_it_is_signed_as_the_proxy_takes_it(paste, accepted):
+    status, _, stderr, line = await paste({"signatures": {"accepted": [accepted]}})
+    assert (status, stderr) == (0, "")
+    assert line["mode"] == {"v1": "hmac", "v2": "rfc9421"}[accepted]
+
+
+@pytest.mark.parametrize(
+    ("named", "user"),
+    [
+        ({}, "jane"),
+        ({"userPrefix": "oidc:"}, "jane"),
+        ({"userPrefix": "oidc:", "users": ["oidc:-o'b\"$x"]}, "-o'b\"$x"),
+    ],
+)
+async def test_it_names_the_user_who_was_granted_the_rights(paste, named, user):
+    status, _, stderr, line = await paste({**identity("user", **named), "allowedNamespaces": ["team"]})
+    assert (status, stderr) == (0, "")
+    assert (line["pod"], line["user"]) == ("web-0", user)
 
 
 def test_it_is_left_out_where_exec_is_switched_off():
