@@ -28,6 +28,7 @@ V2: Final = "v2"
 _ONLY_V2: Final = ("method", "user", "group", "reason", "node", "keyid")
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110 §9.1: a token
 _KEYID: Final = re.compile(r"[ -~]+", re.ASCII)  # RFC 9651 §3.3.3
+_LATEST: Final = 999_999_999_999_999  # RFC 9651 §3.3.1
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", re.ASCII)
 _SENT: Final = re.compile(r"/[!-~]*", re.ASCII)
 
@@ -89,6 +90,8 @@ def _v2(arguments: argparse.Namespace, now: int) -> dict[str, str]:
         raise ProxyError(f"--method: {method!r} can't be the method of a request")
     if keyid and not _KEYID.fullmatch(keyid):
         raise ProxyError("--keyid: it can hold printable ASCII characters only")
+    if abs(now) > _LATEST:
+        raise ProxyError(f"--timestamp: {now} is no time that a signature can say")
     target = request_target(arguments.path)
     more = {
         **user_header("--user", arguments.user),

@@ -87,6 +87,7 @@ async def next_second_of(daemon):
         (("/a", "--keyid", "k"), "--keyid needs --v2"),
         (("--v2", "a/b"), "'a/b' can't be sent as it stands"),
         (("--v2", "/a", "--method", "G T"), "--method: 'G T' can't be the method of a request"),
+        (("--v2", "/a", "--timestamp", "1000000000000000"), "--timestamp: 1000000000000000 is no time that a"),
         (("--v2", "/a", "--keyid", "ü"), "--keyid: it can hold printable ASCII characters only"),
         (("--v2", "/a", "--user", "ü"), "--user: X-Catalyst-User must be"),
         (("--v2", "/a", "--group", "ü"), "--group: a group's name"),
