@@ -54,7 +54,7 @@ async def test_who_comes_later_joins_and_starts_nothing(daemon):
             await two.send(STDIN, b"typed\n")
             seen += await one.until(STDOUT, b"typed")
             assert b"second-2" not in seen
-        assert await inside(daemon, "tmux", "list-panes", "-s", "-F", "#{pane_current_command}") == "cat\n"
+        assert await inside(daemon, "tmux", "list-panes", "-s", "-F", "#{window_index}.#{pane_index}") == "0.0\n"
 
 
 async def test_the_screen_outlives_its_callers(daemon, cluster):
@@ -203,8 +203,53 @@ async def test_several_containers_have_a_session_each(daemon):
         assert b"in-shell-2" not in await side.until(STDOUT, b"in-side-2")
 
 
-async def test_the_exit_status_is_tmux_s(daemon):
-    async with terminal(daemon, "sh", "-c", "read line; exit 7") as ws:
+STATUSES = {"exit 0": 0, "exit 7": 7, "kill -KILL $$": 137, "exec /nowhere": 127}
+
+
+@pytest.mark.parametrize("reaped", ["true", "false"], ids=["hung up", "not hung up"])
+@pytest.mark.parametrize(("ending", "status"), STATUSES.items(), ids=STATUSES)
+async def test_who_started_it_is_told_the_commands_exit_status(start, reaped, ending, status):
+    daemon = await start(TMUX_CASCADE="true", REAP_ORPHANS=reaped)
+    async with terminal(daemon, "sh", "-c", f"echo begun-$((1+1)); read line; {ending}") as ws:
+        await ws.until(STDOUT, b"begun-2")
         await ws.send(STDIN, b"\n")
         ended = await ws.finish()
-    assert ended.exit_code == 0
+    assert ended.exit_code == status
+    assert ended.text(STDOUT).endswith("[exited]\r\n")
+
+
+ENDING = ("sh", "-c", "echo begun-$((1+1)); read line; exit 7")
+
+
+async def test_who_joined_is_told_nothing_of_it(daemon):
+    async with terminal(daemon, *ENDING) as one:
+        await one.until(STDOUT, b"begun-2")
+        async with terminal(daemon, *ENDING) as two:
+            await two.until(STDOUT, b"begun-2")
+            await two.send(STDIN, b"\n")
+            first, second = await one.finish(), await two.finish()
+    assert (first.exit_code, second.exit_code) == (7, 0)
+    assert second.text(STDOUT).endswith("[exited]\r\n")
+
+
+async def test_who_started_it_and_detached_is_told_that_it_went_well(daemon):
+    async with terminal(daemon, *ENDING) as one:
+        await one.until(STDOUT, b"begun-2")
+        await one.send(STDIN, b"\x02d")
+        assert (await one.finish()).exit_code == 0
+    async with terminal(daemon, *ENDING) as two:
+        await two.until(STDOUT, b"begun-2")
+        await two.send(STDIN, b"\n")
+        assert (await two.finish()).exit_code == 0
+
+
+async def test_who_started_it_and_was_cut_off_leaves_nothing(daemon, cluster):
+    async with terminal(daemon, *ENDING) as one:
+        await one.until(STDOUT, b"begun-2")
+        before = await inside(daemon, "sh", "-c", 'find "$TMUX_TMPDIR" "$HOME"')
+    await daemon.event("process hung up")
+    async with terminal(daemon, *ENDING) as two:
+        await two.until(STDOUT, b"begun-2")
+        assert await inside(daemon, "sh", "-c", 'find "$TMUX_TMPDIR" "$HOME"') == before
+        await two.send(STDIN, b"\n")
+        assert (await two.finish()).exit_code == 0

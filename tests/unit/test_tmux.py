@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import os
 import pty
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 
@@ -127,6 +129,13 @@ class Terminal:
                 return os.read(fd, 1 << 16)
             self._drain()
 
+    def shows(self, text):
+        """Wait until it does."""
+        while text not in self.shown:
+            ready, _, _ = select.select([self.master], [], [], 60)
+            assert ready, f"nothing for a minute; the terminal shows {self.shown!r}"
+            assert self._drain(), f"it ended: {self.shown!r}"
+
     def finish(self):
         """Wait for the end of the process."""
         while self._drain():
@@ -142,6 +151,8 @@ class Terminal:
         return data
 
     def type(self, keys):
+        """Once tmux's status line is there: what is typed before a client has its terminal may be lost."""
+        self.shows(b"[catalyst")
         os.write(self.master, keys)
 
     def close(self):
@@ -256,6 +267,167 @@ def test_a_container_without_a_terminal_type_has_one(server, terminals, fifo):
     env = {name: value for name, value in server.items() if name != "TERM"}
     terminal = terminals(tmux.wrap(["sh", "-c", 'printf up >"$1"', "sh", str(fifo.path)]), env)
     assert terminal.wait_for(fifo.fd) == b"up"
+
+
+SHELLS = [
+    *([shell] for shell in ("dash", "bash", "mksh") if shutil.which(shell)),
+    *([["busybox", "sh"]] if shutil.which("busybox") else []),
+]
+
+
+@pytest.fixture(params=SHELLS, ids=" ".join)
+def shell_server(request, server, tmp_path):
+    """As ``server``, where sh is this one."""
+    (tmp_path / "sh").symlink_to(shutil.which(request.param[0]))
+    return {**server, "PATH": f"{tmp_path}:{server['PATH']}"}
+
+
+def saying(fifo, script, *, first=":"):
+    """A command that says it is there before it goes on, in a shell that isn't under test."""
+    return ["/bin/sh", "-c", f'{first}; echo there >"$0"; {script}', str(fifo.path)]
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["true"], 0),
+        (["false"], 1),
+        (["/bin/sh", "-c", "exit 7"], 7),
+        (["/bin/sh", "-c", "exit 255"], 255),
+        (["/bin/sh", "-c", "kill -KILL $$"], 137),
+        (["/bin/sh", "-c", "kill -TERM $$"], 143),
+        (["/nowhere/at/all"], 127),
+        (["exit", "3"], 127),
+        (["/"], 126),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_who_started_the_session_has_the_commands_exit_status(shell_server, terminals, command, status):
+    terminal = terminals(tmux.wrap(command), shell_server)
+    assert terminal.finish() == status
+    assert terminal.shown.endswith(b"[exited]\r\n")
+
+
+@pytest.mark.parametrize(
+    ("keys", "first", "script", "status"),
+    [
+        (b"\x03", ":", "exec cat", 130),
+        (b"\x1c", "ulimit -c 0", "exec cat", 131),
+        (b"\x03", "trap 'exit 5' INT", "while :; do read -r x; done", 5),
+        (b"\x1aon\r", ":", "read -r x; exit 6", 6),
+        (b"\x04", ":", "exec cat", 0),
+    ],
+    ids=["^C", "^\\", "^C trapped", "^Z", "^D"],
+)
+def test_a_key_that_signals_is_the_commands(shell_server, terminals, fifo, keys, first, script, status):
+    terminal = terminals(tmux.wrap(saying(fifo, script, first=first)), shell_server)
+    assert terminal.wait_for(fifo.fd) == b"there\n"
+    terminal.type(keys)
+    assert terminal.finish() == status
+
+
+def test_a_shell_that_controls_jobs_is_one_as_before(shell_server, terminals, fifo):
+    terminal = terminals(tmux.wrap(["bash", "--norc", "-i"]), {**shell_server, "FIFO": str(fifo.path)})
+    terminal.type(b"sh -c 'echo there >\"$FIFO\"; exec cat'\r")
+    assert terminal.wait_for(fifo.fd) == b"there\n"
+    terminal.type(b"\x1a")
+    terminal.shows(b"Stopped")
+    terminal.type(b"kill -KILL $$\r")
+    assert terminal.finish() == 137
+
+
+def test_the_commands_environment_is_as_it_was(shell_server, terminals, tmp_path):
+    """Here: but for what tmux sets, what a shell has that starts it and does nothing else."""
+    env = {**shell_server, "status": "mine", "client": "mine", "SHLVL": "4", "a": "b"}
+    write = "import os,sys; open(sys.argv[1],'w').write(repr(dict(os.environ)))"
+    report, plain = tmp_path / "report", tmp_path / "plain"
+    terminals(tmux.wrap([sys.executable, "-c", write, str(report)]), env).finish()
+    run_by_tmux = ["sh", "-c", 'exec "$@"', "sh", sys.executable, "-c", write, str(plain)]
+    terminals(["sh", "-c", 'exec "$@"', "sh", "tmux", "-L", "other", "new-session", *run_by_tmux], env).finish()
+    got, expected = ({**ast.literal_eval(each.read_text()), "TMUX": ""} for each in (report, plain))
+    assert got == expected
+    assert got["status"] == got["client"] == "mine"
+
+
+def test_who_joined_has_the_clients_exit_status(shell_server, terminals, fifo):
+    first = terminals(tmux.wrap(saying(fifo, "read -r x; exit 7")), shell_server)
+    assert first.wait_for(fifo.fd) == b"there\n"
+    second = terminals(tmux.wrap(["true"]), shell_server)
+    second.type(b"\r")
+    assert (first.finish(), second.finish()) == (7, 0)
+    assert second.shown.endswith(b"[exited]\r\n")
+
+
+def test_who_started_it_and_detached_has_the_clients_exit_status(server, terminals, fifo):
+    first = terminals(tmux.wrap(saying(fifo, "read -r x; exit 7")), server)
+    assert first.wait_for(fifo.fd) == b"there\n"
+    first.type(b"\x02d")
+    assert first.finish() == 0
+    assert b"[detached (from session catalyst-ops)]" in first.shown
+    second = terminals(tmux.wrap(["true"]), server)
+    second.type(b"\r")
+    assert second.finish() == 0
+
+
+def test_who_started_it_and_was_killed_leaves_nothing(server, terminals, fifo):
+    first = terminals(tmux.wrap(saying(fifo, "read -r x; exit 7")), server)
+    assert first.wait_for(fifo.fd) == b"there\n"
+    first.process.kill()
+    first.process.wait(60)
+    second = terminals(tmux.wrap(["true"]), server)
+    second.type(b"\r")
+    assert second.finish() == 0
+    left = {path.name for path in Path(server["TMUX_TMPDIR"]).rglob("*")}
+    assert left <= {f"tmux-{os.geteuid()}", "default"}  # tmux's own directory, and its socket
+
+
+def configured(server, line):
+    """tmux reads it when it starts, and says when a pane has ended."""
+    (Path(server["HOME"]) / ".tmux.conf").write_text(f"{line}\nset-hook -g pane-exited 'wait-for -S ended'\n")
+
+
+def test_while_the_session_goes_on_nobody_is_detached(server, terminals, fifo):
+    configured(server, "")
+    terminal = terminals(tmux.wrap(saying(fifo, "read -r x; exit 7")), server)
+    assert terminal.wait_for(fifo.fd) == b"there\n"
+    ask(server, "new-window", "-d", "-t", "catalyst-ops:", f"exec cat >{fifo.path}")
+    terminal.type(b"\r")
+    ask(server, "wait-for", "ended")
+    terminal.type(b"typed in the second window\r")
+    assert terminal.wait_for(fifo.fd) == b"typed in the second window\n"
+    terminal.type(b"\x04")
+    assert terminal.finish() == 0
+
+
+def test_clients_that_go_on_to_another_session_do(server, terminals, fifo):
+    configured(server, "set-option -g detach-on-destroy off")
+    terminal = terminals(tmux.wrap(saying(fifo, "read -r x; exit 7")), server)
+    assert terminal.wait_for(fifo.fd) == b"there\n"
+    ask(server, "new-session", "-d", "-s", "other", f"exec cat >{fifo.path}")
+    terminal.type(b"\r")
+    ask(server, "wait-for", "ended")
+    terminal.type(b"typed in the other session\r")
+    assert terminal.wait_for(fifo.fd) == b"typed in the other session\n"
+    terminal.type(b"\x04")
+    assert terminal.finish() == 0
+
+
+def test_a_pane_that_is_to_remain_remains(server, terminals, fifo):
+    configured(server, "set-option -g remain-on-exit on")
+    terminal = terminals(tmux.wrap(saying(fifo, "read -r x; exit 7")), server)
+    assert terminal.wait_for(fifo.fd) == b"there\n"
+    terminal.type(b"\r")
+    dead = "tmux display-message -p -t catalyst-ops: '#{pane_dead} #{session_attached}'"
+    waiting = ["sh", "-c", f'until said=$({dead}); [ "${{said% *}}" = 1 ]; do sleep 0.02; done; echo $said']
+    assert subprocess.run(waiting, env=server, stdout=subprocess.PIPE, check=True, timeout=60).stdout == b"1 1\n"
+    ask(server, "kill-session", "-t", "catalyst-ops")
+    assert terminal.finish() == 0
+
+
+@pytest.mark.parametrize("shell", ["/bin/false", "/bin/bash"])
+def test_whatever_the_users_shell_is(server, terminals, shell):
+    """Most users of a container have one that only ends."""
+    assert terminals(tmux.wrap(["sh", "-c", "exit 7"]), {**server, "SHELL": shell}).finish() == 7
 
 
 @pytest.mark.parametrize("size", [14_500, 14_999], ids=["well below", "just below"])
