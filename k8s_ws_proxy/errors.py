@@ -58,6 +58,7 @@ class Reason(Enum):
     MALFORMED_REQUEST = "malformed_request"
     REQUEST_TIMEOUT = "request_timeout"
     BAD_QUERY = "bad_query"
+    BAD_BODY = "bad_body"
     BAD_HANDSHAKE = "bad_handshake"
     UNKNOWN_SUBPROTOCOL = "unknown_subprotocol"
     MISSING_TIMESTAMP = "missing_timestamp"
@@ -73,6 +74,7 @@ class Reason(Enum):
     TWO_CREDENTIALS = "two_credentials"
     SIGNATURE_V2_REQUIRED = "signature_v2_required"
     SIGNATURE_NOT_ACCEPTED = "signature_not_accepted"
+    BAD_TICKET = "bad_ticket"
     SUBJECT_DENIED = "subject_denied"
     CERTIFICATE_EXPIRED = "certificate_expired"
     MALFORMED_IDENTITY = "malformed_identity"
@@ -80,14 +82,19 @@ class Reason(Enum):
     WRONG_NODE = "wrong_node"
     USER_REQUIRED = "user_required"
     IDENTITY_DENIED = "identity_denied"
+    ORIGIN_DENIED = "origin_denied"
+    ACCESS_DENIED = "access_denied"
     NAMESPACE_DENIED = "namespace_denied"
     SUBRESOURCE_DENIED = "subresource_denied"
     PORT_DENIED = "port_denied"
     NO_RUNNING_POD = "no_running_pod"
+    NO_SUCH_SESSION = "no_such_session"
+    NOT_A_TERMINAL = "not_a_terminal"
     TOO_MANY_SESSIONS = "too_many_sessions"
     TOO_MANY_IN_NAMESPACE = "too_many_sessions_in_namespace"
     TOO_MANY_OF_USER = "too_many_sessions_of_user"
     TOO_MANY_REQUESTS = "too_many_requests"
+    TOO_MANY_TICKETS = "too_many_tickets"
     TOO_MANY_HANDSHAKES = "too_many_handshakes"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     NO_DESCRIPTORS = "no_descriptors"
@@ -120,8 +127,18 @@ def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it
             return Rule(405, "info")
         case Reason.UPGRADE_REQUIRED:
             return Rule(426, "info")
-        case Reason.MALFORMED_REQUEST | Reason.BAD_QUERY | Reason.BAD_HANDSHAKE | Reason.UNKNOWN_SUBPROTOCOL:
+        case (
+            Reason.MALFORMED_REQUEST
+            | Reason.BAD_QUERY
+            | Reason.BAD_BODY
+            | Reason.BAD_HANDSHAKE
+            | Reason.UNKNOWN_SUBPROTOCOL
+        ):
             return Rule(400, "info")
+        case Reason.NO_SUCH_SESSION:
+            return Rule(404, "info")
+        case Reason.NOT_A_TERMINAL:
+            return Rule(409, "info")
         case Reason.MALFORMED_IDENTITY | Reason.IDENTITY_UNSIGNED:
             return Rule(400, "warning")
         case Reason.WRONG_NODE:
@@ -142,17 +159,20 @@ def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it
             | Reason.TWO_CREDENTIALS
             | Reason.SIGNATURE_V2_REQUIRED
             | Reason.SIGNATURE_NOT_ACCEPTED
+            | Reason.BAD_TICKET
             | Reason.SUBJECT_DENIED
             | Reason.CERTIFICATE_EXPIRED
         ):
             return Rule(401, "warning")
         case Reason.NAMESPACE_DENIED | Reason.SUBRESOURCE_DENIED | Reason.PORT_DENIED:
             return Rule(403, "warning")
-        case Reason.USER_REQUIRED | Reason.IDENTITY_DENIED:
+        case Reason.USER_REQUIRED | Reason.IDENTITY_DENIED | Reason.ORIGIN_DENIED | Reason.ACCESS_DENIED:
             return Rule(403, "warning")
         case Reason.NO_RUNNING_POD:
             return Rule(404, "warning")
-        case Reason.TOO_MANY_SESSIONS | Reason.TOO_MANY_IN_NAMESPACE | Reason.TOO_MANY_OF_USER:
+        case (
+            Reason.TOO_MANY_SESSIONS | Reason.TOO_MANY_IN_NAMESPACE | Reason.TOO_MANY_OF_USER | Reason.TOO_MANY_TICKETS
+        ):
             return Rule(429, "warning", retry_after=5)
         case Reason.TOO_MANY_HANDSHAKES | Reason.TOO_MANY_REQUESTS:
             return Rule(429, "warning", retry_after=1)
@@ -236,6 +256,7 @@ class Refusal(ProxyError):
         super().__init__(message, detail=detail)
         self.reason = reason
         self.level: LogLevel | None = None  # where it isn't the reason's own
+        self.allow: tuple[str, ...] = ("GET",)  # the methods that there are, where it is for the method
         self.session = ""  # the id of the one that it would have been, if it had come so far
 
 

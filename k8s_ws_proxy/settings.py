@@ -31,6 +31,8 @@ _LABEL_KEY: Final = re.compile(
 _MOST: Final = 2**31 - 1  # of any number: far beyond what makes sense
 # durationpy takes more than Go does: days, years, and whatever stands between two numbers.
 _GO_DURATION: Final = re.compile(r"[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)")
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
+_URL: Final = re.compile(r"(?:https?|wss?)://[^\s?#]+", re.ASCII)
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII
 )
@@ -88,6 +90,9 @@ class Settings:
     max_sessions_per_namespace: int = 0
     max_sessions_per_user: int = 0
     max_handshakes: int = 1000
+    max_tickets: int = 10_000
+    allowed_origins: frozenset[str] = frozenset()
+    public_url: str = ""
     session_idle_timeout: float = 0.0
     session_max_duration: float = 0.0
     reap_orphans: bool = True
@@ -124,6 +129,22 @@ class _Reader:
             told = ", ".join(map(repr, wrong))
             self.mistakes.append(f"{name} must be names of namespaces, separated by commas; none can have: {told}")
         return found
+
+    def origins(self, name: str) -> frozenset[str]:
+        """Origins of pages, as a browser sends them (RFC 6454 §6.2)."""
+        found = self.names(name)
+        if wrong := sorted(each for each in found if not _ORIGIN.fullmatch(each)):
+            told = ", ".join(map(repr, wrong))
+            self.mistakes.append(f"{name} must be origins such as https://console.example; wrong: {told}")
+        return found
+
+    def url(self, name: str) -> str:
+        """One that a path can be put behind; ``{node}`` stands for this node's name."""
+        value = self.text(name).rstrip("/")
+        if value and not _URL.fullmatch(value):
+            self.mistakes.append(f"{name} must be a URL such as wss://{{node}}.example/shells; it is {value!r}")
+            return ""
+        return value.replace("{node}", self.text("NODE_NAME"))
 
     def label_key(self, name: str) -> str:
         """A label's key (kubernetes.io, "Labels and Selectors", syntax)."""
@@ -258,6 +279,9 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         max_sessions_per_namespace=read.number("MAX_SESSIONS_PER_NAMESPACE", 0, least=0),
         max_sessions_per_user=read.number("MAX_SESSIONS_PER_USER", 0, least=0),
         max_handshakes=read.number("MAX_HANDSHAKES", 1000, least=1),
+        max_tickets=read.number("MAX_TICKETS", 10_000, least=0),
+        allowed_origins=read.origins("ALLOWED_ORIGINS"),
+        public_url=read.url("PUBLIC_URL"),
         session_idle_timeout=read.duration("SESSION_IDLE_TIMEOUT", 0.0, least=0.0),
         session_max_duration=read.duration("SESSION_MAX_DURATION", 0.0, least=0.0),
         reap_orphans=read.boolean("REAP_ORPHANS", default=True),

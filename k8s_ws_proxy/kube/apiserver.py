@@ -50,6 +50,10 @@ class Apiserver:
         """
         return await dial.get(self._access, path, self._headers())
 
+    async def post(self, path: str, body: bytes) -> tuple[int, str, bytes]:
+        """The same of a POST of ``body``, which is JSON. It may be sent twice: only for what changes nothing."""
+        return await dial.get(self._access, path, self._headers(), posted=body)
+
     def _headers(self, audit_id: str = "") -> list[tuple[str, str]]:
         """Of every request; an apiserver takes an Audit-ID as it is sent (docs/observed.md)."""
         audit = [("Audit-ID", audit_id)] if audit_id else []

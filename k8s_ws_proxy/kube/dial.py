@@ -73,13 +73,13 @@ async def download(access: Access, path: str, more: Headers = ()) -> tuple[Strea
     return await _afresh(access, lambda: _download_once(access, path, more))
 
 
-async def get(access: Access, path: str, more: Headers = ()) -> tuple[int, str, bytes]:
-    """Status, content type and body (its first 2 MiB) of a GET.
+async def get(access: Access, path: str, more: Headers = (), *, posted: bytes | None = None) -> tuple[int, str, bytes]:
+    """Status, content type and body (its first 2 MiB) of a GET, or of a POST of the JSON ``posted``.
 
     Raises UpstreamError; the caller bounds the time.
     """
     try:
-        return await _afresh(access, lambda: _get_once(access, path, more))
+        return await _afresh(access, lambda: _get_once(access, path, more, posted))
     except UpstreamRefused as refused:
         return refused.status, refused.content_type, refused.body
 
@@ -104,10 +104,10 @@ async def _afresh(access: Access, attempt: Callable[[], Awaitable[_T]]) -> _T:
     return await attempt()
 
 
-async def _get_once(access: Access, path: str, more: Headers) -> tuple[int, str, bytes]:
+async def _get_once(access: Access, path: str, more: Headers, posted: bytes | None) -> tuple[int, str, bytes]:
     endpoint = _endpoint(access)
     headers = [*_headers(endpoint, accept="application/json"), *more]
-    exchange = Exchange(endpoint.prefix + path, headers, max_body=_MAX_BODY)
+    exchange = Exchange(endpoint.prefix + path, headers, max_body=_MAX_BODY, posted=posted)
     async with _connected(access, endpoint) as stream:
         result = await _exchange(stream, exchange.request, exchange.receive)
         stream.close()

@@ -43,6 +43,9 @@ SESSIONS_ENDED: Final = Counter(
 REFUSALS: Final = Counter(
     "k8s_ws_proxy_refusals", "Requests and dials that were refused or failed, by reason.", ["reason"], registry=REGISTRY
 )
+TICKETS: Final = Counter(
+    "k8s_ws_proxy_tickets_issued", "Tickets issued, by what they are good for.", ["use"], registry=REGISTRY
+)
 BYTES: Final = Counter(
     "k8s_ws_proxy_bytes",
     "Bytes of ended sessions by direction (in: from the client), WebSocket framing included.",

@@ -37,6 +37,7 @@ class Bridge:
     """
 
     __slots__ = (
+        "_active_at",
         "_aging",
         "_budget",
         "_client",
@@ -79,6 +80,7 @@ class Bridge:
         self._on_end = on_end
         self._on_closed = on_closed
         self._told = False
+        self._active_at = loop.time()
         self._stop_flushing: asyncio.TimerHandle | None = None
         self._overdue: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
@@ -106,6 +108,11 @@ class Bridge:
     def bytes_to_client(self) -> int:
         """Bytes written to the client since the 101, framing included."""
         return self._client.sent
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds since anything passed, either way."""
+        return self._loop.time() - self._active_at
 
     def observe(self, observer: Observer) -> None:
         """Tell ``observer`` from here on what passes. For sessions of exec and attach: others have other messages."""
@@ -170,6 +177,11 @@ class Bridge:
         self.relay.drain(line, channel, reason)
         self._settle()
 
+    def terminate(self, line: bytes, channel: int, reason: str) -> None:
+        """Somebody ends the session: tell the client, close with 1008."""
+        self.relay.terminate(line, channel, reason)
+        self._settle()
+
     def ping_client(self) -> bool:
         """Ping the client out of turn, unless output to it is under way; False once the session is over."""
         if self.timer is None:
@@ -202,6 +214,8 @@ class Bridge:
             if end is None:
                 return
             self.relay.client_data(self._budget.block, HEADROOM, end)
+            if self.relay.to_upstream:
+                self._active_at = self._loop.time()
             if self.relay.typed:
                 self._budget.typed()
         self._settle()
@@ -224,6 +238,8 @@ class Bridge:
             if end is None:
                 return
             self.relay.upstream_data(self._budget.block, HEADROOM, end)
+            if self.relay.to_client:
+                self._active_at = self._loop.time()
         self._settle()
 
     def _client_writable(self) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.auth.principal import Principal
 
+_WHOLE: Final = 4096  # characters of a command that is kept as it is
 _MOST_ARGUMENTS: Final = 16
 _LONGEST_ARGUMENT: Final = 80  # characters: enough to know a command again, too little for a script in it
 
@@ -20,8 +21,9 @@ _LONGEST_ARGUMENT: Final = 80  # characters: enough to know a command again, too
 class SessionRecord:
     """Who wants what, and what that turned out to be.
 
-    ``target`` is what was asked for, its command shortened: nothing of a session keeps the whole of it. ``pod`` is the
-    name behind an alias, ``container`` the one that is meant where none is named. ``began`` is monotonic, in seconds.
+    ``target`` is what was asked for, a long command shortened: nothing of a session keeps the whole of it. ``pod`` is
+    the name behind an alias, ``container`` the one that is meant where none is named. ``began`` is monotonic, in
+    seconds, ``started`` Unix seconds.
     """
 
     id: str
@@ -29,16 +31,19 @@ class SessionRecord:
     target: Target
     peer: str
     began: float
+    started: float
     pod: str
     container: str | None
 
     @classmethod
-    def of(cls, session: str, principal: Principal, target: Target, peer: str, began: float) -> SessionRecord:
+    def of(
+        cls, session: str, principal: Principal, target: Target, peer: str, began: float, started: float
+    ) -> SessionRecord:
         """A session's beginning."""
-        if isinstance(target, ExecTarget):
+        if isinstance(target, ExecTarget) and sum(map(len, target.command)) > _WHOLE:
             target = target.with_command(shorten(target.command))
         container = None if isinstance(target, PortForwardTarget) else target.container
-        return cls(session, principal, target, peer, began, target.pod, container)
+        return cls(session, principal, target, peer, began, started, target.pod, container)
 
     @property
     def tty(self) -> bool:
@@ -69,7 +74,7 @@ class SessionRecord:
             case LogTarget():
                 fields |= {"container": self.container, "follow": target.options.follow}
             case ExecTarget():
-                fields |= {"container": self.container, "tty": self.tty, "command": list(target.command)}
+                fields |= {"container": self.container, "tty": self.tty, "command": shorten(target.command)}
             case AttachTarget():
                 fields |= {"container": self.container, "tty": self.tty}
         return fields if self.pod == target.pod else {**fields, "alias": target.pod}

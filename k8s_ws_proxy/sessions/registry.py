@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.sessions import descriptors
 from k8s_ws_proxy.sessions.record import SessionRecord
 from k8s_ws_proxy.sessions.session_log import SessionLog
 from k8s_ws_proxy.sessions.uuid7 import uuid7
+from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
+from k8s_ws_proxy.wire.rules.relay import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -25,6 +31,33 @@ if TYPE_CHECKING:
     Share = tuple[Quota, Counter[Hashable], Hashable, int]
 
 
+class State(Enum):
+    """How far a session is; the values are what callers are told."""
+
+    ISSUED = "issued"  # there is a ticket for it
+    OPENING = "opening"
+    OPEN = "open"
+    ENDING = "ending"
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """Who ends a session, and why, where that was said."""
+
+    by: Principal
+    reason: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """For the person at its terminal, without a full stop."""
+        who = f"ended by {self.by.user or self.by.name}"
+        return f"{who}: {self.reason}" if self.reason else who
+
+    def log_fields(self) -> dict[str, object]:
+        """For the log."""
+        return {"by": self.by.user or self.by.name, "by_mode": self.by.mode.value, "why": self.reason}
+
+
 class Slot:
     """One admitted session. ``bridge`` is None while it is dialled, until its 101."""
 
@@ -35,11 +68,34 @@ class Slot:
         self.bridge: Bridge | None = None
         self._dial: asyncio.Task[Any] | None = None  # which it outlasts
         self._endings: list[Callable[[bool], None]] = []
+        self._opened = False
+        self._termination: Termination | None = None
 
     @property
     def id(self) -> str:
         """The session's, by which logs and callers know it: a UUIDv7."""
         return self.log.record.id
+
+    @property
+    def state(self) -> State:
+        """How far it is."""
+        if not self._opened or self.bridge is None:
+            return State.OPENING
+        return State.ENDING if self.bridge.relay.phase is Phase.CLOSING else State.OPEN
+
+    def terminate(self, termination: Termination) -> None:
+        """End it; one that is still being opened, as soon as it has its 101."""
+        self._termination = termination
+        if self._opened:
+            self.started()
+
+    def started(self) -> None:
+        """The 101 is sent."""
+        if self._termination is not None and self.bridge is not None:
+            text = self._termination.sentence
+            channel = STDOUT if self.log.record.tty else STDERR
+            logger().info("session terminated", session=self.id, **self._termination.log_fields())
+            self.bridge.terminate(f"\r\nk8s-ws-proxy: {text}.\r\n".encode(), channel, text)
 
     def outlast(self, dial: asyncio.Task[Any]) -> None:
         """Don't give the slot back before ``dial`` is over, whoever has left by then."""
@@ -60,6 +116,7 @@ class Slot:
     def opened(self, bridge: Bridge) -> None:
         """The 101 is about to be sent."""
         self.dialled(bridge)
+        self._opened = True
         self.log.opened()
 
     def ended(self, bridge: Bridge) -> None:
@@ -100,21 +157,35 @@ class Registry:
     def __init__(self, quotas: Sequence[Quota], clock: Callable[[], float]) -> None:
         self._used: list[tuple[Quota, Counter[Hashable]]] = [(quota, Counter()) for quota in quotas if quota.limit]
         self._clock = clock
-        self._slots: set[Slot] = set()
+        self._slots: dict[str, Slot] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self._dials: set[asyncio.Timeout] = set()
         self.draining = False  # nobody new is admitted
         self.ending = False  # who was admitted and still has no session doesn't get one
 
-    def admit(self, principal: Principal, target: Target, peer: str, size: int = 0) -> Slot:
-        """A slot for one session, of a request whose target has ``size`` bytes.
+    def admit(self, principal: Principal, target: Target, peer: str, size: int = 0, session: str = "") -> Slot:
+        """A slot for one session, of a request whose target has ``size`` bytes; ``session`` is its id, if it has one.
 
         Raises Refusal: ``shutting_down``, the reasons of the quotas, or ``no_descriptors``.
         """
+        record = SessionRecord.of(session or uuid7(), principal, target, peer, self._clock(), time.time())
+        shares = self._shares(record, size)
+        for _, used, key, takes in shares:
+            used[key] += takes
+        slot = Slot(self, SessionLog(record, self._clock), shares)
+        self._slots[record.id] = slot
+        self._empty.clear()
+        metrics.SESSIONS_OPEN.set(len(self._slots))
+        return slot
+
+    def check(self, record: SessionRecord, size: int = 0) -> None:
+        """Raises what admit() would, were such a session opened now."""
+        self._shares(record, size)
+
+    def _shares(self, record: SessionRecord, size: int) -> list[Share]:
         if self.draining:
             raise shutting_down()
-        record = SessionRecord.of(uuid7(), principal, target, peer, self._clock())
         shares: list[Share] = []
         for quota, used in self._used:
             if (key := quota.key(record)) is None:
@@ -128,19 +199,12 @@ class Registry:
                 Reason.NO_DESCRIPTORS,
                 "This proxy has no file descriptors left: try again in a while.",
             )
-        for _, used, key, takes in shares:
-            used[key] += takes
-        slot = Slot(self, SessionLog(record, self._clock), shares)
-        self._slots.add(slot)
-        self._empty.clear()
-        metrics.SESSIONS_OPEN.set(len(self._slots))
-        return slot
+        return shares
 
     def release(self, slot: Slot) -> None:
         """Give a slot back; twice does no harm."""
-        if slot not in self._slots:
+        if self._slots.pop(slot.id, None) is None:
             return
-        self._slots.remove(slot)
         slot.give_back()
         metrics.SESSIONS_OPEN.set(len(self._slots))
         if not self._slots:
@@ -153,7 +217,11 @@ class Registry:
 
     def open_slots(self) -> list[Slot]:
         """Those admitted now."""
-        return list(self._slots)
+        return list(self._slots.values())
+
+    def find(self, session: str) -> Slot | None:
+        """The one of that id, while it is admitted."""
+        return self._slots.get(session)
 
     @contextlib.contextmanager
     def cutting_short(self, dial: asyncio.Timeout) -> Iterator[None]:

@@ -80,5 +80,6 @@ _EXPECTED: Final = frozenset(
         Ending.IDLE_TIMEOUT,
         Ending.MAX_DURATION,
         Ending.DRAINED,
+        Ending.TERMINATED,
     }
 )

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """``began`` is the loop's time at the request's first byte; ``within`` seconds from there it must be answered."""
+    """``began`` is the loop's time at the request's first byte; ``within`` seconds from there it must be answered.
+
+    ``session`` is the id of one that was issued before.
+    """
 
     request: web.BaseRequest
     route: Route
@@ -27,6 +30,7 @@ class Call:
     apiserver: Apiserver
     began: float
     within: float
+    session: str = ""
 
     @property
     def until(self) -> float:

@@ -54,7 +54,7 @@ def refuse(request: web.BaseRequest, refusal: Refusal) -> web.Response:
         headers["Upgrade"] = "websocket"  # RFC 9110 §15.5.22
         headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 §4.4
     if refusal.reason is Reason.METHOD_NOT_ALLOWED:
-        headers["Allow"] = "GET"
+        headers["Allow"] = ", ".join(refusal.allow)
     if isinstance(refusal, CredentialRefused):
         headers["WWW-Authenticate"] = "X-Catalyst-HMAC"  # RFC 9110 §11.6.1 wants one
     if refusal.session:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from k8s_ws_proxy.keyring import SHORTEST
+from k8s_ws_proxy.sessions.told import rfc3339
 from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 if TYPE_CHECKING:
@@ -26,12 +26,8 @@ def keys_answer(keyring: Keyring, *, started: float, now: float) -> web.Response
             {
                 "id": key.id,
                 "fingerprint": key_fingerprint(key.secret) if len(key.secret) >= SHORTEST else None,
-                "since": _rfc3339(use.since),
-                "last_used": None if use.last_used is None else _rfc3339(use.last_used),
+                "since": rfc3339(use.since),
+                "last_used": None if use.last_used is None else rfc3339(use.last_used),
             }
         )
-    return web.json_response({"started": _rfc3339(started), "now": _rfc3339(now), "keys": keys})
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return web.json_response({"started": rfc3339(started), "now": rfc3339(now), "keys": keys})

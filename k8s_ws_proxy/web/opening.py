@@ -54,7 +54,7 @@ class Opening:
     async def open(self, plan: Plan) -> web.StreamResponse:
         """The answer to the plan's call: a session, or why not. Raises Refusal."""
         call = plan.call
-        slot = self._registry.admit(call.principal, plan.target, call.peer, call.size)
+        slot = self._registry.admit(call.principal, plan.target, call.peer, call.size, call.session)
         try:
             return await self._dial_and_relay(plan, slot)
         except asyncio.CancelledError:
@@ -96,6 +96,7 @@ class Opening:
         metrics.DIAL_SECONDS.observe(clock() - dialling)
         metrics.HANDSHAKE_SECONDS.observe(clock() - call.began)
         bridge.start(reached.head, from_client=early, from_upstream=reached.early)
+        slot.started()
         return Hijacked()
 
     async def _dial(self, plan: Plan, slot: Slot) -> Reached:

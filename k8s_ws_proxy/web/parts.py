@@ -18,18 +18,26 @@ from k8s_ws_proxy.keyring import V1, V2, Keyring
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.kube.pods import Defaults
+from k8s_ws_proxy.kube.reviews import Reviews
 from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.sessions.journal import Journal
 from k8s_ws_proxy.sessions.orphans import Orphans
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
+from k8s_ws_proxy.sessions.tickets import Tickets
+from k8s_ws_proxy.web.api_callers import ApiCallers
+from k8s_ws_proxy.web.directory import Directory
 from k8s_ws_proxy.web.fallback import Fallback
 from k8s_ws_proxy.web.guacd import Teller
 from k8s_ws_proxy.web.handler import SessionHandler
+from k8s_ws_proxy.web.issuing import Issuing
 from k8s_ws_proxy.web.opening import Opening
 from k8s_ws_proxy.web.plan import PlanParts
 from k8s_ws_proxy.web.plans import Plans
 from k8s_ws_proxy.web.reads import Reads
+from k8s_ws_proxy.web.rights import Rights
+from k8s_ws_proxy.web.session_api import SessionApi
+from k8s_ws_proxy.web.streaming import Streaming
 from k8s_ws_proxy.web.turns import Turns
 from k8s_ws_proxy.wire.rules.lifetime import Limits
 
@@ -54,13 +62,29 @@ class Parts:
     registry: Registry
     orphans: Orphans | None
     budget: ReadBudget
+    plans: Plans
+    opening: Opening
+    tickets: Tickets
 
     @classmethod
     def made(cls, settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str]) -> Parts:
         """From the settings, the keys as they were first read, and the environment."""
+        loop = asyncio.get_running_loop()
         keyring = Keyring(source, first)
         access = Access(environ)
         apiserver = Apiserver(access)
+        registry = Registry(
+            quotas(
+                settings.max_sessions,
+                per_namespace=settings.max_sessions_per_namespace,
+                per_user=settings.max_sessions_per_user,
+                handshakes=settings.max_handshakes,
+            ),
+            time.monotonic,
+        )
+        orphans = _orphans(settings, apiserver)
+        budget, turns = ReadBudget(loop.time), Turns()
+        limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         return cls(
             settings,
             keyring,
@@ -69,42 +93,64 @@ class Parts:
             _authorizer(settings, keyring),
             Impersonator(settings.identity, settings.identity_user_prefix, settings.identity_group_prefix),
             Policy(settings.allowed_namespaces, settings.allowed_subresources, settings.allowed_ports),
-            Registry(
-                quotas(
-                    settings.max_sessions,
-                    per_namespace=settings.max_sessions_per_namespace,
-                    per_user=settings.max_sessions_per_user,
-                    handshakes=settings.max_handshakes,
-                ),
-                time.monotonic,
-            ),
-            _orphans(settings, apiserver),
-            ReadBudget(asyncio.get_running_loop().time),
-        )
-
-    def sessions(self) -> SessionHandler:
-        """What answers requests for sessions."""
-        settings, budget = self.settings, self.budget
-        turns = Turns()
-        defaults = Defaults(time.monotonic)
-        limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
-        return SessionHandler(
-            authorizer=self.authorizer,
-            impersonator=self.impersonator,
-            policy=self.policy,
-            apiserver=self.apiserver,
-            plans=Plans(PlanParts(settings, self.apiserver, defaults, self.orphans, budget), turns),
-            opening=Opening(
-                self.registry,
+            registry,
+            orphans,
+            budget,
+            Plans(PlanParts(settings, apiserver, Defaults(time.monotonic), orphans, budget), turns),
+            Opening(
+                registry,
                 budget,
                 turns,
                 ping_period=settings.ping_period,
                 limits=limits if limits.idle or limits.duration else None,
             ),
+            Tickets(settings.max_tickets, clock=time.time, later=loop.call_later),
+        )
+
+    def sessions(self) -> SessionHandler:
+        """What answers requests for sessions."""
+        settings = self.settings
+        return SessionHandler(
+            authorizer=self.authorizer,
+            impersonator=self.impersonator,
+            policy=self.policy,
+            apiserver=self.apiserver,
+            plans=self.plans,
+            opening=self.opening,
             fallback=Fallback(time.monotonic, asyncio.get_running_loop().call_later),
-            teller=Teller(budget, ping_period=settings.ping_period),
+            teller=Teller(self.budget, ping_period=settings.ping_period),
             within=settings.handshake_timeout,
         )
+
+    def session_api(self) -> SessionApi:
+        """What answers requests about sessions."""
+        settings, tickets, apiserver = self.settings, self.tickets, self.apiserver
+        callers = ApiCallers(
+            self.authorizer, tickets, origins=settings.allowed_origins, within=settings.handshake_timeout
+        )
+        rights = Rights(self.impersonator, Reviews(apiserver, time.monotonic))
+        directory = Directory(
+            callers, self.registry, tickets, rights=rights, apiserver=apiserver, node=settings.node_name
+        )
+        issuing = Issuing(
+            callers,
+            tickets,
+            registry=self.registry,
+            policy=self.policy,
+            rights=rights,
+            apiserver=apiserver,
+            directory=directory,
+            public_url=settings.public_url,
+        )
+        streaming = Streaming(
+            callers,
+            tickets,
+            impersonator=self.impersonator,
+            apiserver=apiserver,
+            plans=self.plans,
+            opening=self.opening,
+        )
+        return SessionApi(callers, issuing, directory, streaming)
 
     def reads(self, handler: SessionHandler) -> Reads:
         """What answers kubectl's questions; ``handler`` where a name in them is none."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.call import Call
     from k8s_ws_proxy.web.plan import Plan, PlanParts
     from k8s_ws_proxy.web.turns import Turns
+    from k8s_ws_proxy.web.upgrade import Offer
+    from k8s_ws_proxy.wire.requests.target import Target
 
 
 class Plans:
@@ -29,7 +31,10 @@ class Plans:
         request, route = call.request, call.route
         offer = log_offer(call) if route.subresource is Subresource.LOG else parse_offer(request, route.subprotocols)
         await self._turns.take_apart(call)
-        target = parse_target(route, request.raw_path, offer.subprotocol if offer else None)
+        return self.for_target(call, parse_target(route, request.raw_path, offer.subprotocol if offer else None), offer)
+
+    def for_target(self, call: Call, target: Target, offer: Offer | None) -> Plan:
+        """That of a call whose target is known."""
         if isinstance(target, LogTarget):
             return LogPlan(self._parts, call, target, offer)
         assert offer is not None

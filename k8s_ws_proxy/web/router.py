@@ -41,4 +41,6 @@ class Router:
 def check_method(request: web.BaseRequest, *allowed: str, text: str) -> None:
     """Raises Refusal(``method_not_allowed``), which says ``text``, where the method isn't one of ``allowed``."""
     if request.method not in allowed:
-        raise Refusal(Reason.METHOD_NOT_ALLOWED, text)
+        refusal = Refusal(Reason.METHOD_NOT_ALLOWED, text)
+        refusal.allow = allowed
+        raise refusal

@@ -26,6 +26,7 @@ def callers(parts: Parts) -> Router:
     """Those of the callers' listeners."""
     handler = parts.sessions()
     reads = parts.reads(handler)
+    api = parts.session_api()
     return Router(
         [
             *_probes(parts),
@@ -35,6 +36,7 @@ def callers(parts: Parts) -> Router:
             ("/api/v1/namespaces/{}", reads.answer),
             ("/api/v1/namespaces/{}/pods/{}", reads.answer),
             ("/api/v1/namespaces/{}/pods/{}/{}", handler.open),
+            *api.rows(),
             ("/proxy/{}/{}/{}", handler.open),
             ("/proxy/{}/{}/{}/{}", handler.open),
         ],

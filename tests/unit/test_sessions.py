@@ -66,7 +66,7 @@ def open_session(registry, target=EXEC, **options):
 
 
 def session_log(session, principal, target, peer, clock):
-    return SessionLog(SessionRecord.of(session, principal, target, peer, clock()), clock)
+    return SessionLog(SessionRecord.of(session, principal, target, peer, clock(), 1_735_689_600.0), clock)
 
 
 class Hanging:

@@ -47,19 +47,32 @@ class Accepted:
 class Exchange:
     """One HTTP/1.1 request and its answer: feed what arrives, until there is a result.
 
-    Of a body, the first ``max_body`` bytes are kept; with ``head_only``, that of an answer with 2xx isn't touched.
+    It is a GET, or with ``posted`` a POST of that JSON. Of a body, the first ``max_body`` bytes are kept; with
+    ``head_only``, that of an answer with 2xx isn't touched.
     """
 
-    def __init__(self, path: str, headers: Headers, *, max_body: int = _MAX_BODY, head_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        headers: Headers,
+        *,
+        max_body: int = _MAX_BODY,
+        head_only: bool = False,
+        posted: bytes | None = None,
+    ) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         self._answer: h11.Response | None = None
         self._body = bytearray()
         self._max_body = max_body
         self._head_only = head_only
         # The name of a user whom it is made for may be any UTF-8.
-        sent = [(name.encode(), value.encode()) for name, value in (*headers, ("User-Agent", USER_AGENT))]
-        request = h11.Request(method="GET", target=path, headers=sent)
-        self.request: bytes = self._http.send(request) + self._http.send(h11.EndOfMessage())
+        of_body = () if posted is None else (("Content-Type", "application/json"), ("Content-Length", str(len(posted))))
+        sent = [(name.encode(), value.encode()) for name, value in (*headers, *of_body, ("User-Agent", USER_AGENT))]
+        request = h11.Request(method="GET" if posted is None else "POST", target=path, headers=sent)
+        self.request: bytes = self._http.send(request)
+        if posted:
+            self.request += self._http.send(h11.Data(data=posted))
+        self.request += self._http.send(h11.EndOfMessage())
 
     def receive(self, data: bytes) -> h11.InformationalResponse | h11.Response | tuple[int, str, bytes] | None:
         """Feed bytes (none at the end of the connection).

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.wire.framing import channels, frames
 from k8s_ws_proxy.wire.framing.channels import Framing
 from k8s_ws_proxy.wire.framing.splitter import Closed
-from k8s_ws_proxy.wire.rules.relay import Ending, Phase, Relay
+from k8s_ws_proxy.wire.rules.relay import Ending, Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,10 +52,8 @@ class ForwardRelay(Relay):
             self.to_client.append(frames.frame(frames.BINARY, bytes((channels.STATUS,)) + status))
         super().fail(status, reason)
 
-    def drain(self, line: bytes, channel: int, reason: str) -> None:  # noqa: ARG002 - there is no such channel
-        """The daemon goes down: close 1001 with the reason."""
-        if self.phase is Phase.RELAYING:
-            self._close(Ending.DRAINED, frames.GOING_AWAY, reason)
+    def _end_by_us(self, line: bytes, channel: int, status: bytes) -> None:
+        """There is no channel to say it on but the close."""
 
     def _upstream_event(self, event: Event) -> None:
         match event:

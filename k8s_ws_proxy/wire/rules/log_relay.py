@@ -84,10 +84,8 @@ class LogRelay(Relay):
         if self.phase is Phase.RELAYING:
             self._broken(Ending.UPSTREAM_LOST, _LOST)
 
-    def drain(self, line: bytes, channel: int, reason: str) -> None:  # noqa: ARG002 - there is no such channel
-        """The daemon goes down: close 1001 with the reason."""
-        if self.phase is Phase.RELAYING:
-            self._close(Ending.DRAINED, frames.GOING_AWAY, reason)
+    def _end_by_us(self, line: bytes, channel: int, status: bytes) -> None:
+        """There is no channel to say it on but the close."""
 
     def _pass_on(self, block: Block, start: int, end: int) -> None:
         lines = self._lines.take(self._body.take(bytes(block.view[start:end])))

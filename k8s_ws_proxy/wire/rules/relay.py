@@ -55,6 +55,7 @@ class Ending(Enum):
     IDLE_TIMEOUT = "idle_timeout"
     MAX_DURATION = "max_duration"
     DRAINED = "drained"
+    TERMINATED = "terminated"  # by somebody who may
 
 
 class Relay:
@@ -231,12 +232,20 @@ class Relay:
 
     def drain(self, line: bytes, channel: int, reason: str) -> None:
         """The daemon goes down: a line for the person, a status for the program, close 1001."""
-        if self.phase is Phase.CLOSING:
-            return
-        if not self.status_seen:
+        self._end_by_us(line, channel, channels.failure(reason, reason="ServiceUnavailable", code=503))
+        if self.phase is Phase.RELAYING:
+            self._close(Ending.DRAINED, frames.GOING_AWAY, reason)
+
+    def terminate(self, line: bytes, channel: int, reason: str) -> None:
+        """Somebody ends it: a line for the person, a status for the program, close 1008."""
+        self._end_by_us(line, channel, channels.failure(reason, reason="Terminated", code=403))
+        if self.phase is Phase.RELAYING:
+            self._close(Ending.TERMINATED, frames.POLICY_VIOLATION, reason)
+
+    def _end_by_us(self, line: bytes, channel: int, status: bytes) -> None:
+        if self.phase is Phase.RELAYING and not self.status_seen:
             self.to_client.append(frames.frame(frames.BINARY, bytes((channel,)) + line))
-            self._tell_status(channels.failure(reason, reason="ServiceUnavailable", code=503))
-        self._close(Ending.DRAINED, frames.GOING_AWAY, reason)
+            self._tell_status(status)
 
     def _note_activity(self, pieces: list[Piece], *, masked: bool) -> None:
         """Whether anything has content. Once that is known there is nothing to look at until the next look at its age.

@@ -1,0 +1,135 @@
+"""Tickets: 256 random bits that are good once, for one thing, for a short while, in the daemon that issued them.
+
+Only a hash of each is kept: who reads this process's memory afterwards can't use what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal
+from k8s_ws_proxy.observe import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from k8s_ws_proxy.auth.principal import Principal
+    from k8s_ws_proxy.sessions.record import SessionRecord
+    from k8s_ws_proxy.wire.requests.target import Route, Target
+
+    Later = Callable[[float, Callable[[], None]], object]
+
+_BITS: Final = 256
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of memory for all sessions that wait for their tickets: a command may have 64 KiB."""
+LONGEST: Final = 600
+"""Seconds."""
+
+
+class Use(Enum):
+    """What a ticket is good for."""
+
+    STREAM = "stream"
+    OBSERVE = "observe"
+    PEER = "peer"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A session that was issued and isn't open yet: what it will be. ``size`` is bytes of its request."""
+
+    record: SessionRecord
+    route: Route
+    target: Target
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a ticket opens: ``use`` of the session ``session``, for ``principal``, until ``expires`` (Unix seconds)."""
+
+    session: str
+    use: Use
+    principal: Principal
+    expires: float
+    issued: Issued | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, at the worst."""
+        return self.issued.size if self.issued else 0
+
+
+class Tickets:
+    """At most ``most`` are out. ``clock`` gives Unix seconds, ``later`` is an event loop's ``call_later``."""
+
+    def __init__(self, most: int, *, clock: Callable[[], float], later: Later) -> None:
+        self._most = most
+        self._clock = clock
+        self._later = later
+        self._out: dict[bytes, Grant] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        """How many are out."""
+        return len(self._out)
+
+    def issue(
+        self, session: str, use: Use, principal: Principal, within: float, issued: Issued | None = None
+    ) -> tuple[str, float]:
+        """A ticket, good for ``within`` seconds, and when it expires. Raises Refusal(``too_many_tickets``)."""
+        grant = Grant(session, use, principal, self._clock() + within, issued)
+        if len(self._out) >= self._most or (grant.size and self._size + grant.size > MOST_BYTES):
+            raise Refusal(
+                Reason.TOO_MANY_TICKETS, "As many tickets are out as this proxy may issue: try again in a while."
+            )
+        ticket = secrets.token_urlsafe(_BITS // 8)
+        digest = _digest(ticket)
+        self._out[digest] = grant
+        self._size += grant.size
+        self._later(within, lambda: self._forget(digest))
+        metrics.TICKETS.labels(use.value).inc()
+        return ticket, grant.expires
+
+    def redeem(self, ticket: str, session: str, *uses: Use) -> Grant:
+        """What ``ticket`` opens, once. Raises as look() does."""
+        grant = self.look(ticket, session, *uses)
+        self._forget(_digest(ticket))
+        return grant
+
+    def look(self, ticket: str, session: str, *uses: Use) -> Grant:
+        """What ``ticket`` opens, if it is for one of ``uses`` of ``session``.
+
+        Raises CredentialRefused(``bad_ticket``): why it doesn't isn't told.
+        """
+        grant = self._out.get(_digest(ticket))
+        if grant is None or grant.session != session or grant.use not in uses or grant.expires <= self._clock():
+            raise CredentialRefused(
+                Reason.BAD_TICKET,
+                "The ticket isn't good for this, or not any more: each is good once, for a short while, on the node "
+                "that issued it.",
+            )
+        return grant
+
+    def waiting(self) -> Iterator[Issued]:
+        """The sessions that wait to be opened."""
+        return (grant.issued for grant in self._out.values() if grant.issued is not None)
+
+    def revoke(self, session: str) -> Issued | None:
+        """Let nobody open ``session`` any more, or join it; what it would have been, if it was waiting."""
+        found = [(digest, grant) for digest, grant in self._out.items() if grant.session == session]
+        for digest, _ in found:
+            self._forget(digest)
+        return next((grant.issued for _, grant in found if grant.issued is not None), None)
+
+    def _forget(self, digest: bytes) -> None:
+        if (grant := self._out.pop(digest, None)) is not None:
+            self._size -= grant.size
+
+
+def _digest(ticket: str) -> bytes:
+    return hashlib.sha256(ticket.encode("utf-8", "surrogateescape")).digest()

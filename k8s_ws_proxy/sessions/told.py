@@ -1,0 +1,45 @@
+"""A session as callers of the session API are told of it (docs/reference/sessions.md)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from k8s_ws_proxy.wire.requests.target import ExecTarget
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.sessions.record import SessionRecord
+    from k8s_ws_proxy.sessions.registry import Slot, State
+
+
+def told(record: SessionRecord, state: State, *, node: str, slot: Slot | None = None) -> dict[str, Any]:
+    """What is known of it; ``slot`` where it has one."""
+    principal, target = record.principal, record.target
+    bridge = slot.bridge if slot else None
+    return {
+        "sessionId": record.id,
+        "state": state.value,
+        "subresource": target.subresource.value,
+        "namespace": target.namespace,
+        "pod": record.pod,
+        "container": record.container,
+        "command": list(target.command) if isinstance(target, ExecTarget) else None,
+        "tty": record.tty,
+        "node": node,
+        "caller": {"mode": principal.mode.value, "name": principal.name},
+        "user": principal.user,
+        "groups": list(principal.groups),
+        "reason": principal.reason,
+        "peer": record.peer,
+        "started": rfc3339(record.started),
+        "bytesIn": bridge.bytes_from_client if bridge else 0,
+        "bytesOut": bridge.bytes_to_client if bridge else 0,
+        "idleSeconds": round(bridge.idle_seconds, 1) if bridge else None,
+        "watchers": [],
+        "recordingPath": None,
+    }
+
+
+def rfc3339(seconds: float) -> str:
+    """Unix seconds as a date (RFC 3339)."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,101 @@
+"""Who may come in at the session API: by RFC 9421, by certificate, or with a ticket."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.auth.principal import Mode, Principal
+from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal
+from k8s_ws_proxy.web.caller import presented
+from k8s_ws_proxy.web.router import check_method
+from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.wire.requests.bearer import same_origin, ticket_in
+from k8s_ws_proxy.wire.requests.claims import WHO
+from k8s_ws_proxy.wire.requests.message_signature import INPUT_HEADER, SIGNATURE_HEADER
+from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER
+from k8s_ws_proxy.wire.requests.target import bad_path
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from k8s_ws_proxy.auth.authorizer import Authorizer
+    from k8s_ws_proxy.sessions.tickets import Grant, Tickets, Use
+
+_SESSION_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
+_SIGNED: Final = (INPUT_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, HMAC_HEADER)
+
+
+def session_in(request: web.BaseRequest) -> str:
+    """The id in ``/proxy/sessions/{id}...``. Raises Refusal(``bad_path``) where it is none."""
+    session = request.raw_path.partition("?")[0].split("/")[3]
+    if not _SESSION_ID.fullmatch(session):
+        raise bad_path(request.raw_path)
+    return session
+
+
+def transport_of(request: web.BaseRequest) -> StreamTransport:
+    """The request's."""
+    transport = request.transport
+    assert isinstance(transport, StreamTransport)
+    return transport
+
+
+class ApiCallers:
+    """Lets them in. ``within`` is the seconds that a request may take; ``origins`` are pages' that may send tickets."""
+
+    def __init__(self, authorizer: Authorizer, tickets: Tickets, *, origins: frozenset[str], within: float) -> None:
+        self._authorizer = authorizer
+        self._tickets = tickets
+        self._origins = origins
+        self.within = within
+
+    async def signed(self, request: web.BaseRequest, *methods: str) -> tuple[Principal, float]:
+        """Who makes the request, and the loop's time by which it must be answered.
+
+        Raises Refusal, for the credential first, then for its method.
+        """
+        transport = transport_of(request)
+        until = transport.request_began() + self.within
+        principal = await self._authorizer.authorize(presented(request, request.raw_path.partition("?")[0], until))
+        if principal.mode is Mode.HMAC:
+            raise CredentialRefused(
+                Reason.SIGNATURE_V2_REQUIRED,
+                "A v1 signature doesn't cover the method and the body: sign with RFC 9421 here.",
+            )
+        transport.caller_known()
+        check_method(request, *methods, text=f"Here there is {', '.join(methods)}.")
+        return principal, until
+
+    def ticket(self, request: web.BaseRequest, session: str, *uses: Use) -> str:
+        """The request's ticket, which is good for one of ``uses`` of ``session``, and isn't used yet.
+
+        Raises Refusal: ``two_credentials``, ``identity_unsigned``, ``bad_ticket`` or ``origin_denied``.
+        """
+        headers = request.headers
+        if beside := [name for name in _SIGNED if name in headers]:
+            raise CredentialRefused(Reason.TWO_CREDENTIALS, f"{beside[0]} beside a ticket: send one credential only.")
+        if claimed := [name for name in WHO if name in headers]:
+            raise Refusal(Reason.IDENTITY_UNSIGNED, f"{claimed[0]} can't be believed here: the ticket says who asks.")
+        offered = ",".join(headers.getall("Sec-WebSocket-Protocol", [])).split(",")
+        ticket = ticket_in(headers.getall("Authorization", []), [name.strip() for name in offered]) or ""
+        self._tickets.look(ticket, session, *uses)
+        for origin in headers.getall("Origin", []):
+            if origin not in self._origins and not same_origin(origin, headers.get("Host", "")):
+                raise Refusal(
+                    Reason.ORIGIN_DENIED,
+                    "A page of this origin may not use tickets here (ALLOWED_ORIGINS).",
+                    detail=origin[:200],
+                )
+        transport_of(request).caller_known()
+        return ticket
+
+    def redeem(self, ticket: str, session: str, *uses: Use) -> Grant:
+        """Use it up."""
+        return self._tickets.redeem(ticket, session, *uses)
+
+    @staticmethod
+    def has_ticket(request: web.BaseRequest) -> bool:
+        """It has one, or means to."""
+        offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
+        return "Authorization" in request.headers or "bearer.authorization.k8s.io" in offered

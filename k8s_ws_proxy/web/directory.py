@@ -1,0 +1,143 @@
+"""The sessions of this node: listed, shown, ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.sessions.registry import State, Termination
+from k8s_ws_proxy.sessions.told import told
+from k8s_ws_proxy.web.api_callers import session_in
+from k8s_ws_proxy.web.upstream import reach
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from k8s_ws_proxy.auth.principal import Principal
+    from k8s_ws_proxy.kube.apiserver import Apiserver
+    from k8s_ws_proxy.sessions.record import SessionRecord
+    from k8s_ws_proxy.sessions.registry import Registry, Slot
+    from k8s_ws_proxy.sessions.tickets import Tickets
+    from k8s_ws_proxy.web.api_callers import ApiCallers
+    from k8s_ws_proxy.web.rights import Rights
+
+    Known = tuple[SessionRecord, State, Slot | None]
+
+_FILTERS = ("namespace", "user", "state")
+_LONGEST_REASON = 256  # characters
+
+
+class Directory:
+    """Tells of them. ``node`` is this one's name."""
+
+    def __init__(
+        self,
+        callers: ApiCallers,
+        registry: Registry,
+        tickets: Tickets,
+        *,
+        rights: Rights,
+        apiserver: Apiserver,
+        node: str,
+    ) -> None:
+        self._callers = callers
+        self._registry = registry
+        self._tickets = tickets
+        self._rights = rights
+        self._apiserver = apiserver
+        self._node = node
+
+    async def list(self, request: web.BaseRequest, principal: Principal, until: float) -> web.StreamResponse:
+        """The answer to ``GET /proxy/sessions``: what may be seen. Raises Refusal or UpstreamError."""
+        wanted = _parameters(request, _FILTERS)
+        if (state := wanted.get("state")) is not None and state not in {each.value for each in State}:
+            raise Refusal(Reason.BAD_QUERY, f"state must be one of {', '.join(each.value for each in State)}.")
+        found = [known for known in self._all() if _fits(known, wanted)]
+        others = {record.target.namespace for record, _, _ in found if not self._rights.owns(principal, record)}
+        visible = await self._asked(lambda: self._rights.visible(principal, others), until)
+        sessions = [
+            self._told(known)
+            for known in found
+            if known[0].target.namespace in visible or self._rights.owns(principal, known[0])
+        ]
+        return _as_json({"node": self._node, "sessions": sessions})
+
+    async def one(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to a request for ``/proxy/sessions/{id}``. Raises Refusal or UpstreamError."""
+        session = session_in(request)
+        principal, until = await self._callers.signed(request, "GET", "DELETE")
+        known = self._known(session)
+        if request.method == "GET":
+            _parameters(request, ())
+            await self._asked(lambda: self._rights.check(principal, "get", known[0]), until)
+            return _as_json(self._told(known))
+        reason = _parameters(request, ("reason",)).get("reason", "")
+        if len(reason) > _LONGEST_REASON or not reason.isprintable():
+            raise Refusal(Reason.BAD_QUERY, f"reason may have {_LONGEST_REASON} printable characters.")
+        await self._asked(lambda: self._rights.check(principal, "delete", known[0]), until)
+        self._end(session, Termination(principal, reason))
+        return _as_json(self._told(known), status=202)
+
+    def terminal(self, session: str) -> Slot:
+        """The open terminal of that id. Raises Refusal: ``no_such_session`` or ``not_a_terminal``."""
+        slot = self._registry.find(session)
+        if slot is None or slot.state is State.OPENING:
+            raise _no_such(session)
+        if not slot.log.record.tty:
+            raise Refusal(Reason.NOT_A_TERMINAL, "Only a session with a terminal can be watched or joined.")
+        return slot
+
+    def _end(self, session: str, termination: Termination) -> None:
+        if (issued := self._tickets.revoke(session)) is not None:
+            logger().info("session terminated", **issued.record.log_fields(), **termination.log_fields())
+        if (slot := self._registry.find(session)) is not None:
+            slot.terminate(termination)
+
+    def _known(self, session: str) -> Known:
+        found = next((known for known in self._all() if known[0].id == session), None)
+        if found is None:
+            raise _no_such(session)
+        return found
+
+    def _all(self) -> Iterator[Known]:
+        for slot in self._registry.open_slots():
+            yield slot.log.record, slot.state, slot
+        for issued in list(self._tickets.waiting()):
+            yield issued.record, State.ISSUED, None
+
+    def _told(self, known: Known) -> dict[str, Any]:
+        record, state, slot = known
+        return told(record, state, node=self._node, slot=slot)
+
+    async def _asked(self, ask: Callable[[], Awaitable[Any]], until: float) -> Any:
+        within = max(0.0, until - asyncio.get_running_loop().time())
+        return await reach(ask, self._apiserver, self._registry, until=until, within=within, drop=lambda _: None)
+
+
+def _fits(known: Known, wanted: dict[str, str]) -> bool:
+    record, state, _ = known
+    is_ = {"namespace": record.target.namespace, "user": record.principal.user, "state": state.value}
+    return all(is_[name] == value for name, value in wanted.items())
+
+
+def _parameters(request: web.BaseRequest, names: tuple[str, ...]) -> dict[str, str]:
+    """The query's, each once at most. Raises Refusal(``bad_query``)."""
+    pairs = parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True, errors="surrogateescape")
+    found = dict(pairs)
+    if len(found) != len(pairs) or (unknown := sorted(found.keys() - set(names))):
+        told_ = f"{unknown[0][:40]!a} is unknown" if len(found) == len(pairs) else "one comes twice"
+        raise Refusal(Reason.BAD_QUERY, f"Parameters here are {', '.join(names) or 'none'}; {told_}.")
+    return found
+
+
+def _no_such(session: str) -> Refusal:
+    return Refusal(Reason.NO_SUCH_SESSION, f"There is no session {session} on this node, or not any more.")
+
+
+def _as_json(body: object, status: int = 200) -> web.Response:
+    return web.json_response(body, status=status, headers={"Cache-Control": "no-store", "Server": "k8s-ws-proxy"})

@@ -1,0 +1,108 @@
+"""``POST /proxy/sessions``: a session is issued, with a ticket that opens it; and tickets to join one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.sessions.quotas import held_by
+from k8s_ws_proxy.sessions.record import SessionRecord
+from k8s_ws_proxy.sessions.registry import shutting_down
+from k8s_ws_proxy.sessions.tickets import Issued, Use
+from k8s_ws_proxy.sessions.told import rfc3339
+from k8s_ws_proxy.sessions.uuid7 import uuid7
+from k8s_ws_proxy.web.api_callers import session_in
+from k8s_ws_proxy.web.caller import peer_of
+from k8s_ws_proxy.web.upgrade import SESSION_HEADER
+from k8s_ws_proxy.web.upstream import reach
+from k8s_ws_proxy.wire.requests.issue import parse_join, parse_order
+from k8s_ws_proxy.wire.requests.target import parse_path, parse_target
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.auth.policy import Policy
+    from k8s_ws_proxy.auth.principal import Principal
+    from k8s_ws_proxy.kube.apiserver import Apiserver
+    from k8s_ws_proxy.sessions.registry import Registry
+    from k8s_ws_proxy.sessions.tickets import Tickets
+    from k8s_ws_proxy.web.api_callers import ApiCallers
+    from k8s_ws_proxy.web.directory import Directory
+    from k8s_ws_proxy.web.rights import Rights
+
+_VERBS = {Use.OBSERVE: "watch", Use.PEER: "update"}
+
+
+class Issuing:
+    """Issues. ``public_url`` is what callers reach this node by, if that is known."""
+
+    def __init__(
+        self,
+        callers: ApiCallers,
+        tickets: Tickets,
+        *,
+        registry: Registry,
+        policy: Policy,
+        rights: Rights,
+        apiserver: Apiserver,
+        directory: Directory,
+        public_url: str,
+    ) -> None:
+        self._callers = callers
+        self._tickets = tickets
+        self._registry = registry
+        self._policy = policy
+        self._rights = rights
+        self._apiserver = apiserver
+        self._directory = directory
+        self._public_url = public_url
+
+    async def issue(self, request: web.BaseRequest, principal: Principal, until: float) -> web.StreamResponse:
+        """The answer to ``POST /proxy/sessions``. Raises Refusal: what the stream would, now."""
+        if self._registry.draining:
+            raise shutting_down()
+        order = parse_order(await request.read())
+        route = parse_path(order.target)
+        self._policy.check(route)
+        target = parse_target(route, order.target)
+        if order.record:
+            raise Refusal(Reason.BAD_BODY, "record: this proxy doesn't record sessions.")
+        session = uuid7()
+        record = SessionRecord.of(session, principal, target, peer_of(request), time.monotonic(), time.time())
+        self._registry.check(record, len(order.target))
+        await self._asked(lambda: self._rights.check_opening(principal, target), until)
+        issued = Issued(record, route, target, held_by(len(order.target)))
+        ticket, expires = self._tickets.issue(session, Use.STREAM, principal, order.expires_in, issued)
+        logger().info("session issued", **record.log_fields(), expires_seconds=order.expires_in)
+        return self._answer(session, ticket, f"/proxy/sessions/{session}/stream", expires)
+
+    async def ticket(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to ``POST /proxy/sessions/{id}/ticket``. Raises Refusal."""
+        session = session_in(request)
+        principal, until = await self._callers.signed(request, "POST")
+        mode, within = parse_join(await request.read())
+        slot = self._directory.terminal(session)
+        use = Use(mode)
+        await self._asked(lambda: self._rights.check(principal, _VERBS[use], slot.log.record), until)
+        ticket, expires = self._tickets.issue(session, use, principal, within)
+        logger().info("ticket issued", session=session, use=mode, **principal.told(), name=principal.name)
+        return self._answer(session, ticket, f"/proxy/sessions/{session}/watch?mode={mode}", expires)
+
+    async def _asked(self, ask: Any, until: float) -> None:
+        within = max(0.0, until - asyncio.get_running_loop().time())
+        await reach(ask, self._apiserver, self._registry, until=until, within=within, drop=lambda _: None)
+
+    def _answer(self, session: str, ticket: str, path: str, expires: float) -> web.Response:
+        told = {
+            "sessionId": session,
+            "ticket": ticket,
+            "path": path,
+            **({"url": self._public_url + path} if self._public_url else {}),
+            "expires": rfc3339(expires),
+            "recordingPath": None,
+        }
+        headers = {SESSION_HEADER: session, "Cache-Control": "no-store", "Server": "k8s-ws-proxy"}
+        return web.json_response(told, status=201, headers=headers)
