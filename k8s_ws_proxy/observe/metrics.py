@@ -34,6 +34,12 @@ BUILD_INFO: Final = Gauge(
 )
 
 SESSIONS_OPEN: Final = Gauge("k8s_ws_proxy_sessions_open", "Sessions under way.", registry=REGISTRY)
+SESSIONS: Final = Gauge(
+    "k8s_ws_proxy_sessions",
+    "Sessions by subresource and by how far they are: issued, opening, open, ending.",
+    ["subresource", "state"],
+    registry=REGISTRY,
+)
 SESSIONS_OPENED: Final = Counter(
     "k8s_ws_proxy_sessions_opened", "Sessions that got their 101, by subresource.", ["subresource"], registry=REGISTRY
 )

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.sessions.census import count_sessions
 from k8s_ws_proxy.web.errors import closing
 from k8s_ws_proxy.web.health import Health
 from k8s_ws_proxy.web.keys import keys_answer
@@ -50,7 +51,7 @@ def operators(parts: Parts) -> Router:
     return Router(
         [
             *_probes(parts),
-            ("/metrics", _open_to_all(_metrics)),
+            ("/metrics", _open_to_all(lambda: _metrics(parts))),
             ("/keys", _open_to_all(lambda: keys_answer(parts.keyring, started=started, now=time.time()))),
         ],
         otherwise=_nothing_else,
@@ -62,7 +63,8 @@ def _probes(parts: Parts) -> list[tuple[str, Handler]]:
     return [("/healthz", _open_to_all(health.alive)), ("/readyz", _open_to_all(health.ready))]
 
 
-def _metrics() -> web.Response:
+def _metrics(parts: Parts) -> web.Response:
+    count_sessions(parts.registry, parts.tickets)
     return web.Response(body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
 

@@ -96,10 +96,12 @@ async def ask(
         return ws.answer
 
 
-async def get(daemon: Daemon, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+async def get(
+    daemon: Daemon, path: str, headers: Mapping[str, str] | None = None, *, port: int | None = None
+) -> Answer:
     """The answer to a plain GET."""
     lines = [f"GET {path} HTTP/1.1", "Host: proxy", *(f"{name}: {value}" for name, value in (headers or {}).items())]
-    async with rawws.connected(daemon.port, ("\r\n".join(lines) + "\r\n\r\n").encode()) as ws:
+    async with rawws.connected(port or daemon.port, ("\r\n".join(lines) + "\r\n\r\n").encode()) as ws:
         return ws.answer
 
 

@@ -19,7 +19,7 @@ from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.sessions import registry
 from k8s_ws_proxy.sessions.quotas import quotas
-from k8s_ws_proxy.sessions.registry import Registry
+from k8s_ws_proxy.sessions.registry import Registry, State, Termination
 from k8s_ws_proxy.web.call import Call
 from k8s_ws_proxy.web.guacd import GuacdPlan
 from k8s_ws_proxy.web.handler import SessionHandler
@@ -131,6 +131,22 @@ async def test_a_session_opens(site):
     assert plan.call.apiserver.audit_ids == ["ID"]
     assert [(line["event"], line["session"]) for line in log] == [("session opened", "ID")]
     assert site.registry.open == 1
+
+
+async def test_one_that_is_ended_while_it_is_opened_has_its_answer_first(site):
+    reached = asyncio.get_running_loop().create_future()
+    opening = asyncio.get_running_loop().create_task(site.opening.open(site.terminal(EXEC, reached)))
+    while not site.registry.open:  # noqa: ASYNC110 - it is seen in passing
+        await asyncio.sleep(0)
+    (slot,) = site.registry.open_slots()
+    assert slot.state is State.OPENING
+    slot.terminate(Termination(Principal(Mode.RFC9421, "k", user="carol"), "no"))
+    reached.set_result(Upstream(site.stream, "v4.channel.k8s.io", b""))
+    await opening
+    told = await site.told()
+    assert told.startswith(HEAD)
+    assert b"ended by carol: no.\r\n" in told
+    assert slot.state is State.ENDING
 
 
 async def test_what_is_said_of_the_container_goes_before_the_first_output(site):

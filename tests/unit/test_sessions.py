@@ -286,7 +286,7 @@ def test_an_end_is_counted_by_reason_and_told_at_its_level(ending):
         told_of.opened()
         told_of.ended(Session(None, ending=ending))
     assert log[1]["reason"] == ending.value
-    limits = (Ending.IDLE_TIMEOUT, Ending.MAX_DURATION)
+    limits = (Ending.IDLE_TIMEOUT, Ending.MAX_DURATION, Ending.TERMINATED)
     orderly = (Ending.COMMAND_ENDED, Ending.FORWARD_ENDED, Ending.LOG_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED)
     expected = ending in (*orderly, *limits)
     assert log[1]["log_level"] == ("info" if expected else "warning")
