@@ -28,12 +28,15 @@ def presented(request: web.BaseRequest, path: str, until: float) -> Presented:
         certificate,
         "https" if secure else "http",
         request.body_exists,
-        partial(_body, request, until),
+        partial(body_of, request, until),
     )
 
 
-async def _body(request: web.BaseRequest, until: float) -> bytes:
-    """The body, which is kept in the request. Raises Refusal: ``malformed_request`` or ``request_timeout``."""
+async def body_of(request: web.BaseRequest, until: float) -> bytes:
+    """The body, which is kept in the request, if it is there by ``until``, the loop's time.
+
+    Raises Refusal: ``malformed_request`` or ``request_timeout``.
+    """
     try:
         async with asyncio.timeout_at(until):
             return await request.read()

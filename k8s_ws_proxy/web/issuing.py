@@ -17,7 +17,7 @@ from k8s_ws_proxy.sessions.tickets import Issued, Use
 from k8s_ws_proxy.sessions.told import rfc3339
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.web.api_callers import session_in
-from k8s_ws_proxy.web.caller import peer_of
+from k8s_ws_proxy.web.caller import body_of, peer_of
 from k8s_ws_proxy.web.upgrade import SESSION_HEADER
 from k8s_ws_proxy.web.upstream import reach
 from k8s_ws_proxy.wire.requests.issue import parse_join, parse_order
@@ -64,7 +64,7 @@ class Issuing:
         """The answer to ``POST /proxy/sessions``. Raises Refusal: what the stream would, now."""
         if self._registry.draining:
             raise shutting_down()
-        order = parse_order(await request.read())
+        order = parse_order(await body_of(request, until))
         route = parse_path(order.target)
         self._policy.check(route)
         target = parse_target(route, order.target)
@@ -83,7 +83,7 @@ class Issuing:
         """The answer to ``POST /proxy/sessions/{id}/ticket``. Raises Refusal."""
         session = session_in(request)
         principal, until = await self._callers.signed(request, "POST")
-        mode, within = parse_join(await request.read())
+        mode, within = parse_join(await body_of(request, until))
         slot = self._directory.terminal(session)
         use = Use(mode)
         await self._asked(lambda: self._rights.check(principal, _VERBS[use], slot.log.record), until)

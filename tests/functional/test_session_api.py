@@ -358,3 +358,12 @@ async def test_they_are_counted_by_how_far_they_are(start):
         await ws.send(STDIN, b"x\n")
         await ws.until(STDOUT, b"x")
         assert await counted() == {"open": 1}
+
+
+async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_a_handshake(start, tmp_path):
+    pki = Pki(tmp_path)
+    daemon = await start(WS_HANDSHAKE_TIMEOUT="500ms", **pki.environ("alice"))
+    client = pki.servers.client(pki.callers.leaf("alice"))
+    head = f"POST {SESSIONS} HTTP/1.1\r\nHost: proxy\r\nContent-Length: 2\r\n\r\n".encode()
+    async with rawws.connected(daemon.ports["https"], head, tls=client) as connection:
+        assert reason_of(connection.answer) == "request_timeout"
