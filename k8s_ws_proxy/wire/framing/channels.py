@@ -35,6 +35,7 @@ class Framing(Enum):
     """What the bytes of a session's messages mean."""
 
     TERMINAL = "terminal"  # the channels of exec and attach
+    PEER = "peer"  # the same from somebody besides the client: what is typed is taken message by message
     PORTS = "ports"  # two channels a port, none of them read here
     TUNNEL = "tunnel"  # no channels: a message is bytes, and nothing more
 
@@ -59,6 +60,26 @@ def failure(message: str, *, reason: str, code: int, retry_after: int | None = N
         **({"details": {"retryAfterSeconds": retry_after}} if retry_after is not None else {}),
     }
     return json.dumps(status, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def terminal_size(payload: bytes) -> tuple[int, int] | None:
+    """Columns and rows of a resize message (remotecommand.TerminalSize), None if it isn't one.
+
+    Names count in whatever case, as they do to who decodes it in Go.
+    """
+    try:
+        size = {name.lower(): value for name, value in json.loads(payload).items()}
+        columns, rows = size["width"], size["height"]
+    except (ValueError, RecursionError, AttributeError, KeyError):
+        return None
+    if isinstance(columns, int) and isinstance(rows, int) and 0 < columns < 1 << 16 and 0 < rows < 1 << 16:
+        return columns, rows
+    return None
+
+
+def size_payload(columns: int, rows: int) -> bytes:
+    """What a resize message says, as remotecommand does."""
+    return b'{"Width":%d,"Height":%d}' % (columns, rows)
 
 
 def parse_status(payload: bytes) -> dict[str, Any] | None:

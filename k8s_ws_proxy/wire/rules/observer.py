@@ -6,11 +6,10 @@ what they mean. Without one nothing here is called.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final, Protocol
 
 from k8s_ws_proxy.wire.framing import frames
-from k8s_ws_proxy.wire.framing.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT
+from k8s_ws_proxy.wire.framing.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT, terminal_size
 from k8s_ws_proxy.wire.framing.frame_scan import same_messages
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class Tap:
                 if payload:
                     for observer in self.observers:
                         observer.input(payload)
-            elif channel == RESIZE and (size := _size(payload)) is not None:
+            elif channel == RESIZE and (size := terminal_size(payload)) is not None:
                 for observer in self.observers:
                     observer.resized(*size)
 
@@ -147,15 +146,3 @@ def _unmasked(data: bytes) -> Iterator[tuple[int, bytes]]:
         if head.opcode < frames.CLOSE and head.length:
             payload = frames.mask(data[start:pos], head.key)
             yield payload[0], payload[1:]
-
-
-def _size(payload: bytes) -> tuple[int, int] | None:
-    """Columns and rows of a resize message (remotecommand.TerminalSize), None if it isn't one."""
-    try:
-        size = json.loads(payload)
-        columns, rows = size["Width"], size["Height"]
-    except (ValueError, RecursionError, TypeError, KeyError):
-        return None
-    if isinstance(columns, int) and isinstance(rows, int) and 0 < columns < 1 << 16 and 0 < rows < 1 << 16:
-        return columns, rows
-    return None
