@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.relay.leg import SLOW_BLOCK, Leg
 from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, ReadBudget
+from k8s_ws_proxy.relay.stage import WATCHED_BLOCK
 from k8s_ws_proxy.relay.stream import StreamLost
-from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.framing.channels import RESIZE, STDIN, STDOUT, size_payload
 from k8s_ws_proxy.wire.framing.splitter import HEADROOM
 from k8s_ws_proxy.wire.rules.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.rules.liveness import Health
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k8s_ws_proxy.relay.byte_stream import ByteStream
+    from k8s_ws_proxy.relay.stage import Stage
 
 _MOST_WAITING: Final = BLOCK_SIZE + 8 * 1024  # bytes: a block, and pongs to a peer that pings and doesn't read
 _UPSTREAM_FLUSH: Final = 0.5  # seconds: with _WATCH before it, a client's end closes upstream within one
@@ -55,6 +57,7 @@ class Bridge:
         "_upstream",
         "_watching",
         "relay",
+        "stage",
         "timer",
     )
 
@@ -88,6 +91,7 @@ class Bridge:
         self._holding: asyncio.TimerHandle | None = None
         self._close_from = 0.0  # the loop's time
         self._tap: Tap | None = None
+        self.stage: Stage | None = None  # where it is a terminal
         self.relay = relay(partial(secrets.token_bytes, 4))
         self._aging: asyncio.TimerHandle | None = None
         if limits is not None:
@@ -145,6 +149,26 @@ class Bridge:
             self._budget.typed()
         self._settle()
         return True
+
+    def type(self, text: bytes) -> bool:
+        """Type ``text``, as ``inject`` does; False also where a message of the client's has gone in part only."""
+        return not self.relay.client_midway and self.inject(STDIN, text)
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Have the terminal drawn in that size for a while. Neither observers nor watchers are told; False as above."""
+        if self._upstream is None or self._upstream.waiting or self.relay.phase is Phase.CLOSING:
+            return False
+        self.relay.inject(RESIZE, size_payload(columns, rows))
+        pieces, self.relay.to_upstream = self.relay.to_upstream, []
+        self._upstream.send(pieces)
+        self._settle()
+        return True
+
+    def say(self, text: str) -> None:
+        """A line for the person, unless that one has much to read before."""
+        if self.timer is not None and self._client.waiting <= BLOCK_SIZE:
+            self.relay.say(text)
+            self._settle()
 
     def start(self, head: bytes, *, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
         """Send ``head`` (the 101) to the client, then relay; the rest are bytes that came with the handshakes."""
@@ -229,6 +253,8 @@ class Bridge:
             most = SLOW_BLOCK if self._client.slow else relay.most
             if self._tap is not None and most is None:
                 most = self._tap.most
+            if self.stage is not None and most is None and self.stage.watched:
+                most = WATCHED_BLOCK
             end = self._upstream.read(relay.upstream_carry(), most, halted=relay.upstream_halted)
         except EOFError:
             self.relay.upstream_end()
@@ -256,7 +282,11 @@ class Bridge:
         to_client, to_upstream = relay.to_client, relay.to_upstream
         if to_client:
             relay.to_client = []
+            if self.stage is not None and len(to_client) > 1:
+                to_client = [b"".join(to_client)]
             self._client.send(to_client)
+            if self.stage is not None:
+                self.stage.to_client(to_client[0])
             if self._tap is not None:
                 self._tap.to_client(to_client)
         if to_upstream:
@@ -265,6 +295,8 @@ class Bridge:
                 self._upstream.send(to_upstream)
                 if self._tap is not None:
                     self._tap.to_upstream(to_upstream)
+                if self.stage is not None:
+                    self.stage.to_upstream(to_upstream)
 
     def _settle(self) -> None:
         """After every event: send what there is, then listen for what may come next."""
@@ -291,6 +323,8 @@ class Bridge:
             self._go_on(
                 upstream, self._upstream_readable, self.relay.upstream_carry(), self.relay.upstream_halted and taking
             )
+        if self.stage is not None and not upstream.waiting:
+            self.stage.go_on()
         if not taking:
             upstream.unread = True
         if not reading:
@@ -390,6 +424,8 @@ class Bridge:
             return False
         farewell, self.relay.farewell = self.relay.farewell, b""
         self._client.send([farewell])
+        if self.stage is not None:
+            self.stage.to_client(farewell)
         return True
 
     def _held_long_enough(self) -> None:
@@ -421,6 +457,9 @@ class Bridge:
                 for observer in self._tap.observers:
                     observer.ended(self.relay)
                 self._tap = None
+            if self.stage is not None:
+                self.stage.end()
+                self.stage = None
 
     def _finish(self) -> None:
         if self.timer is None:

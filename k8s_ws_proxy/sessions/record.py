@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget, LogTarget, PortForwardTarget, Target
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 _WHOLE: Final = 4096  # characters of a command that is kept as it is
 _MOST_ARGUMENTS: Final = 16
 _LONGEST_ARGUMENT: Final = 80  # characters: enough to know a command again, too little for a script in it
+
+
+class WatchMode(Enum):
+    """What a watcher may do; the value is the caller's word for it."""
+
+    OBSERVE = "observe"
+    PEER = "peer"  # type, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,9 @@ class SessionRecord:
     started: float
     pod: str
     container: str | None
+    watches: str = ""
+    """The id of the session that this one watches, and in which mode."""
+    watch_mode: WatchMode | None = None
 
     @classmethod
     def of(
@@ -49,6 +60,11 @@ class SessionRecord:
     def tty(self) -> bool:
         """It is a terminal."""
         return isinstance(self.target, AttachTarget) and self.target.streams.tty
+
+    @property
+    def kind(self) -> str:
+        """What it is, for a metric: a subresource, or that it watches."""
+        return "watch" if self.watches else self.target.subresource.value
 
     @property
     def runs_command(self) -> bool:
@@ -68,6 +84,8 @@ class SessionRecord:
             "namespace": target.namespace,
             "pod": self.pod,
         }
+        if self.watch_mode is not None:
+            fields |= {"watches": self.watches, "watch_mode": self.watch_mode.value}
         match target:
             case PortForwardTarget():
                 fields["ports"] = list(target.ports) or "tunnel"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k8s_ws_proxy.relay.bridge import Bridge
-    from k8s_ws_proxy.sessions.record import SessionRecord
+    from k8s_ws_proxy.sessions.record import SessionRecord, WatchMode
 
 
 class SessionLog:
@@ -32,10 +32,16 @@ class SessionLog:
         """No container was named: this one was meant."""
         self.record = replace(self.record, container=container)
 
+    def watching(self, watched: SessionRecord, mode: WatchMode) -> None:
+        """It watches another session."""
+        self.record = replace(
+            self.record, pod=watched.pod, container=watched.container, watches=watched.id, watch_mode=mode
+        )
+
     def opened(self) -> None:
         """The line for the 101."""
         self._opened = True
-        metrics.SESSIONS_OPENED.labels(self.record.target.subresource.value).inc()
+        metrics.SESSIONS_OPENED.labels(self.record.kind).inc()
         logger().info("session opened", **self.record.log_fields())
 
     def failed(self, reason: str, detail: str) -> None:
@@ -81,5 +87,7 @@ _EXPECTED: Final = frozenset(
         Ending.MAX_DURATION,
         Ending.DRAINED,
         Ending.TERMINATED,
+        Ending.WATCHED_ENDED,
+        Ending.TOO_SLOW,
     }
 )

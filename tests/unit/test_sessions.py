@@ -288,7 +288,8 @@ def test_an_end_is_counted_by_reason_and_told_at_its_level(ending):
     assert log[1]["reason"] == ending.value
     limits = (Ending.IDLE_TIMEOUT, Ending.MAX_DURATION, Ending.TERMINATED)
     orderly = (Ending.COMMAND_ENDED, Ending.FORWARD_ENDED, Ending.LOG_ENDED, Ending.CLIENT_LEFT, Ending.DRAINED)
-    expected = ending in (*orderly, *limits)
+    watchers = (Ending.WATCHED_ENDED, Ending.TOO_SLOW)
+    expected = ending in (*orderly, *limits, *watchers)
     assert log[1]["log_level"] == ("info" if expected else "warning")
     after = value(counted), value(metrics.BYTES.labels("in")), value(metrics.BYTES.labels("out"))
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 11, 22]

@@ -11,7 +11,8 @@ sees one. It costs a look at each header and no copy:
 * masked payloads aren't unmasked for that: a rest that started at byte ``o`` is right under the same key, turned
   by ``o - 1`` places;
 * continuation frames (RFC 6455 §5.4) are the same case;
-* the messages that mean something only as a whole (status, resize, the end of a channel) are held until they are;
+* the messages that mean something only as a whole (status, resize, the end of a channel, and what a peer types) are
+  held until they are;
 * where messages have no channel (``Framing.TUNNEL``) all of that holds without the channel byte.
 
 Control frames are taken out and told as events; they are hop by hop here, so that a pong never waits behind the
@@ -90,7 +91,8 @@ class Block:
 class MessageSplitter:
     """The state of one direction. ``masked`` is true for what a client sends.
 
-    Only the channels of a terminal's session mean anything here: with another ``framing`` nothing is held or told.
+    Only the channels of a terminal's session, or of a peer's in one, mean anything here: with another ``framing``
+    nothing is held or told.
     """
 
     __slots__ = (
@@ -115,8 +117,10 @@ class MessageSplitter:
         self._masked = masked
         self._channelled = framing is not Framing.TUNNEL
         self._watched: tuple[int, ...] = ()
-        if framing is Framing.TERMINAL:
+        if framing in (Framing.TERMINAL, Framing.PEER):
             self._watched = (channels.RESIZE, channels.CLOSE) if masked else (channels.STATUS,)
+        if framing is Framing.PEER and masked:
+            self._watched += (channels.STDIN,)
         self._watch_limit = RESIZE_LIMIT if masked else STATUS_LIMIT
         self.carry = b""  # bytes of an incomplete frame: the shell lays them before the next read
         self.events: list[Event] = []  # what the last take() saw, in order
@@ -137,6 +141,11 @@ class MessageSplitter:
     def between_messages(self) -> bool:
         """Nothing of a message is under way."""
         return not self._left and not self.carry and not self._in_message
+
+    @property
+    def midway(self) -> bool:
+        """Of a message some has been passed on, or is held, and more is to come."""
+        return bool(self._left) or self._in_message
 
     def take(self, block: Block, start: int, end: int) -> list[Piece]:
         """What may be passed on of ``block[start:end]``, which begins with ``carry`` and goes on with new bytes.

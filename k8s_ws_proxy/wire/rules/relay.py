@@ -56,6 +56,8 @@ class Ending(Enum):
     MAX_DURATION = "max_duration"
     DRAINED = "drained"
     TERMINATED = "terminated"  # by somebody who may
+    WATCHED_ENDED = "watched_ended"  # the session that this one watched
+    TOO_SLOW = "too_slow"  # a watcher that took less than was said
 
 
 class Relay:
@@ -131,6 +133,11 @@ class Relay:
     def upstream_halted(self) -> bool:
         """There is more to be done with upstream's carry, before anything more is read."""
         return self._from_upstream.halted and self.phase is Phase.RELAYING
+
+    @property
+    def client_midway(self) -> bool:
+        """Of a message of the client's some is with upstream, and more is to come."""
+        return self._from_client.midway and self.phase is Phase.RELAYING
 
     def begin(self) -> None:
         """The client has its answer, and what came with both handshakes was taken."""
@@ -255,6 +262,11 @@ class Relay:
         """
         if not self._active and self._lifetime is not None and pieces:
             self._active = frames.any_longer_than(1, b"".join(pieces), masked=masked, looks=_LOOKS)
+
+    def say(self, text: str) -> None:
+        """A line for the person, while it lasts."""
+        if self.phase is Phase.RELAYING and not self.status_seen:
+            self._say(text)
 
     def _say(self, text: str) -> None:
         """A line for the person."""
