@@ -52,8 +52,9 @@ class GuacdPlan(TerminalPlan):
     def _said(self, word: str) -> bytes:
         return super()._said("\r\n".join(filter(None, (word, guacd.NO_TERMINAL if self._bare else ""))))
 
-    def begun(self, bridge: Bridge, client: Stream) -> None:  # noqa: ARG002 - the bridge alone is of interest
+    def begun(self, bridge: Bridge, client: Stream) -> None:
         """As Plan's."""
+        super().begun(bridge, client)
         keep_pinging(bridge, guacd.PING_PERIOD)
 
 

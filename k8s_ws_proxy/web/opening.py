@@ -93,7 +93,8 @@ class Opening:
                 if (observer := observing(bridge, slot.log.record)) is not None:
                     bridge.observe(observer)
         slot.opened(bridge)
-        metrics.DIAL_SECONDS.observe(clock() - dialling)
+        if not slot.log.record.watches:  # then nothing was dialled
+            metrics.DIAL_SECONDS.observe(clock() - dialling)
         metrics.HANDSHAKE_SECONDS.observe(clock() - call.began)
         bridge.start(reached.head, from_client=early, from_upstream=reached.early)
         slot.started()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from k8s_ws_proxy.relay.tails import Tails
 from k8s_ws_proxy.wire.framing.channels import STDOUT
 from k8s_ws_proxy.wire.requests.target import Dialect
 from k8s_ws_proxy.wire.rules.relay import Relay
@@ -41,6 +42,7 @@ class PlanParts:
     defaults: Defaults
     orphans: Orphans | None
     budget: ReadBudget
+    tails: Tails = field(default_factory=Tails)
 
 
 @dataclass(frozen=True, slots=True)

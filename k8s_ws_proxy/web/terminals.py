@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from k8s_ws_proxy.relay.stage import Stage
 from k8s_ws_proxy.web.plan import Plan, Reached
 from k8s_ws_proxy.web.upstream import in_container, resolved
 from k8s_ws_proxy.wire.container import tmux
@@ -12,7 +14,9 @@ from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget
 
 if TYPE_CHECKING:
+    from k8s_ws_proxy.relay.bridge import Bridge
     from k8s_ws_proxy.relay.byte_stream import ByteStream
+    from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.web.call import Call
     from k8s_ws_proxy.web.plan import PlanParts
@@ -39,6 +43,11 @@ class TerminalPlan(Plan):
         )
         (stream, early), word = entered
         return Reached(stream, early, self.offer.switching(slot.id) + self._said(word), self.relay)
+
+    def begun(self, bridge: Bridge, client: Stream) -> None:  # noqa: ARG002 - the bridge alone is of interest
+        """As Plan's: from here on somebody may join."""
+        if self.target.streams.tty:
+            bridge.stage = Stage(asyncio.get_running_loop(), bridge, self.parts.tails)
 
     async def _enter(self, target: AttachTarget, slot: Slot) -> tuple[ByteStream, bytes]:
         orphans = self.parts.orphans

@@ -1,0 +1,96 @@
+"""Who watches whose terminal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.sessions.record import WatchMode
+from k8s_ws_proxy.wire.rules.relay import Phase
+from k8s_ws_proxy.wire.rules.watch import WatchRelay
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from k8s_ws_proxy.relay.bridge import Bridge
+    from k8s_ws_proxy.relay.feed import Feed
+    from k8s_ws_proxy.sessions.registry import Slot
+
+_LONGEST_NAME: Final = 64  # characters, on a terminal
+_LAST_WORDS: Final = 10.0  # seconds in which one who was too slow may take what its connection has, and the close
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """One of a session's. ``session`` is its own id, ``user`` the user or else the key or subject.
+
+    ``since`` is in Unix seconds.
+    """
+
+    session: str
+    user: str
+    mode: WatchMode
+    since: float
+
+
+class Watching:
+    """All of them. With ``notices`` a terminal is told in a line when somebody joins or leaves."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, notices: bool = True, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._loop = loop
+        self._notices = notices
+        self._clock = clock
+        self._watchers: dict[str, dict[str, Watcher]] = {}
+
+    def may_join(self, watched: Slot) -> bool:
+        """It is a terminal, and open; not one that watches another."""
+        bridge = watched.bridge
+        return bridge is not None and bridge.stage is not None and bridge.relay.phase is Phase.RELAYING
+
+    def watchers(self, session: str) -> list[Watcher]:
+        """Those of the session with this id, the first one first."""
+        return list(self._watchers.get(session, {}).values())
+
+    def join(self, watched: Slot, own: Slot, mode: WatchMode, bridge: Bridge, feed: Feed) -> None:
+        """From here on the session ``own``, of which ``bridge`` reads ``feed``, shows what ``watched`` does."""
+        feed.tell(partial(self._let_go, bridge), partial(self._left, watched, own.id, feed))
+        if watched.bridge is None or watched.bridge.stage is None:  # it has ended in this moment
+            feed.end()
+            return
+        principal = own.log.record.principal
+        watcher = Watcher(own.id, principal.user or principal.name, mode, self._clock())
+        self._watchers.setdefault(watched.id, {})[own.id] = watcher
+        does = "watches and may type" if mode is WatchMode.PEER else "watches"
+        self._say(watched, f"{_shown(watcher.user)} {does} from now on")
+        watched.bridge.stage.join(feed)
+
+    def _left(self, watched: Slot, session: str, feed: Feed) -> None:
+        watcher = self._watchers.get(watched.id, {}).pop(session, None)
+        if watcher is None:
+            return
+        if not self._watchers[watched.id]:
+            del self._watchers[watched.id]
+        if watched.bridge is not None and watched.bridge.stage is not None:
+            watched.bridge.stage.leave(feed)
+            self._say(watched, f"{_shown(watcher.user)} has left")
+
+    def _say(self, watched: Slot, text: str) -> None:
+        if self._notices and watched.bridge is not None:
+            watched.bridge.say(text)
+
+    def _let_go(self, bridge: Bridge) -> None:
+        """It was too slow to be told more; what its connection holds is still its, for a while."""
+        assert isinstance(bridge.relay, WatchRelay)
+        bridge.relay.too_slow()
+        bridge.go_on()
+        self._loop.call_later(_LAST_WORDS, bridge.abort)
+
+
+def _shown(name: str) -> str:
+    """``name`` on a terminal: nothing in it that the terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_NAME])

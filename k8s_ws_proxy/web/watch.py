@@ -1,0 +1,55 @@
+"""Somebody who joins another's session, to watch or to type, too."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.relay.feed import Feed
+from k8s_ws_proxy.sessions.record import WatchMode
+from k8s_ws_proxy.web.plan import Plan, Reached
+from k8s_ws_proxy.wire.rules.watch import ObserveRelay, PeerRelay
+
+if TYPE_CHECKING:
+    from k8s_ws_proxy.relay.bridge import Bridge
+    from k8s_ws_proxy.relay.stream import Stream
+    from k8s_ws_proxy.sessions.registry import Slot
+    from k8s_ws_proxy.sessions.watching import Watching
+    from k8s_ws_proxy.web.call import Call
+    from k8s_ws_proxy.web.plan import PlanParts
+    from k8s_ws_proxy.web.upgrade import Offer
+
+
+class WatchPlan(Plan):
+    """A session whose upstream is another one, ``watched``: ``Watching.may_join`` has said that it can be.
+
+    Its target is that session's, so the quotas of the namespace and of whoever watches count it.
+    """
+
+    told_in_session = False
+
+    def __init__(
+        self, parts: PlanParts, call: Call, offer: Offer, watched: Slot, mode: WatchMode, watching: Watching
+    ) -> None:
+        super().__init__(parts, call, watched.log.record.target, offer)
+        self.offer: Offer = offer
+        self._watched = watched
+        self._mode = mode
+        self._watching = watching
+        self._joining: tuple[Slot, Feed] | None = None
+
+    async def dial(self, slot: Slot) -> Reached:
+        """As Plan's: there is nobody to ask."""
+        slot.log.watching(self._watched.log.record, self._mode)
+        peer = self._mode is WatchMode.PEER
+        bridge = self._watched.bridge
+        feed = Feed(asyncio.get_running_loop(), self.parts.budget, bridge.type if peer and bridge else None)
+        self._joining = slot, feed
+        relay = PeerRelay if peer else ObserveRelay
+        return Reached(feed, b"", self.offer.switching(slot.id), relay)
+
+    def begun(self, bridge: Bridge, client: Stream) -> None:  # noqa: ARG002 - the bridge alone is of interest
+        """As Plan's: what is on the screen goes first."""
+        assert self._joining is not None, "it hasn't been dialled"
+        slot, feed = self._joining
+        self._watching.join(self._watched, slot, self._mode, bridge, feed)
