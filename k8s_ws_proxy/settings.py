@@ -93,6 +93,7 @@ class Settings:
     max_tickets: int = 10_000
     allowed_origins: frozenset[str] = frozenset()
     public_url: str = ""
+    watch_notices: bool = True
     session_idle_timeout: float = 0.0
     session_max_duration: float = 0.0
     reap_orphans: bool = True
@@ -282,6 +283,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         max_tickets=read.number("MAX_TICKETS", 10_000, least=0),
         allowed_origins=read.origins("ALLOWED_ORIGINS"),
         public_url=read.url("PUBLIC_URL"),
+        watch_notices=read.boolean("WATCH_NOTICES", default=True),
         session_idle_timeout=read.duration("SESSION_IDLE_TIMEOUT", 0.0, least=0.0),
         session_max_duration=read.duration("SESSION_MAX_DURATION", 0.0, least=0.0),
         reap_orphans=read.boolean("REAP_ORPHANS", default=True),

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def count_sessions(registry: Registry, tickets: Tickets) -> None:
     """Set the gauge, each pair of labels: one that is no longer there is 0."""
-    found = Counter((slot.log.record.target.subresource, slot.state) for slot in registry.open_slots())
-    found.update((issued.record.target.subresource, State.ISSUED) for issued in tickets.waiting())
-    for subresource in Subresource:
+    found = Counter((slot.log.record.kind, slot.state) for slot in registry.open_slots())
+    found.update((issued.record.kind, State.ISSUED) for issued in tickets.waiting())
+    for kind in (*(subresource.value for subresource in Subresource), "watch"):
         for state in State:
-            metrics.SESSIONS.labels(subresource.value, state.value).set(found[subresource, state])
+            metrics.SESSIONS.labels(kind, state.value).set(found[kind, state])

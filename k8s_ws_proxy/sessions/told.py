@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 from k8s_ws_proxy.wire.requests.target import ExecTarget
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Slot, State
+    from k8s_ws_proxy.sessions.watching import Watcher
 
 
-def told(record: SessionRecord, state: State, *, node: str, slot: Slot | None = None) -> dict[str, Any]:
+def told(
+    record: SessionRecord, state: State, watchers: Sequence[Watcher], *, node: str, slot: Slot | None = None
+) -> dict[str, Any]:
     """What is known of it; ``slot`` where it has one."""
     principal, target = record.principal, record.target
     bridge = slot.bridge if slot else None
@@ -35,7 +40,7 @@ def told(record: SessionRecord, state: State, *, node: str, slot: Slot | None = 
         "bytesIn": bridge.bytes_from_client if bridge else 0,
         "bytesOut": bridge.bytes_to_client if bridge else 0,
         "idleSeconds": round(bridge.idle_seconds, 1) if bridge else None,
-        "watchers": [],
+        "watchers": [{"user": each.user, "mode": each.mode.value, "since": rfc3339(each.since)} for each in watchers],
         "recordingPath": None,
     }
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.sessions.tickets import Tickets
+    from k8s_ws_proxy.sessions.watching import Watching
     from k8s_ws_proxy.web.api_callers import ApiCallers
     from k8s_ws_proxy.web.rights import Rights
 
@@ -43,6 +44,7 @@ class Directory:
         *,
         rights: Rights,
         apiserver: Apiserver,
+        watching: Watching,
         node: str,
     ) -> None:
         self._callers = callers
@@ -50,6 +52,7 @@ class Directory:
         self._tickets = tickets
         self._rights = rights
         self._apiserver = apiserver
+        self._watching = watching
         self._node = node
 
     async def list(self, request: web.BaseRequest, principal: Principal, until: float) -> web.StreamResponse:
@@ -106,13 +109,14 @@ class Directory:
 
     def _all(self) -> Iterator[Known]:
         for slot in self._registry.open_slots():
-            yield slot.log.record, slot.state, slot
+            if not slot.log.record.watches:  # who watches is told with the session that is watched
+                yield slot.log.record, slot.state, slot
         for issued in list(self._tickets.waiting()):
             yield issued.record, State.ISSUED, None
 
     def _told(self, known: Known) -> dict[str, Any]:
         record, state, slot = known
-        return told(record, state, node=self._node, slot=slot)
+        return told(record, state, self._watching.watchers(record.id), node=self._node, slot=slot)
 
     async def _asked(self, ask: Callable[[], Awaitable[Any]], until: float) -> Any:
         within = max(0.0, until - asyncio.get_running_loop().time())

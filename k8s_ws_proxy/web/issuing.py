@@ -11,13 +11,14 @@ from aiohttp import web
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.sessions.quotas import held_by
-from k8s_ws_proxy.sessions.record import SessionRecord
+from k8s_ws_proxy.sessions.record import SessionRecord, WatchMode
 from k8s_ws_proxy.sessions.registry import shutting_down
 from k8s_ws_proxy.sessions.tickets import Issued, Use
 from k8s_ws_proxy.sessions.told import rfc3339
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.web.api_callers import session_in
 from k8s_ws_proxy.web.caller import body_of, peer_of
+from k8s_ws_proxy.web.joining import VERBS
 from k8s_ws_proxy.web.upgrade import SESSION_HEADER
 from k8s_ws_proxy.web.upstream import reach
 from k8s_ws_proxy.wire.requests.issue import parse_join, parse_order
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.api_callers import ApiCallers
     from k8s_ws_proxy.web.directory import Directory
     from k8s_ws_proxy.web.rights import Rights
-
-_VERBS = {Use.OBSERVE: "watch", Use.PEER: "update"}
 
 
 class Issuing:
@@ -86,7 +85,7 @@ class Issuing:
         mode, within = parse_join(await body_of(request, until))
         slot = self._directory.terminal(session)
         use = Use(mode)
-        await self._asked(lambda: self._rights.check(principal, _VERBS[use], slot.log.record), until)
+        await self._asked(lambda: self._rights.check(principal, VERBS[WatchMode(mode)], slot.log.record), until)
         ticket, expires = self._tickets.issue(session, use, principal, within)
         logger().info("ticket issued", session=session, use=mode, **principal.told(), name=principal.name)
         return self._answer(session, ticket, f"/proxy/sessions/{session}/watch?mode={mode}", expires)

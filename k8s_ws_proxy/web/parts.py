@@ -25,12 +25,14 @@ from k8s_ws_proxy.sessions.orphans import Orphans
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.registry import Registry
 from k8s_ws_proxy.sessions.tickets import Tickets
+from k8s_ws_proxy.sessions.watching import Watching
 from k8s_ws_proxy.web.api_callers import ApiCallers
 from k8s_ws_proxy.web.directory import Directory
 from k8s_ws_proxy.web.fallback import Fallback
 from k8s_ws_proxy.web.guacd import Teller
 from k8s_ws_proxy.web.handler import SessionHandler
 from k8s_ws_proxy.web.issuing import Issuing
+from k8s_ws_proxy.web.joining import Joining
 from k8s_ws_proxy.web.opening import Opening
 from k8s_ws_proxy.web.plan import PlanParts
 from k8s_ws_proxy.web.plans import Plans
@@ -129,8 +131,15 @@ class Parts:
             self.authorizer, tickets, origins=settings.allowed_origins, within=settings.handshake_timeout
         )
         rights = Rights(self.impersonator, Reviews(apiserver, time.monotonic))
+        watching = Watching(asyncio.get_running_loop(), notices=settings.watch_notices)
         directory = Directory(
-            callers, self.registry, tickets, rights=rights, apiserver=apiserver, node=settings.node_name
+            callers,
+            self.registry,
+            tickets,
+            rights=rights,
+            apiserver=apiserver,
+            watching=watching,
+            node=settings.node_name,
         )
         issuing = Issuing(
             callers,
@@ -150,7 +159,18 @@ class Parts:
             plans=self.plans,
             opening=self.opening,
         )
-        return SessionApi(callers, issuing, directory, streaming)
+        joining = Joining(
+            callers,
+            tickets,
+            registry=self.registry,
+            rights=rights,
+            apiserver=apiserver,
+            directory=directory,
+            watching=watching,
+            parts=self.plans.parts,
+            opening=self.opening,
+        )
+        return SessionApi(callers, issuing, directory, streaming, joining)
 
     def reads(self, handler: SessionHandler) -> Reads:
         """What answers kubectl's questions; ``handler`` where a name in them is none."""

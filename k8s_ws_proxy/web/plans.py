@@ -23,7 +23,7 @@ class Plans:
     """Makes them."""
 
     def __init__(self, parts: PlanParts, turns: Turns) -> None:
-        self._parts = parts
+        self.parts = parts
         self._turns = turns
 
     async def of(self, call: Call) -> Plan:
@@ -36,9 +36,9 @@ class Plans:
     def for_target(self, call: Call, target: Target, offer: Offer | None) -> Plan:
         """That of a call whose target is known."""
         if isinstance(target, LogTarget):
-            return LogPlan(self._parts, call, target, offer)
+            return LogPlan(self.parts, call, target, offer)
         assert offer is not None
         if isinstance(target, PortForwardTarget):
-            return ForwardPlan(self._parts, call, target, offer)
+            return ForwardPlan(self.parts, call, target, offer)
         terminal = GuacdPlan if call.principal.guacd else TerminalPlan
-        return terminal(self._parts, call, target, offer)
+        return terminal(self.parts, call, target, offer)

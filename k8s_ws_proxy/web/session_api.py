@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.api_callers import ApiCallers
     from k8s_ws_proxy.web.directory import Directory
     from k8s_ws_proxy.web.issuing import Issuing
+    from k8s_ws_proxy.web.joining import Joining
     from k8s_ws_proxy.web.router import Handler
     from k8s_ws_proxy.web.streaming import Streaming
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 class SessionApi:
     """Answers requests for ``/proxy/sessions...``."""
 
-    def __init__(self, callers: ApiCallers, issuing: Issuing, directory: Directory, streaming: Streaming) -> None:
+    def __init__(
+        self, callers: ApiCallers, issuing: Issuing, directory: Directory, streaming: Streaming, joining: Joining
+    ) -> None:
         self._callers = callers
         self._issuing = issuing
         self._directory = directory
         self._streaming = streaming
+        self._joining = joining
 
     def rows(self) -> list[tuple[str, Handler]]:
         """Its routes. They stand before ``/proxy/{}/{}/{}``, which would take them for a session's path."""
@@ -32,6 +36,7 @@ class SessionApi:
             ("/proxy/sessions/{}", _told(self._directory.one)),
             ("/proxy/sessions/{}/ticket", _told(self._issuing.ticket)),
             ("/proxy/sessions/{}/stream", self._streaming.open),
+            ("/proxy/sessions/{}/watch", _told(self._joining.open)),
         ]
 
     async def _collection(self, request: web.BaseRequest) -> web.StreamResponse:
