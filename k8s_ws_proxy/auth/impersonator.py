@@ -58,6 +58,7 @@ def _allowed(prefix: str, name: str) -> str:
             Reason.IDENTITY_DENIED,
             f"Names that begin with {_RESERVED} are Kubernetes' own, and nobody comes in by one.",
         )
+    _told(name)  # a prefix alone is nobody's name
     return _told(prefix + name)
 
 

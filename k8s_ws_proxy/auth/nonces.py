@@ -39,17 +39,22 @@ class Nonces:
                 "used then: sign anew, and look at the clocks.",
                 detail="the clock has gone back",
             )
-        used = _digest(secret, nonce)
-        if used in self._used:
-            raise CredentialRefused(
-                Reason.REPLAYED, "The signature's nonce was used already: every request needs a signature of its own."
-            )
+        used = self.check(secret, nonce)
         if len(self._used) >= self._most:
             raise Refusal(
                 Reason.TOO_MANY_REQUESTS, "This proxy can remember no more signatures: try again in a moment."
             )
         self._used.add(used)
         self._by_age.setdefault(created, []).append(used)
+
+    def check(self, secret: bytes, nonce: str) -> bytes:
+        """What is remembered of a nonce. Raises CredentialRefused(``replayed``) where that is so already."""
+        used = _digest(secret, nonce)
+        if used in self._used:
+            raise CredentialRefused(
+                Reason.REPLAYED, "The signature's nonce was used already: every request needs a signature of its own."
+            )
+        return used
 
     def _forget(self, now: float) -> None:
         for created in [created for created in self._by_age if int(now) - created > self._max_age]:

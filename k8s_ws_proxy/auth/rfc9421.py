@@ -65,7 +65,11 @@ class MessageSignatures:
             )
         verified = await self._keyring.tried(lambda: self._verify(presented))
         if verified.digest:
+            # Who sends again what was good already isn't waited for. What was good before the wait must be after it:
+            # the key may be gone by then, and the signature's time over.
+            self._nonces.check(verified.key.secret, verified.nonce)
             check_digest(headers.getall(DIGEST_HEADER), await presented.body())
+            verified = self._verify(presented)
         claims = parse_claims(lambda name: headers.getall(name, []))
         # The last thing, and with nothing to wait for between looking and writing down: of two that are the same one
         # comes in.

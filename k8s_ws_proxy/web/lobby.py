@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEAST: Final = 256  # places for the unknown, however many sessions there are
 MOST: Final = 1024
 IDLE: Final = 64  # places for the known: kubectl has its next question ready at once
-HEADS: Final = 4 * 1024 * 1024  # bytes of requests' heads; kubectl's has one KiB
+HEADS: Final = 4 * 1024 * 1024  # bytes of requests; kubectl's has one KiB
 _READS_AT_ONCE: Final = 64  # of heads that have begun: a first read is never put off
 _TELL: Final = 1.0  # seconds that are told in one line
 
@@ -52,7 +52,7 @@ class Lobby:
             self.evict(next(iter(self._waiting)))
 
     def holds(self, who: Hashable, size: int) -> None:
-        """So many bytes of its request's head have come."""
+        """So many bytes of its request have come, the body's among them where it is waited for."""
         if who not in self._waiting:
             return
         self._held += size - self._heads.get(who, 0)

@@ -96,6 +96,7 @@ class StreamTransport(asyncio.Transport):
         self._watching: asyncio.TimerHandle | None = None
         self._writing_paused = False
         self._head: Head | None = Head()  # None while a request is being handled
+        self._held = 0  # bytes of the request so far, with what came after its head
         self._head_timer: asyncio.TimerHandle | None = None
         self._answer_timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -178,7 +179,7 @@ class StreamTransport(asyncio.Transport):
             self._lose(None)
             return
         data = bytes(self._block.view[:count])
-        if self._head is not None and not self._fits(self._head, data):
+        if not self._fits(data):
             return
         if self._first_byte_at is None:
             self._first_byte_at = self._loop.time()
@@ -189,13 +190,20 @@ class StreamTransport(asyncio.Transport):
         if self._head_timer is None and self._head is not None and not self._closing:
             self._head_timer = self._loop.call_later(self._head_timeout, self._head_overdue)
 
-    def _fits(self, head: Head, data: bytes) -> bool:
-        """Whether the parser may have ``data``: there is room for the head that it is of."""
-        head.feed(data)
-        self._lobby.holds(self, head.size)
+    def _fits(self, data: bytes) -> bool:
+        """Whether the parser may have ``data``: there is room for the request that it is of.
+
+        A body, its trailers too, is read of whoever isn't known yet: a signature is good once it has come.
+        """
+        if (head := self._head) is None:
+            self._held += len(data)
+        else:
+            head.feed(data)
+            self._held = head.size
+        self._lobby.holds(self, self._held)
         if self._closing:  # there was none, and this was the one to go
             return False
-        if head.size <= _MAX_HEAD:
+        if head is None or head.size <= _MAX_HEAD:
             return True
         text = f"The request's head is too long: {_MAX_HEAD // 1024} KiB is the most for its line and headers together."
         self._refuse(Reason.MALFORMED_REQUEST, text, detail=f"a head over {_MAX_HEAD} bytes")

@@ -102,6 +102,26 @@ async def test_heads_without_an_end_do_not_pile_up(start):
     assert memory(daemon) - held < 32 * MIB, "without a bound it is 60 MB and twice that"
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["again", "for the first time"])
+async def test_bodies_without_an_end_do_not_pile_up(start, again):
+    """Whoever has seen one signature with a body may send it on any number of connections, and all are waited for."""
+    daemon = await start()
+    before, held = await warmed_up(daemon)
+    signed = daemon.headers_v2(TRUE, body=b"{}")
+    if again:
+        sent = rawws.request(TRUE, {**signed, "Content-Length": "2"}) + b"{}"
+        async with rawws.connected(daemon.port, sent) as ws:
+            assert json.loads(ws.answer.body)["reason"] == "bad_handshake"
+    head = rawws.request(TRUE, {**signed, "Transfer-Encoding": "chunked"})
+    trailers = b"0\r\n" + b"".join(b"X-%d: %s\r\n" % (number, b"x" * 15_000) for number in range(100))
+    async with crowd(daemon.port, 100, head + trailers) as connections:
+        for reader in connections[:90]:
+            await to_the_end(reader)
+        assert (await run(daemon, TRUE)).exit_code == 0
+    assert await at_rest(daemon) == before
+    assert memory(daemon) - held < 48 * MIB, "without a bound it is 400 MB"
+
+
 async def test_many_who_say_nothing_have_to_go_and_a_signed_caller_comes_in(start):
     daemon = await start(**FEW)
     before = await at_rest(daemon)

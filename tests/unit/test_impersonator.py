@@ -129,3 +129,11 @@ def test_a_rotation_changes_nobodys_name(key_id, entry):
     assert entry_of(key_id) == entry
     identity = Impersonator("caller").identity_of(Principal(Mode.HMAC, key_id))
     assert identity == Identity(f"k8s-ws-proxy:caller:{entry}", ("k8s-ws-proxy:callers",))
+
+
+@pytest.mark.parametrize("name", ["", " ", " alice", "alice ", "al\nice"])
+def test_a_prefix_makes_no_name_of_what_is_none(name):
+    for who in ({"user": name}, {"user": "alice", "groups": (name,)}):
+        with pytest.raises(Refusal) as refused:
+            Impersonator("user", "oidc:", "oidc:").identity_of(Principal(Mode.CLIENT_CERT, "gate.example", **who))
+        assert refused.value.reason is Reason.IDENTITY_DENIED

@@ -131,6 +131,53 @@ async def test_a_nonce_is_used_up_by_a_good_signature_only():
     assert isinstance(await site.ask(signed()), Principal)
 
 
+class Slow(Site):
+    """One whose bodies take their time, in which ``meanwhile`` happens."""
+
+    def __init__(self, meanwhile, **more):
+        super().__init__(**more)
+        self.meanwhile = meanwhile
+        self.waits = 0
+
+    async def ask_slowly(self, sent):
+        async def read():
+            self.waits += 1
+            await asyncio.sleep(0)
+            self.meanwhile(self)
+            return b"{}"
+
+        headers = CIMultiDictProxy(CIMultiDict(sent))
+        try:
+            return await self.authorizer.authorize(
+                Presented("GET", TARGET, PATH, headers, None, "http", has_body=True, body=read)
+            )
+        except Refusal as refused:
+            return refused.reason
+
+
+async def test_what_was_good_already_is_not_waited_for_again():
+    site = Slow(lambda _: None)
+    assert isinstance(await site.ask_slowly(signed(body=b"{}")), Principal)
+    assert await site.ask_slowly(signed(body=b"{}")) is Reason.REPLAYED
+    assert site.waits == 1
+
+
+async def test_a_key_that_goes_while_a_body_is_waited_for_lets_nobody_in():
+    def lose(site):
+        site.ring.keys = (NEXT,)
+
+    site = Slow(lose, ring=Ring(KEY, NEXT))
+    assert await site.ask_slowly(signed(body=b"{}")) is Reason.BAD_SIGNATURE
+    assert site.ring.uses == []
+
+
+async def test_a_signature_whose_time_is_over_while_its_body_is_waited_for_is_too_old():
+    def pass_time(site):
+        site.now += 61
+
+    assert await Slow(pass_time).ask_slowly(signed(body=b"{}")) is Reason.EXPIRED
+
+
 async def test_when_no_more_nonces_can_be_remembered_nobody_comes_in_until_there_is_room():
     site = Site(most=1)
     assert isinstance(await site.ask(signed("a" * 16)), Principal)
