@@ -42,6 +42,7 @@ _FORBIDDEN: Final = 403
 # Stands in what an admission webhook's or a ValidatingAdmissionPolicy's refusal is told as.
 _ADMISSION: Final = b"dmission"
 
+_Key = TypeVar("_Key")
 _Known = TypeVar("_Known")
 
 
@@ -116,15 +117,19 @@ class Orphans:
         self._journal = journal
         self._reaper = Reaper(patience=patience, over=self._forget)
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._unfit: dict[Place, float] = {}  # since when
+        # Since when; what isn't admitted is so for one caller, and others' terminals are hung up all the same.
+        self._unfit: dict[Place | tuple[Apiserver, Place], float] = {}
         self._fit: dict[Place, str] = {}  # what the shell said it goes by
 
-    def concern(self, target: ExecTarget) -> bool:
-        """Whether ``target`` is a terminal that somebody types into, and can be hung up as far as is known."""
+    def concern(self, apiserver: Apiserver, target: ExecTarget) -> bool:
+        """Whether ``target`` is a terminal that somebody types into, and ``apiserver`` can hang it up as far as is
+        known.
+        """
         if not target.interactive or not target.streams.stdout:
             return False
-        since = self._unfit.get(_place(target))
-        return since is None or self._clock() - since > _UNFIT_FOR
+        place = _place(target)
+        known = [since for what in (place, (apiserver, place)) if (since := self._unfit.get(what)) is not None]
+        return all(self._clock() - since > _UNFIT_FOR for since in known)
 
     async def dial(self, apiserver: Apiserver, target: ExecTarget, slot: Slot) -> tuple[ByteStream, bytes]:
         """As ``apiserver``'s, until the command is about to start; with nobody to hang up where that can't be.
@@ -190,7 +195,7 @@ class Orphans:
             dialled = await self._plain(caller, target, wanted)
             line = "a command was refused as it would be started: it can't be hung up"
             logger().info(line, **_place(target)._asdict())
-            _remember(self._unfit, _place(target), self._clock())
+            _remember(self._unfit, (caller.apiserver, _place(target)), self._clock())
             return dialled
         meeting: asyncio.Task[Dialled | None] = tasks.start(
             self._met(caller, upstream, target), name="wait for a shell"
@@ -333,10 +338,10 @@ async def _greeted(upstream: Upstream, greeting: Greeting) -> None:
                 data = await upstream.read()
 
 
-def _remember(known: dict[Place, _Known], place: Place, what: _Known) -> None:
+def _remember(known: dict[_Key, _Known], of: _Key, what: _Known) -> None:
     if len(known) >= _REMEMBERED:
         known.pop(next(iter(known)))
-    known[place] = what
+    known[of] = what
 
 
 def _place(target: ExecTarget) -> Place:

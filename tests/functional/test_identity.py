@@ -232,6 +232,19 @@ async def test_so_does_the_daemon_after_one_that_was_killed(start, cluster, tmp_
     assert event["impersonatedUser"]["username"] == "alice"
 
 
+async def test_what_is_not_admitted_of_one_is_of_another_all_the_same(daemon, cluster):
+    """A policy may look at who is asking: nobody's terminal is left behind since somebody else's must be."""
+    status = {"kind": "Status", "status": "Failure", "message": "an admission policy denied it", "code": 403}
+    cluster.faults.refuse(403, json.dumps(status).encode())
+    async with contextlib.AsyncExitStack() as stack:
+        await close(await on_terminal(stack, daemon))
+        await daemon.event("a command was refused as it would be started: it can't be hung up")
+        await close(await on_terminal(stack, daemon, 1017, {**BOB, "Groups": '"ops"'}))
+        await daemon.event("process hung up")
+    (event, *_) = hang_ups(cluster)
+    assert event["impersonatedUser"]["username"] == "bob"
+
+
 CALLERS = cluster_role("callers", rule("pods/exec", "get create"))
 
 
