@@ -131,6 +131,21 @@ async def test_a_nonce_is_used_up_by_a_good_signature_only():
     assert isinstance(await site.ask(signed()), Principal)
 
 
+@pytest.mark.parametrize(
+    "more", [{f"X-Catalyst-{number}{'a' * 8000}": "v" for number in range(18)}, {}], ids=["headers", "components"]
+)
+async def test_an_answer_to_who_is_not_known_is_short(more):
+    """Whoever doesn't read it leaves it to us, for some time."""
+    sent = signed() | more
+    if not more:
+        sent["Signature-Input"] = sent["Signature-Input"].replace('("', f'("{"a" * 3000}" "')
+    headers = CIMultiDictProxy(CIMultiDict(sent))
+    with pytest.raises(Refusal) as refused:
+        await Site().authorizer.authorize(Presented("GET", TARGET, PATH, headers))
+    assert refused.value.reason is Reason.SIGNATURE_INCOMPLETE
+    assert len(str(refused.value)) < 300
+
+
 class Slow(Site):
     """One whose bodies take their time, in which ``meanwhile`` happens."""
 

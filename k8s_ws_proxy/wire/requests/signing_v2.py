@@ -40,6 +40,7 @@ DIGEST_HEADER: Final = "Content-Digest"
 NONCE_LENGTHS: Final = range(16, 129)  # characters
 _DERIVED: Final = frozenset({*REQUIRED, "@authority"})
 _MOST_COVERED: Final = 64
+_LONGEST_TOLD: Final = 256  # characters of what is wrong: names in it are the caller's, who isn't known
 _STRINGS: Final = ("nonce", "tag", "alg", "keyid")
 _TIMES: Final = ("created", "expires")
 
@@ -180,7 +181,8 @@ def _check_covered(covered: Sequence[str], names: Iterable[str], *, has_body: bo
 
 
 def _incomplete(what: str) -> CredentialRefused:
-    return CredentialRefused(Reason.SIGNATURE_INCOMPLETE, f"The signature {what}.")
+    shown = what if len(what) <= _LONGEST_TOLD else what[:_LONGEST_TOLD] + "…"
+    return CredentialRefused(Reason.SIGNATURE_INCOMPLETE, f"The signature {shown}.")
 
 
 def _check_times(created: int | None, expires: int | None, now: float, terms: Terms) -> int:
