@@ -257,6 +257,8 @@ class StreamTransport(asyncio.Transport):
             self._head = Head()  # what comes after an answer is the next request
             self._answered = True
             self._lobby.enter(self, self.evict)
+            # The parser keeps the head that was answered until there is another, or the connection is gone.
+            self._lobby.holds(self, min(self._held, _MAX_HEAD))
             if self._closing:
                 return
         self._outbox += data

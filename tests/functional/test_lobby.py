@@ -102,6 +102,19 @@ async def test_heads_without_an_end_do_not_pile_up(start):
     assert memory(daemon) - held < 32 * MIB, "without a bound it is 60 MB and twice that"
 
 
+async def test_heads_that_were_answered_do_not_pile_up(start):
+    """Whoever is refused and doesn't close is still there for a second, and its head with it."""
+    daemon = await start()
+    before, held = await warmed_up(daemon)
+    head = LINE + b"".join(b"X-%d%s: v\r\n" % (number, b"x" * 8_000) for number in range(18)) + b"\r\n"
+    async with crowd(daemon.port, 600, head) as connections:
+        for reader in connections:
+            await to_the_end(reader)
+        assert (await run(daemon, TRUE)).exit_code == 0
+    assert await at_rest(daemon) == before
+    assert memory(daemon) - held < 64 * MIB, "without a bound it is 200 MB"
+
+
 @pytest.mark.parametrize("again", [True, False], ids=["again", "for the first time"])
 async def test_bodies_without_an_end_do_not_pile_up(start, again):
     """Whoever has seen one signature with a body may send it on any number of connections, and all are waited for."""
