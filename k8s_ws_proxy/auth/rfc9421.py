@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import CredentialRefused, Reason
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.auth.nonces import Nonces
     from k8s_ws_proxy.keyring import Keyring
     from k8s_ws_proxy.wire.requests.signing_v2 import Verified
+
+_LONG: Final = 8 * 1024  # bytes of a request's target
 
 
 class MessageSignatures:
@@ -44,6 +47,8 @@ class MessageSignatures:
         self._max_age = max_age
         self._clock = clock
         self._uptime = uptime
+        self._started = clock() - uptime()
+        self._long_ones = asyncio.Lock()
 
     async def authenticate(self, presented: Presented) -> Principal | None:
         """As Authenticator's.
@@ -63,6 +68,10 @@ class MessageSignatures:
             raise CredentialRefused(
                 Reason.SIGNATURE_NOT_ACCEPTED, "RFC 9421 signatures are not accepted here (ACCEPTED_SIGNATURES)."
             )
+        if len(presented.target) > _LONG:
+            # It is hashed with every key: of such ones there is at most one in a turn of the loop.
+            async with self._long_ones:
+                await asyncio.sleep(0)
         verified = await self._keyring.tried(lambda: self._verify(presented))
         if verified.digest:
             # Who sends again what was good already isn't waited for. What was good before the wait must be after it:
@@ -85,6 +94,6 @@ class MessageSignatures:
             has_body=presented.has_body,
             keys=self._keyring.keys,
             now=now,
-            # By this clock, wherever it stands by now.
-            terms=Terms(self._max_age, now - self._uptime()),
+            # By this clock, wherever it stands by now; not sooner than it said then, if it has gone back since.
+            terms=Terms(self._max_age, max(self._started, now - self._uptime())),
         )

@@ -113,3 +113,7 @@ async def _serve(settings: Settings, source: KeySource, reading: Reading, enviro
         loop.add_signal_handler(signal.SIGHUP, daemon.look_again)
         await stop.wait()
         await daemon.shut_down(deadline)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # All is done: another signal, in the moment that the interpreter takes to end, isn't how it ended.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)

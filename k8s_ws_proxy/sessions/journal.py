@@ -25,7 +25,7 @@ from k8s_ws_proxy.wire.requests.impersonation import Identity
 from k8s_ws_proxy.wire.requests.target import names_pod
 
 MOST: Final = 4096  # processes that are remembered, and lines that are read
-_LONGEST: Final = 8 * 1024  # bytes of a line: three names, two numbers, a user and up to 4 KiB of groups
+_LONGEST: Final = 32 * 1024  # bytes of a line: three names, two numbers, a user and groups, escaped and prefixed
 _MOST_BYTES: Final = 2 * 1024 * 1024  # of all lines that are remembered; a line without groups has some 200
 _NUMBER: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 _FILE: Final = "processes"
@@ -77,7 +77,7 @@ class Journal:
             self._complain(str(error))
         if self._lock is not None:
             for entry in found:
-                self._keep(*entry)
+                self._keep(*entry[:2], line_of(*entry))
             self._anew = True
             self._thread.start()
         return found
@@ -86,7 +86,11 @@ class Journal:
         """Remember that this process is to be hung up, and as whom. Of too many the oldest are forgotten."""
         if self._lock is None:
             return
-        line = self._keep(place, process, identity)
+        line = line_of(place, process, identity)
+        if len(line) > _LONGEST:
+            logger().warning("what a terminal leaves can't be remembered: its groups are too many", **place._asdict())
+            return
+        self._keep(place, process, line)
         self._lines += 1
         if (
             self._lines > 2 * len(self._live) + _SPARE or len(self._pending) >= _MOST_BYTES
@@ -102,14 +106,12 @@ class Journal:
         """It has ended. That is written with the next whole file, no sooner."""
         self._size -= len(self._live.pop((place, process), b""))
 
-    def _keep(self, place: Place, process: Process, identity: Identity | None) -> bytes:
+    def _keep(self, place: Place, process: Process, line: bytes) -> None:
         self.remove(place, process)
-        line = line_of(place, process, identity)
         self._live[place, process] = line
         self._size += len(line)
         while len(self._live) > MOST or self._size > _MOST_BYTES:
             self.remove(*next(iter(self._live)))
-        return line
 
     async def close(self) -> None:
         """Write what is left, for half a second at most."""

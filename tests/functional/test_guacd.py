@@ -179,7 +179,8 @@ async def test_only_so_many_are_told_at_once(daemon, tls):
     async with contextlib.AsyncExitStack() as stack:
         data = guacd.request("sh", pod="Shell")
         for _ in range(64):  # not guacd's model, which closes half a second later: these only wait
-            await stack.enter_async_context(rawws.connected(daemon.ports["https"], data, tls=tls))
+            ws = await stack.enter_async_context(rawws.connected(daemon.ports["https"], data, tls=tls))
+            ws.writer.transport.pause_reading()  # else it would see the close, and leave by itself
         async with rawws.connected(daemon.ports["https"], data, tls=tls) as ws:
             assert ws.answer.status == 404
     text, _ = await told(daemon, tls, "sh", pod="gone")

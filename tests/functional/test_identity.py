@@ -222,7 +222,8 @@ async def test_so_does_the_daemon_after_one_that_was_killed(start, cluster, tmp_
     first = await start(IDENTITY="user", STATE_DIR=str(state))
     async with contextlib.AsyncExitStack() as stack:
         ws = await on_terminal(stack, first)
-        while b"alice" not in (state / "processes").read_bytes():  # noqa: ASYNC110 - a thread writes it
+        file = state / "processes"
+        while not file.exists() or b"alice" not in file.read_bytes():  # noqa: ASYNC110 - a thread writes it
             await asyncio.sleep(0)
         await first.terminate(signal.SIGKILL)
         second = await start(IDENTITY="user", STATE_DIR=str(state))

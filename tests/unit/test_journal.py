@@ -119,6 +119,16 @@ def test_a_line_says_what_it_was_made_of():
         assert entry_of(line_of(*entry)) == entry
 
 
+async def test_one_whose_groups_take_too_much_is_said_and_left_out(tmp_path):
+    one, _ = await opened(tmp_path)
+    with capture_logs() as log:
+        one.add(PLACE, process(1), Identity("alice", tuple("g" * 1000 for _ in range(40))))
+    assert [entry["log_level"] for entry in log] == ["warning"]
+    one.add(PLACE, process(2))
+    await one.close()
+    assert (await opened(tmp_path))[1] == [(PLACE, process(2))]
+
+
 async def test_as_whom_it_was_started_is_found_and_does_not_take_more_room_than_the_rest(tmp_path):
     whom = Identity("alice", tuple(f"group {number}" * 10 for number in range(40)))
     first, _ = await opened(tmp_path)

@@ -52,10 +52,10 @@ class Ring:
 class Site:
     """The three authenticators as the daemon has them, and a clock that may be set."""
 
-    def __init__(self, ring=None, *, v1=True, v2=True, node="", most=100, max_age=60.0):
+    def __init__(self, ring=None, *, v1=True, v2=True, node="", most=100, max_age=60.0, uptime=3600.0):
         self.ring = ring or Ring(KEY)
         self.now = NOW + 0.25
-        self.uptime = 3600.0
+        self.uptime = uptime
         self.authorizer = Authorizer(
             [
                 ClientCertificates(frozenset({"alice"}), clock=lambda: self.now),
@@ -203,10 +203,18 @@ async def test_when_no_more_nonces_can_be_remembered_nobody_comes_in_until_there
 
 
 async def test_a_daemon_that_has_just_started_takes_nothing_from_before():
-    site = Site()
-    site.uptime = 0.2  # it started at NOW + 0.05
+    site = Site(uptime=0.2)  # it started at NOW + 0.05
     assert await site.ask(signed()) is Reason.EXPIRED
     assert isinstance(await site.ask(signed(created=NOW + 1)), Principal)
+
+
+async def test_a_clock_that_goes_back_further_than_the_start_takes_nothing_from_before_it():
+    late = Site(uptime=5.0)
+    assert await late.ask(signed(created=NOW - 10)) is Reason.EXPIRED
+    late.now -= 30
+    assert await late.ask(signed(created=NOW - 10)) is Reason.EXPIRED
+    late.now += 30
+    assert isinstance(await late.ask(signed("x" * 16)), Principal)
 
 
 async def test_a_clock_that_goes_back_by_an_hour_locks_nobody_out_and_lets_nothing_in_twice():
