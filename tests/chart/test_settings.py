@@ -36,6 +36,13 @@ VALUES = {
     "MAX_SESSIONS_PER_NAMESPACE": ("maxSessionsPerNamespace", 7, "7"),
     "MAX_SESSIONS_PER_USER": ("maxSessionsPerUser", 7, "7"),
     "MAX_HANDSHAKES": ("maxHandshakes", 7, "7"),
+    "MAX_TICKETS": ("maxTickets", 0, "0"),
+    "ALLOWED_ORIGINS": (
+        "allowedOrigins",
+        ["https://console.example", "http://[::1]:3000"],
+        "https://console.example,http://[::1]:3000",
+    ),
+    "PUBLIC_URL": ("publicUrl", "wss://{node}.example/shells", "wss://{node}.example/shells"),
     "SESSION_IDLE_TIMEOUT": ("sessionIdleTimeout", "1h30m", "1h30m"),
     "SESSION_MAX_DURATION": ("sessionMaxDuration", "12h", "12h"),
     "WS_PING_PERIOD": ("wsPingPeriod", "500ms", "500ms"),
