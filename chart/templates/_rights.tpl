@@ -62,7 +62,8 @@ k8s-ws-proxy:callers
 {{- end }}
 {{- end }}
 
-{{/* The rules about whom a session may be opened as. Users and groups are in no namespace. */}}
+{{/* The rules about whom a session may be opened as, and about asking what they may do with others' sessions. Users,
+groups and reviews are in no namespace. */}}
 {{- define "bp-k8s-ws-proxy.impersonationRules" -}}
 {{- $identity := .Values.k8sWsProxy.identity -}}
 {{- $constrained := include "bp-k8s-ws-proxy.constrained" . -}}
@@ -75,6 +76,10 @@ k8s-ws-proxy:callers
   {{- end }}
   verbs: [{{ $constrained | empty | ternary "impersonate" `"impersonate:user-info"` }}]
 {{- end }}
+# What they may do with sessions is asked as the proxy itself.
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
 {{- end }}
 
 {{/* What is wrong with the values of identity, as a list in JSON. */}}

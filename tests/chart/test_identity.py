@@ -26,15 +26,16 @@ AS_OTHERS = wide(
     *(("", resource, f"{ON}{verb}", None) for resource in STREAMS for verb in ("create", "get")),
 )
 ALIASES = wide(("", "pods", "get", None), ("", "pods", "list", None))
+REVIEWS = wide(("authorization.k8s.io", "subjectaccessreviews", "create", None))
 
 
 def constrained(*, users=None, groups=None):
     group = "authentication.k8s.io"
-    return AS_OTHERS | wide((group, "users", WHO, users), (group, "groups", WHO, groups))
+    return AS_OTHERS | REVIEWS | wide((group, "users", WHO, users), (group, "groups", WHO, groups))
 
 
 def classic(*, users=None, groups=None):
-    return wide(("", "users", "impersonate", users), ("", "groups", "impersonate", groups))
+    return REVIEWS | wide(("", "users", "impersonate", users), ("", "groups", "impersonate", groups))
 
 
 @pytest.mark.parametrize("kubernetes", ["1.30", OLD, NEW])
@@ -91,7 +92,8 @@ def test_who_acts_as_somebody_may_do_nothing_as_itself(over, kubernetes, rights)
 )
 def test_the_operator_s_word_goes_before_the_cluster_s_version(mode, said, kubernetes, which):
     role = render(identity(mode, constrained=said), kubernetes=kubernetes).one("ClusterRole", IMPERSONATION)
-    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {which}
+    about_whom = [rule for rule in role["rules"] if rule["resources"] != ["subjectaccessreviews"]]
+    assert {verb for rule in about_whom for verb in rule["verbs"]} == {which}
 
 
 @pytest.mark.parametrize("mode", ["caller", "user"])
@@ -113,6 +115,7 @@ def test_in_the_allowed_namespaces_only_is_what_may_be_done_and_not_as_whom(mode
     assert where == {
         "users": {"*"},
         "groups": {"*"},
+        "subjectaccessreviews": {"*"},
         **{resource: {"a", "b"} for resource in ("pods", "pods/log", *STREAMS)},
     }
 

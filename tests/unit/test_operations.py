@@ -51,7 +51,7 @@ def test_the_metrics_asked_for_are_there():
 
 
 def test_the_role_is_the_one_that_the_tests_rotate_with():
-    (block,) = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```yaml\n(rules:.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     told = {
         (resource + (f".{group}" if group else ""), frozenset(one["verbs"]), frozenset(one.get("resourceNames", ())))
         for one in yaml.safe_load(block)["rules"]
