@@ -43,6 +43,7 @@ VALUES = {
         "https://console.example,http://[::1]:3000",
     ),
     "PUBLIC_URL": ("publicUrl", "wss://{node}.example/shells", "wss://{node}.example/shells"),
+    "WATCH_NOTICES": ("watchNotices", False, "false"),
     "SESSION_IDLE_TIMEOUT": ("sessionIdleTimeout", "1h30m", "1h30m"),
     "SESSION_MAX_DURATION": ("sessionMaxDuration", "12h", "12h"),
     "WS_PING_PERIOD": ("wsPingPeriod", "500ms", "500ms"),

@@ -10,7 +10,7 @@ from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.kube import reviews
 from k8s_ws_proxy.sessions import quotas, record, tickets
-from k8s_ws_proxy.sessions.record import SessionRecord
+from k8s_ws_proxy.sessions.record import SessionRecord, WatchMode
 from k8s_ws_proxy.sessions.registry import State
 from k8s_ws_proxy.sessions.told import told
 from k8s_ws_proxy.web import directory
@@ -19,6 +19,7 @@ from k8s_ws_proxy.web.rights import GROUP, RESOURCE
 from k8s_ws_proxy.wire.requests import issue
 from k8s_ws_proxy.wire.requests.bearer import SUBPROTOCOL_PREFIX
 from k8s_ws_proxy.wire.requests.target import parse_path, parse_target
+from k8s_ws_proxy.wire.rules import tail, watch
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/sessions.md").read_text("utf-8")
 ORDER, ANSWER = (json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
@@ -45,10 +46,10 @@ def test_the_fields_of_an_order_are_those_that_are_taken():
 def test_the_fields_of_a_session_are_those_that_are_told():
     target = parse_target(parse_path("/proxy/exec/a/b"), "/proxy/exec/a/b")
     known = SessionRecord.of("id", Principal(Mode.HMAC, "secret"), target, "peer", 0, 0)
-    assert firsts("A session as told") == list(told(known, State.OPEN, node="n"))
+    assert firsts("A session as told") == list(told(known, State.OPEN, [], node="n"))
     for state in State:
         assert f"`{state.value}`" in section("A session as told")
-    for mode in Mode:
+    for mode in (*Mode, *WatchMode):
         assert f"`{mode.value}`" in section("A session as told")
 
 
@@ -61,6 +62,7 @@ def test_the_answer_that_is_shown_is_one():
 
 def test_the_reasons_are_reasons():
     told_ = set(re.findall(r"`([a-z0-9]+_[a-z0-9_]+)`", PAGE)) - {mode.value for mode in Mode}
+    told_ -= {watch.TOO_SLOW}
     assert len(told_) >= 25
     assert told_ <= {reason.value for reason in Reason}
 
@@ -76,6 +78,8 @@ def test_the_numbers_are_the_code_s():
         f"| `reason` of an ending | {directory._LONGEST_REASON} characters |",
         f"An answer is remembered for {reviews._GOOD_FOR:.0f} seconds",
         f"`{SUBPROTOCOL_PREFIX}<ticket>`",
+        f"played again, {tail.MOST >> 10} KiB of it at most",
+        f"close 1008 `{watch.TOO_SLOW}`",
         f"the resource `{RESOURCE}` in the API group `{GROUP}`",
     ):
         assert said in PAGE, said
