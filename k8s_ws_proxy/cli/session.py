@@ -52,14 +52,14 @@ async def converse(to: Connection, path: str, query: str, *, stdin: bool, tty: b
             async with upgraded(to, path, query) as opened:
                 # Raw only from now on: until here Ctrl-C has to work, and messages are for a terminal as it was.
                 with terminal.raw() if terminal and stdin else contextlib.nullcontext():
-                    return await _Session(opened, source, out, err, terminal).run()
+                    return await Conversation(opened, source, out, err, terminal).run()
         except asyncio.CancelledError:
             if not caught:
                 raise
             return Ending(signal=caught[0])
 
 
-class _Session:
+class Conversation:
     """One open session."""
 
     def __init__(
@@ -80,6 +80,7 @@ class _Session:
         self._raw = terminal is not None and stdin is not None
 
     async def run(self) -> Ending:
+        """Carry it to its end."""
         async with asyncio.TaskGroup() as group:
             life = SignsOfLife(self._ws, group)
             helpers = []
