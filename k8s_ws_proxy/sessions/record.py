@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.auth.principal import Principal
 
 _WHOLE: Final = 4096  # characters of a command that is kept as it is
+_LONGEST_NAME: Final = 64  # characters, on a terminal
 _MOST_ARGUMENTS: Final = 16
 _LONGEST_ARGUMENT: Final = 80  # characters: enough to know a command again, too little for a script in it
 
@@ -96,6 +97,11 @@ class SessionRecord:
             case AttachTarget():
                 fields |= {"container": self.container, "tty": self.tty}
         return fields if self.pod == target.pod else {**fields, "alias": target.pod}
+
+
+def shown(name: str) -> str:
+    """``name`` on a terminal: nothing in it that the terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_NAME])
 
 
 def shorten(command: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.sessions import descriptors
-from k8s_ws_proxy.sessions.record import SessionRecord
+from k8s_ws_proxy.sessions.record import SessionRecord, shown
 from k8s_ws_proxy.sessions.session_log import SessionLog
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
@@ -50,7 +50,7 @@ class Termination:
     @property
     def sentence(self) -> str:
         """For the person at its terminal, without a full stop."""
-        who = f"ended by {self.by.user or self.by.name}"
+        who = f"ended by {shown(self.by.user or self.by.name)}"
         return f"{who}: {self.reason}" if self.reason else who
 
     def log_fields(self) -> dict[str, object]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.sessions.record import WatchMode
+from k8s_ws_proxy.sessions.record import WatchMode, shown
 from k8s_ws_proxy.wire.rules.relay import Phase
 from k8s_ws_proxy.wire.rules.watch import WatchRelay
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.feed import Feed
     from k8s_ws_proxy.sessions.registry import Slot
 
-_LONGEST_NAME: Final = 64  # characters, on a terminal
 _LAST_WORDS: Final = 10.0  # seconds in which one who was too slow may take what its connection has, and the close
 
 
@@ -66,7 +65,7 @@ class Watching:
         watcher = Watcher(own.id, principal.user or principal.name, mode, self._clock())
         self._watchers.setdefault(watched.id, {})[own.id] = watcher
         does = "watches and may type" if mode is WatchMode.PEER else "watches"
-        self._say(watched, f"{_shown(watcher.user)} {does} from now on")
+        self._say(watched, f"{shown(watcher.user)} {does} from now on")
         watched.bridge.stage.join(feed)
 
     def _left(self, watched: Slot, session: str, feed: Feed) -> None:
@@ -77,7 +76,7 @@ class Watching:
             del self._watchers[watched.id]
         if watched.bridge is not None and watched.bridge.stage is not None:
             watched.bridge.stage.leave(feed)
-            self._say(watched, f"{_shown(watcher.user)} has left")
+            self._say(watched, f"{shown(watcher.user)} has left")
 
     def _say(self, watched: Slot, text: str) -> None:
         if self._notices and watched.bridge is not None:
@@ -89,8 +88,3 @@ class Watching:
         bridge.relay.too_slow()
         bridge.go_on()
         self._loop.call_later(_LAST_WORDS, bridge.abort)
-
-
-def _shown(name: str) -> str:
-    """``name`` on a terminal: nothing in it that the terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_NAME])

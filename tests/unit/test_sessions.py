@@ -16,7 +16,7 @@ from k8s_ws_proxy.sessions import drain as way_down
 from k8s_ws_proxy.sessions.drain import DrainDeadline
 from k8s_ws_proxy.sessions.quotas import quotas
 from k8s_ws_proxy.sessions.record import SessionRecord, shorten
-from k8s_ws_proxy.sessions.registry import Registry
+from k8s_ws_proxy.sessions.registry import Registry, Termination
 from k8s_ws_proxy.sessions.session_log import SessionLog
 from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget, PortForwardTarget, Streams
@@ -448,3 +448,15 @@ async def test_the_way_down_leaves_no_tasks_behind():
     await way_down.drain(registry, 0, DrainDeadline())
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "told"),
+    [
+        ("carol", "", "ended by carol"),
+        ("carol", "enough", "ended by carol: enough"),
+        ("\x1b]0;x\x07" + "n" * 80, "", "ended by ?]0;x?" + "n" * 58),
+    ],
+)
+def test_who_ended_a_session_is_told_in_nothing_that_a_terminal_obeys(name, reason, told):
+    assert Termination(Principal(Mode.CLIENT_CERT, "x", user=name), reason).sentence == told
