@@ -27,7 +27,7 @@ from k8s_ws_proxy.errors import ClusterApiError, ClusterApiTimeout, ClusterApiUn
 from k8s_ws_proxy.kube.config import SERVICE_ACCOUNT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 _TIMEOUT: Final = 30.0  # seconds for one request
@@ -96,19 +96,24 @@ class Api:
         body: Any = None,
         content_type: str = "application/json",
         timeout: float = _TIMEOUT,
+        headers: Callable[[], Mapping[str, str]] | None = None,
+        most: int | None = None,
     ) -> Answer:
-        """One request; ``path`` has its segments quoted. A 429 is sent again when it says.
+        """One request; ``path`` has its segments quoted. A 429 of the apiserver's is sent again when it says.
+
+        ``headers`` are called for at each sending. Of a body longer than ``most`` bytes, little more is read than that.
 
         Raises ClusterApiUnavailable, and ClusterConfigError where the credentials can't be had any more.
         """
         refreshed = False
         tokens = dict(self._client.configuration.api_key)
         for turn in range(_TURNS):
-            answer, retry_after = await self._once(method, path, query or {}, body, content_type, timeout)
-            if answer.status == 401 and not refreshed:
+            more = {"Content-Type": content_type, **(headers() if headers else {})}
+            answer, retry_after = await self._once(method, path, query or {}, body, more, timeout, most)
+            if answer.status == 401 and not refreshed and refusal_in(answer) is None:
                 refreshed = True
                 await self._refresh(tokens)
-            elif answer.status != 429 or turn == _TURNS - 1:
+            elif answer.status != 429 or turn == _TURNS - 1 or refusal_in(answer) is not None:
                 return answer
             else:  # for all requests: it is the apiserver that has too much to do
                 pause = min(max(retry_after, 1.0), _LONGEST_PAUSE)
@@ -116,7 +121,14 @@ class Api:
         return answer
 
     async def _once(
-        self, method: str, path: str, query: Mapping[str, str], body: Any, content_type: str, timeout: float
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Any,
+        headers: Mapping[str, str],
+        timeout: float,
+        most: int | None,
     ) -> tuple[Answer, float]:
         """One request, and the seconds of its ``Retry-After``."""
         loop = asyncio.get_running_loop()
@@ -130,12 +142,12 @@ class Api:
                         method,
                         path,
                         query_params=list(query.items()),
-                        header_params={"Accept": "application/json", "Content-Type": content_type},
+                        header_params={"Accept": "application/json", **headers},
                         body=body,
                         auth_settings=["BearerToken"],
                     )
                     response = await self._client.call_api(*serialized)
-                    content = await response.read()
+                    content = await (response.read() if most is None else _begin(response.response, most))
             except TimeoutError as error:
                 raise ClusterApiTimeout(f"the apiserver didn't answer within {timeout:g} s") from error
             except aiohttp.ClientError as error:
@@ -249,6 +261,24 @@ def is_status(answer: Answer) -> bool:
         return bool(json.loads(answer.body)["kind"] == "Status")
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
+
+
+def refusal_in(answer: Answer) -> tuple[str, str] | None:
+    """Reason and sentence of a refusal by one of our own daemons, behind the apiserver's proxy; None if it is none."""
+    try:
+        refusal = json.loads(answer.body)
+        return str(refusal["reason"]), str(refusal["error"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+async def _begin(response: aiohttp.ClientResponse, most: int) -> bytes:
+    body = b""
+    while len(body) <= most and (part := await response.content.read(most)):
+        body += part
+    if len(body) > most:
+        response.close()
+    return body
 
 
 def _sentence(error: aiohttp.ClientError) -> str:

@@ -101,16 +101,19 @@ def parse_report(body: bytes, *, asked: float, answered: float) -> Report:
         raise NotAReportError(str(error)) from error
 
 
-def parse_pods(items: Iterable[Mapping[str, Any]], *, owner: str | None) -> tuple[list[Pod], int]:
+def parse_pods(
+    items: Iterable[Mapping[str, Any]], *, owner: str | None, leaving: bool = False
+) -> tuple[list[Pod], int]:
     """Those of a PodList's items that run, and how many are still starting; ``owner``: only that DaemonSet's, by uid.
 
-    A pod that is being deleted takes no new sessions, and one that has ended doesn't either.
+    A pod that is being deleted takes no new sessions, and one that has ended doesn't either. But it may still have
+    some: with ``leaving`` it is among those that run.
     """
     pods, starting = [], 0
     for item in items:
         metadata, status = item["metadata"], item.get("status") or {}
         owners = {one.get("uid") for one in metadata.get("ownerReferences") or () if one.get("controller")}
-        if (owner is not None and owner not in owners) or metadata.get("deletionTimestamp"):
+        if (owner is not None and owner not in owners) or (metadata.get("deletionTimestamp") and not leaving):
             continue
         if status.get("phase") == "Running":
             node = (item.get("spec") or {}).get("nodeName") or "?"

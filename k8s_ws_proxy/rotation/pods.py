@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.rotation.fleet import Pod
 
 ADMIN_PORT: Final = 9090
+CALLERS_PORT: Final = 8080
 KEYS_CHANGED: Final = "k8s-ws-proxy/keys-changed"  # an annotation of pods: the rotation's id
 SKEW: Final = 300  # seconds, the daemon's default
 _PAGE: Final = 500  # pods, as kubectl asks for them
@@ -31,11 +32,11 @@ _Taken = TypeVar("_Taken")
 
 @dataclass(frozen=True, slots=True)
 class Daemons:
-    """Which pods are the proxies', and what their template says. ``skew`` is in seconds."""
+    """Which pods are the proxies', and what their template says: ``port`` is the one to ask on, ``skew`` seconds."""
 
     selector: str
     owner: str | None
-    admin_port: int
+    port: int
     skew: int
     what: str
 
@@ -45,12 +46,7 @@ async def find_daemons(api: Api, name: str, selector: str | None, admin_port: in
     if selector is not None:
         return Daemons(selector, None, admin_port or ADMIN_PORT, SKEW, f"pods with {selector}")
     what = f"the DaemonSet {api.namespace}/{name}"
-    answer = await api.request("GET", path_of("apis", "apps", "v1", "namespaces", api.namespace, "daemonsets", name))
-    if answer.status == 404:
-        raise RotationError(f"there is no DaemonSet {api.namespace}/{name}: name it with --namespace and --daemonset")
-    if answer.status != 200:
-        raise refused(answer, "get", what, "daemonsets.apps", told(answer))
-    found = answer.json()
+    found = await _daemonset(api, name, "--namespace and --daemonset")
     environ = _environ(found)
     if environ.get("SHARED_SECRET_FILE") and not environ.get("SHARED_SECRET_DIR"):
         raise RotationError(
@@ -60,15 +56,34 @@ async def find_daemons(api: Api, name: str, selector: str | None, admin_port: in
     return Daemons(
         selector=selector_of(found["spec"].get("selector") or {}),
         owner=str(found["metadata"]["uid"]),
-        admin_port=admin_port or _port(environ.get("WS_PROXY_ADMIN_ADDR", ""), what),
+        port=admin_port or _port(environ.get("WS_PROXY_ADMIN_ADDR", ""), what),
         skew=int(skew) if (skew := environ.get("HMAC_SKEW_SECONDS", "")).isdigit() else SKEW,
         what=what,
     )
 
 
-async def list_pods(api: Api, daemons: Daemons) -> tuple[list[Pod], int]:
-    """Those that run, and how many are still starting. Raises ClusterApiError."""
-    pages = await walk(api, daemons.selector, partial(parse_pods, owner=daemons.owner))
+async def find_callers(api: Api, name: str, port: int | None) -> Daemons:
+    """The DaemonSet ``name``, to be asked on the port that callers come in by, or on ``port``.
+
+    Raises ClusterApiError, RotationError.
+    """
+    found = await _daemonset(api, name, "--workload NAMESPACE/NAME")
+    listens = re.search(r":([0-9]{1,5})$", _environ(found).get("WS_PROXY_LISTEN_ADDR", "").strip())
+    return Daemons(
+        selector=selector_of(found["spec"].get("selector") or {}),
+        owner=str(found["metadata"]["uid"]),
+        port=port or (int(listens[1]) if listens else CALLERS_PORT),
+        skew=SKEW,
+        what=f"the DaemonSet {api.namespace}/{name}",
+    )
+
+
+async def list_pods(api: Api, daemons: Daemons, *, leaving: bool = False) -> tuple[list[Pod], int]:
+    """Those that run, with ``leaving`` also where they are being deleted, and how many are still starting.
+
+    Raises ClusterApiError.
+    """
+    pages = await walk(api, daemons.selector, partial(parse_pods, owner=daemons.owner, leaving=leaving))
     return [pod for pods, _ in pages for pod in pods], sum(starting for _, starting in pages)
 
 
@@ -177,6 +192,15 @@ async def _pages(api: Api, selector: str, take: Callable[[Iterable[Mapping[str, 
         if not further:
             return taken
         query = {**query, "continue": further}
+
+
+async def _daemonset(api: Api, name: str, options: str) -> dict[str, Any]:
+    answer = await api.request("GET", path_of("apis", "apps", "v1", "namespaces", api.namespace, "daemonsets", name))
+    if answer.status == 404:
+        raise RotationError(f"there is no DaemonSet {api.namespace}/{name}: name it with {options}")
+    if answer.status != 200:
+        raise refused(answer, "get", f"the DaemonSet {api.namespace}/{name}", "daemonsets.apps", told(answer))
+    return answer.json()
 
 
 def _environ(daemonset: Mapping[str, Any]) -> dict[str, str]:

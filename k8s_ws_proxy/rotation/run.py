@@ -92,7 +92,7 @@ class Run:
         state = await self._look(daemons)
         step = await self._decide(state, daemons)
         unasked = [pod for pod in self._fleet.counted(self._intent.waived) if pod.uid not in self._fleet.tried]
-        await ask(self._api, daemons.admin_port, self._fleet, unasked, lambda: None)
+        await ask(self._api, daemons.port, self._fleet, unasked, lambda: None)
         overlap = self._overlap(state, daemons)
         sentence = would(step, state, self._fleet, self._intent, overlap=overlap, now=self._api.now())
         self._progress.step("dry_run", f"nothing is changed. {sentence}", step=type(step).__name__.lower())
@@ -163,7 +163,7 @@ class Run:
             pods = [pod for pod in step.ask if self._fleet.tried.get(pod.uid, never) < began]
             if not pods:
                 break
-            await ask(self._api, daemons.admin_port, self._fleet, pods, lambda: None)
+            await ask(self._api, daemons.port, self._fleet, pods, lambda: None)
             step = decide(state, self._fleet, self._intent, now=self._api.now())
         if self._intent.id is None and not isinstance(step, Stage | Replace) and state.record is not None:
             self._joined(state)

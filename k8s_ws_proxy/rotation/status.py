@@ -68,5 +68,5 @@ async def look(api: Api, what: What, told_of: Callable[[int, int], None]) -> Sta
         asked += 1
         told_of(asked, len(fleet.pods))
 
-    await ask(api, daemons.admin_port, fleet, fleet.pods, one_more)
+    await ask(api, daemons.port, fleet, fleet.pods, one_more)
     return Status(store.full_name, daemons.what, state, fleet, api.now())
