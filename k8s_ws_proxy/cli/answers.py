@@ -12,6 +12,8 @@ from k8s_ws_proxy.cli.sign import V1, V2
 from k8s_ws_proxy.errors import ProxyError, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import aiohttp
 
 CLOCKS_AGREE: Final = 2.0  # seconds: a Date header has only whole ones, and an answer is some time on its way
@@ -80,7 +82,7 @@ def refused(
         )
     date = response.headers.get("Date", "")
     lines = [f"the proxy refused ({status} {reason}): {sentence}"]
-    if hint := _hint(reason, response, version, given):
+    if hint := advice(reason, response.headers, version, given):
         lines.append(hint)
     return Refused(named("\n".join(lines), session_of(response)), reason=reason, date=date)
 
@@ -109,11 +111,11 @@ def ahead(date: str) -> float | None:
         return None
 
 
-def _hint(reason: str, response: aiohttp.ClientResponse, version: str | None, given: tuple[str, ...]) -> str:
-    """What to do, beyond what the proxy says itself."""
+def advice(reason: str, headers: Mapping[str, str], version: str | None, given: tuple[str, ...] = ()) -> str:
+    """What to do, beyond what the proxy says itself; ``headers`` are its answer's, as far as they are known."""
     match reason:
         case Reason.EXPIRED.value:
-            return _clocks(response.headers.get("Date", ""), version)
+            return _clocks(headers.get("Date", ""), version)
         case Reason.BAD_SIGNATURE.value:
             hint = "Is the file named by --secret-file (or SHARED_SECRET_FILE) the secret that this proxy accepts now?"
             changed = " If it is, something between here and the proxy changes what is asked for."
@@ -123,7 +125,7 @@ def _hint(reason: str, response: aiohttp.ClientResponse, version: str | None, gi
         case Reason.USER_REQUIRED.value:
             return "Use a certificate that has a CN." if version is None else "Say for whom this is with --as USER."
         case _ if reason in _LATER:
-            seconds = printable(response.headers.get("Retry-After", ""))
+            seconds = printable(headers.get("Retry-After", ""))
             return f"Try again in {seconds} s." if seconds else "Try again in a while."
     return _HINTS.get(reason, "")
 

@@ -28,6 +28,7 @@ _CLOSE: Final = 2.0  # seconds for the other side to take our close frame and an
 _LARGEST_MESSAGE: Final = 32 << 20  # bytes; docs/observed.md, "Frames": it drops more itself
 _SWITCHING: Final = 101
 _UPGRADE_REQUIRED: Final = 426
+_GOOD: Final = (200, 202)
 _LARGEST_BODY: Final = 64 * 1024  # bytes of a refusal that are read
 
 # Only a connection without traffic is asked whether it still lives; one that is busy never is.
@@ -125,6 +126,24 @@ async def let_in(to: Connection, path: str) -> None:
         await _until_taken(signer, ask)
 
 
+async def answer_of(to: Connection, method: str, target: str, *, most: int) -> tuple[bytes, str]:
+    """The body of a good answer to this request, of ``most`` bytes, and its Date; ``target`` is path and query as sent.
+
+    Raises ProxyError if it is another, or if there is none.
+    """
+    timeout = aiohttp.ClientTimeout(total=_HANDSHAKE, sock_connect=_CONNECT)
+    signer = Signer(to, target)
+    async with aiohttp.ClientSession(timeout=timeout, middlewares=(signer.sign,)) as session:
+
+        async def ask() -> tuple[bytes, str]:
+            async with session.request(method, signer.url, ssl=to.tls or True, allow_redirects=False) as response:
+                if response.status in _GOOD:
+                    return await _body(response, most), response.headers.get("Date", "")
+                raise signer.refused(response, await _body(response))
+
+        return await _until_taken(signer, ask)
+
+
 def _target(path: str, query: str) -> str:
     """What stands in the request line, as the proxy gets to see it."""
     return f"{quote(path)}?{query}" if query else quote(path)
@@ -152,9 +171,9 @@ def _told(to: Connection) -> Iterator[None]:
         raise ProxyError(_sentence(to, error)) from error
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def _body(response: aiohttp.ClientResponse, most: int = _LARGEST_BODY) -> bytes:
     body = b""
-    while len(body) < _LARGEST_BODY and (part := await response.content.read(_LARGEST_BODY)):
+    while len(body) < most and (part := await response.content.read(_LARGEST_BODY)):
         body += part
     return body
 

@@ -26,11 +26,16 @@ _STATUS: Final[dict[type[ProxyError], int]] = {RotationRefused: REFUSED, Rotatio
 
 def add_cluster(group: argparse._ArgumentGroup) -> None:
     """Add the options that say which cluster, and where in it."""
+    add_kubeconfig(group)
+    group.add_argument("-n", "--namespace", help="else the context's, or the pod's own")
+
+
+def add_kubeconfig(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say which cluster."""
     group.add_argument(
         "--kubeconfig", metavar="FILE", help="else KUBECONFIG, the pod's service account, or the default"
     )
     group.add_argument("--context", help="of the kubeconfig, in the place of its current one")
-    group.add_argument("-n", "--namespace", help="else the context's, or the pod's own")
 
 
 def in_cluster(arguments: argparse.Namespace, command: Callable[[Api], Coroutine[Any, Any, None]]) -> int:

@@ -51,7 +51,7 @@ def add_url(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_certificate_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+def add_certificate_options(parser: argparse._ActionsContainer, *, required: bool = False) -> None:
     """Add ``--cert``, ``--key`` and ``--cacert``."""
     parser.add_argument(
         "--cert", metavar="FILE", required=required, help="a client certificate (PEM), in the place of the secret"
@@ -62,12 +62,17 @@ def add_certificate_options(parser: argparse.ArgumentParser, *, required: bool =
     )
 
 
-def add_signing_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--as``, ``--as-group``, ``--reason`` and ``--sign``."""
+def add_user_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--as`` and ``--as-group``."""
     parser.add_argument("--as", dest="as_user", metavar="USER", help="the user that this is done for")
     parser.add_argument(
         "--as-group", action="append", default=[], metavar="GROUP", help="a group of that user; may be repeated"
     )
+
+
+def add_signing_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--as``, ``--as-group``, ``--reason`` and ``--sign``."""
+    add_user_options(parser)
     parser.add_argument("--reason", metavar="TEXT", help="why, for the proxy's log")
     parser.add_argument(
         "--sign",

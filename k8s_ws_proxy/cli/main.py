@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy import __version__
-from k8s_ws_proxy.cli import attach, dev, keys, kubeconfig, logs, port_forward, serve, sign, uninstall
+from k8s_ws_proxy.cli import attach, dev, keys, kubeconfig, logs, port_forward, serve, sessions, sign, uninstall
 from k8s_ws_proxy.cli import exec as exec_
 from k8s_ws_proxy.cli.parser import CommandParser
 from k8s_ws_proxy.errors import ProxyError, SettingsError
@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
-    for command in (serve, exec_, attach, logs, port_forward, sign, kubeconfig, keys, uninstall, dev):
+    for command in (serve, exec_, attach, logs, port_forward, sessions, sign, kubeconfig, keys, uninstall, dev):
         command.add_to(commands)
     return parser
 
