@@ -42,18 +42,11 @@ async def look_on(to: Connection, session: str, *, peer: bool) -> Ending:
             async with upgraded(to, f"/proxy/sessions/{session}/watch", f"mode={mode}") as opened:
                 with terminal.raw() if terminal else contextlib.nullcontext():
                     looking = _LookingOn(opened, source, out, err, terminal, peer=peer)
-                    return _of_another(await looking.run())
+                    return await looking.run()
         except asyncio.CancelledError:
             if not caught:
                 raise
             return Ending(signal=caught[0])
-
-
-def _of_another(ending: Ending) -> Ending:
-    """How a command of somebody else's ended is told, and isn't how this one did."""
-    if ending.message or ending.signal is not None:
-        return ending
-    return Ending(status=0, message=f"the session has ended, with exit status {ending.status}")
 
 
 class _LookingOn(Conversation):
@@ -70,6 +63,13 @@ class _LookingOn(Conversation):
     async def _take(self, data: bytes) -> Ending | None:
         if data[:1] == bytes((channels.RESIZE,)):
             await self._compare(data[1:])
+            return None
+        if data[:1] == bytes((channels.STATUS,)):
+            # How a command of somebody else's ended is told, and isn't how this one did.
+            status = channels.parse_status(data[1:])
+            code = channels.exit_code(status) if status else None
+            how = "" if code is None else f", with exit status {code}"
+            self._ending = Ending(status=0, message=f"the session has ended{how}")
             return None
         return await super()._take(data)
 

@@ -67,6 +67,15 @@ def add_to(commands: Any) -> None:
         "--reason", dest="why", metavar="TEXT", default="", help="why: it is told on the terminal, and in the log"
     )
     _add_whom_to_ask(parser)
+    for name, text, more in (
+        ("watch", "look at somebody's terminal", _WATCH),
+        ("join", "type into somebody's terminal", _JOIN),
+    ):
+        parser = add(name, _look_on, text, more)
+        parser.set_defaults(mode=name)
+        parser.add_argument("session", metavar="ID", type=_id, help="its id, or the end of it")
+        _add_one_proxy(parser)
+        _add_reason(parser)
 
 
 _LIST: Final = """\
@@ -82,6 +91,18 @@ _END: Final = """\
   k8s-ws-proxy sessions end 5f0c3b1a --reason 'maintenance of the database'
 
 Its terminal is told who ends it and why, and what ran in it is hung up."""
+
+
+_WATCH: Final = """\
+  k8s-ws-proxy sessions watch --url http://10.0.0.7:8080 5f0c3b1a
+
+What is on the screen is shown, and what comes. Nothing that you type goes there; Ctrl-C or Ctrl-] leaves it.
+The terminal is told that you watch, unless its proxy says otherwise. Ask the proxy that has the session:
+'sessions show' tells its node."""
+_JOIN: Final = """\
+  k8s-ws-proxy sessions join --url http://10.0.0.7:8080 5f0c3b1a
+
+As watch, and what you type goes there. Ctrl-] leaves it, and the session goes on."""
 
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
@@ -102,12 +123,16 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
     _add_reason(parser)
 
 
-def _add_whom_to_ask(parser: argparse.ArgumentParser) -> None:
+def _add_one_proxy(parser: argparse.ArgumentParser) -> None:
     add_secret_file(parser)
     add_user_options(parser)
     one = parser.add_argument_group("one proxy")
     one.add_argument("--url", help=f"where it listens; {URL_VARIABLE} by default")
     add_certificate_options(one)
+
+
+def _add_whom_to_ask(parser: argparse.ArgumentParser) -> None:
+    _add_one_proxy(parser)
     every = parser.add_argument_group("every proxy of a cluster")
     add_kubeconfig(every)
     every.add_argument(
@@ -154,6 +179,17 @@ def _end(arguments: argparse.Namespace) -> int:
     from k8s_ws_proxy.cli.sessions_ask import ended  # noqa: PLC0415 - see _list
 
     return _run(arguments, ended(arguments.session, arguments.why))
+
+
+def _look_on(arguments: argparse.Namespace) -> int:
+    from k8s_ws_proxy.cli.sessions_ask import joined  # noqa: PLC0415 - see _list
+
+    arguments.url = arguments.url or os.environ.get(URL_VARIABLE)
+    if not arguments.url:
+        raise ProxyError(
+            f"say which proxy has the session, with --url or {URL_VARIABLE}: 'k8s-ws-proxy sessions show' has its node"
+        )
+    return joined(arguments, arguments.session, peer=arguments.mode == "join")
 
 
 def _run(arguments: argparse.Namespace, work: Work) -> int:

@@ -4,72 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
-import pty
-import re
 import signal
-import struct
 import sys
 import termios
 from pathlib import Path
 
 import pytest
+from support.screen import Screen
 
 from k8s_ws_proxy.cli.terminal import Terminal
 
 # `setsid --ctty` makes the terminal the controlling one, as a login does: the kernel then sends SIGWINCH by itself.
 PROGRAM = ["setsid", "--ctty", sys.executable, "-W", "error", "-m", "k8s_ws_proxy", "exec"]
-
-
-class Screen:
-    """A person at a terminal: types, and reads what is shown."""
-
-    def __init__(self):
-        self.master, self.slave = pty.openpty()
-        self.resize(80, 24)
-        self.before = termios.tcgetattr(self.slave)
-        self.shown = b""
-        self._more = asyncio.Event()
-        os.set_blocking(self.master, False)
-        asyncio.get_running_loop().add_reader(self.master, self._read)
-
-    def _read(self):
-        with contextlib.suppress(OSError):
-            self.shown += os.read(self.master, 65536)
-        self._more.set()
-
-    async def until(self, pattern):
-        """Read on until the pattern is shown; what was shown up to it is done with."""
-        while not (found := re.search(pattern, self.shown, re.DOTALL)):
-            self._more.clear()
-            await self._more.wait()
-        self.shown = self.shown[found.end() :]
-        return found
-
-    def type(self, text):
-        os.write(self.master, text)
-
-    def resize(self, columns, rows):
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    @property
-    def streams(self):
-        """The three standard streams of a process that runs on it."""
-        return dict.fromkeys(("stdin", "stdout", "stderr"), self.slave)
-
-    @property
-    def is_raw(self):
-        return not termios.tcgetattr(self.slave)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
-
-    @property
-    def is_restored(self):
-        return termios.tcgetattr(self.slave) == self.before
-
-    def close(self):
-        asyncio.get_running_loop().remove_reader(self.master)
-        os.close(self.master)
-        os.close(self.slave)
 
 
 @pytest.fixture
