@@ -82,7 +82,8 @@ chart-readme: venv ## Make the chart's README from its values
 
 .PHONY: system
 system:
-	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm ip:iproute2 nft:nftables)
+	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm ip:iproute2 nft:nftables \
+		vi:vim-tiny top:procps less:less)
 
 .PHONY: test
 test: venv system node helm lint ## Lint, types, and every test but the long ones

@@ -75,9 +75,9 @@ class Peer:
         """The next one's channel and payload, None at the end; pongs and pings are left out."""
         while True:
             if not self.heads:
-                while HEAD not in self._read:
+                while b"\r\n\r\n" not in self._read:
                     assert await self._more()
-                self._read = self._read.partition(HEAD)[2]
+                self._read = self._read.partition(b"\r\n\r\n")[2]
                 self.heads = True
             head = frames.parse_header(self._read, 0, len(self._read), masked=not self._key)
             if head is None or len(self._read) < head.size + head.length:
