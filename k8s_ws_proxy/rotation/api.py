@@ -101,15 +101,17 @@ class Api:
     ) -> Answer:
         """One request; ``path`` has its segments quoted. A 429 of the apiserver's is sent again when it says.
 
-        ``headers`` are called for at each sending. Of a body longer than ``most`` bytes, little more is read than that.
+        ``headers`` are called for at each sending, when its turn has come. Of a body longer than ``most`` bytes, little
+        more is read than that.
 
         Raises ClusterApiUnavailable, and ClusterConfigError where the credentials can't be had any more.
         """
         refreshed = False
         tokens = dict(self._client.configuration.api_key)
         for turn in range(_TURNS):
-            more = {"Content-Type": content_type, **(headers() if headers else {})}
-            answer, retry_after = await self._once(method, path, query or {}, body, more, timeout, most)
+            answer, retry_after = await self._once(
+                method, path, query or {}, body, content_type, timeout, headers, most
+            )
             if answer.status == 401 and not refreshed and refusal_in(answer) is None:
                 refreshed = True
                 await self._refresh(tokens)
@@ -126,8 +128,9 @@ class Api:
         path: str,
         query: Mapping[str, str],
         body: Any,
-        headers: Mapping[str, str],
+        content_type: str,
         timeout: float,
+        headers: Callable[[], Mapping[str, str]] | None,
         most: int | None,
     ) -> tuple[Answer, float]:
         """One request, and the seconds of its ``Retry-After``."""
@@ -142,7 +145,11 @@ class Api:
                         method,
                         path,
                         query_params=list(query.items()),
-                        header_params={"Accept": "application/json", **headers},
+                        header_params={
+                            "Accept": "application/json",
+                            "Content-Type": content_type,
+                            **(headers() if headers else {}),
+                        },
                         body=body,
                         auth_settings=["BearerToken"],
                     )

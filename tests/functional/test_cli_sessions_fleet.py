@@ -324,6 +324,61 @@ async def test_a_node_that_answers_something_else(at, client, answer, why):
     assert stderr.startswith(f"k8s-ws-proxy: no answer from node-b (pod proxy-node-b): {why}")
 
 
+async def test_a_node_that_says_it_is_another_is_shown_as_the_one_that_was_asked(at, client):
+    liar = Node("node-a", 1)
+    liar.sessions[0]["node"] = "node-z"
+    at.add_node("node-a", liar, port_number=CALLERS)
+    _, stdout, _ = await client().run("list", "-o", "json")
+    assert [session["node"] for session in json.loads(stdout)["sessions"]] == ["node-a"]
+    _, stdout, _ = await client().run("show", liar.sessions[0]["sessionId"])
+    assert "Node:        node-a\n" in stdout.decode()
+
+
+@pytest.mark.parametrize("reason", ["expired", "replayed"])
+async def test_a_signature_that_came_to_nothing_by_chance_is_made_anew_once(at, client, reason):
+    node, signatures = Node("node-a"), []
+
+    async def begins(request):
+        signatures.append(dict(request.headers)["signature"])
+        return _refusal(401, reason) if len(signatures) == 1 else await node(request)
+
+    at.add_node("node-a", begins, port_number=CALLERS)
+    status, stdout, stderr = await client().run("list")
+    assert (status, stderr, len(stdout.splitlines())) == (0, "", 3)
+    assert len(signatures) == len(set(signatures)) == 2
+
+
+async def test_what_a_pod_refuses_says_nothing_of_the_apiserver_s_credentials_and_load(at, client):
+    refusals = [(401, "bad_signature"), (429, "too_many_requests")]
+    for number, refusal in enumerate(refusals):
+
+        async def refuses(_request, refusal=refusal):
+            return _refusal(*refusal)
+
+        at.add_node(f"node-{number}", refuses, port_number=CALLERS)
+    status, _, stderr = await client().run("list")
+    assert (status, stderr.count("no answer from")) == (1, 2)
+    assert at.cluster.observed.count("get pods/proxy") == 2, "each was asked once"
+
+
+async def test_a_busy_apiserver_is_given_the_time_it_asks_for_and_what_waits_is_signed_afterwards(at, client):
+    node, waited = Node("node-a"), []
+
+    async def looks(request):
+        created = re.search(r";created=(\d+)", dict(request.headers)["signature-input"])
+        waited.append(time.time() - int(created[1]))
+        return await node(request)
+
+    at.add_node("node-a", looks, port_number=CALLERS)
+    later = dataclasses.replace(at.status(429, "later"), headers=(("Retry-After", "3"),))
+    at.cluster.faults.refuse_request("get", "pods/proxy", later)
+    began = time.monotonic()
+    status, stdout, stderr = await client().run("list")
+    assert (status, stderr, len(stdout.splitlines())) == (0, "", 3)
+    assert time.monotonic() - began >= 3
+    assert max(waited) < 2.5
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 async def test_five_thousand_nodes(at, client):
