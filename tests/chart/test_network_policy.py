@@ -69,6 +69,13 @@ def test_the_operators_port_may_be_narrowed():
     assert sources(policy({"adminFrom": peers}), 9090) == peers
 
 
+def test_the_apiserver_may_be_let_in_to_ask_for_sessions_on_that_port_only():
+    peers = [{"ipBlock": {"cidr": "192.0.2.1/32"}}]
+    spec = render(merged(TLS, {"networkPolicy": {"callersFrom": peers}})).one("NetworkPolicy")["spec"]
+    assert sources(spec, 8080) == [namespace("catalyst-system"), *peers]
+    assert sources(spec, 8443) == [namespace("catalyst-system")]
+
+
 def test_an_open_operators_port_opens_no_other():
     # Rules add up: one without `from` must name its port alone.
     for rule in policy()["ingress"]:

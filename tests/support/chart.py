@@ -175,6 +175,7 @@ EVERYTHING: dict[str, Any] = {
     "podAnnotations": {"example.com/note": "1"},
     "networkPolicy": {
         "pods": [{"matchLabels": {"app": "catalyst-api"}}],
+        "callersFrom": [{"ipBlock": {"cidr": "192.0.2.1/32"}}],
         "adminFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
         "apiserver": {"cidrs": ["192.0.2.1/32"]},
     },
