@@ -90,7 +90,8 @@ def listed(wanted: Mapping[str, str], output: str) -> Work:
 
 async def _list(source: Source, *, wanted: Mapping[str, str], wide: bool) -> int:
     rows = await _rows(source, wanted, wide=wide)
-    for line in Table(wide=wide).lines(sorted(rows, key=lambda row: row.order), source.now()):
+    rows.sort(key=lambda row: row.order)
+    for line in Table(wide=wide).lines(rows, source.now()):
         print(line)
     _flush()
     if not rows and len(source.silent) < source.asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -74,14 +75,14 @@ def row_of(told: Told, *, wide: bool) -> Row:
         )
         return Row(
             id=_line(told["sessionId"]),
-            state=_line(told["state"]),
+            state=sys.intern(_line(told["state"])),
             pod=_line(f"{told['namespace']}/{told['pod']}"),
-            container=_line(told["container"]),
-            user=_line(who(told)),
-            node=_line(told["node"]),
+            container=sys.intern(_line(told["container"])),
+            user=sys.intern(_line(who(told))),
+            node=sys.intern(_line(told["node"])),
             started=unix(told["started"]),
             idle=None if idle is None else float(idle),
-            kind=_line(f"{told['subresource']}{tty}"),
+            kind=sys.intern(_line(f"{told['subresource']}{tty}")),
             watchers=len(told["watchers"]),
             more=more if wide else (),
         )
@@ -168,17 +169,24 @@ class Table:
 
     def lines(self, rows: Sequence[Row], now: float) -> Iterator[str]:
         """For these rows; none for none."""
-        if not self._widths:
+        if rows and not self._widths:
             self._length = shortest([row.id for row in rows])
-        cells = [row.cells(self._shown(row.id), now, wide=self._wide) for row in rows]
+            head = (*_HEADINGS, *_MORE_HEADINGS) if self._wide else _HEADINGS
+            widths = list(map(len, head))
+            for row in rows:  # their cells are made twice: there may be a hundred thousand, and none is kept
+                widths = list(map(max, widths, map(len, self._cells(row, now))))
+            self._widths = widths
+            yield self._line(head)
         for row in rows:
-            if row.state == ENDED:
-                self._ids.pop(row.id[-self._length :], None)
-        if cells and not self._widths:
-            cells.insert(0, (*_HEADINGS, *_MORE_HEADINGS) if self._wide else _HEADINGS)
-            self._widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for each in cells:
-            yield "   ".join(cell.ljust(width) for cell, width in zip(each, self._widths, strict=True)).rstrip()
+            yield self._line(self._cells(row, now))
+            if row.state == ENDED and self._ids.get(short := row.id[-self._length :]) == row.id:
+                del self._ids[short]
+
+    def _cells(self, row: Row, now: float) -> tuple[str, ...]:
+        return row.cells(self._shown(row.id), now, wide=self._wide)
+
+    def _line(self, cells: Sequence[str]) -> str:
+        return "   ".join(cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True)).rstrip()
 
     def _shown(self, id_: str) -> str:
         """As it is shown all the time: short, unless another one was shown so before."""

@@ -149,8 +149,11 @@ def test_ids_that_end_alike_are_longer_and_a_later_one_is_whole():
     assert [line.split()[0] for line in first] == ["000000001", "300000001"]
     (later,) = table.lines(rows(told(0xF300000001)), NOW)
     assert later.split()[0] == ID.format(0xF300000001)
-    (again,) = table.lines(rows(told(1)), NOW)
-    assert again.split()[0] == "000000001"
+    for state in ("ended", "open"):
+        list(table.lines(rows(told(0xF300000001, state="ended")), NOW))  # its end makes nobody else's id free
+        again, new = table.lines(rows(told(1, state=state), told(0x500000001)), NOW)
+        assert again.split()[0] == "000000001"
+        assert new.split()[0] == "500000001"
 
 
 def test_what_changes_is_shown_again_and_the_columns_stay():
