@@ -2,9 +2,9 @@
 
 Nothing is parsed while it is kept: whole messages are appended, and the older half is let go when the newer one is
 full. On joining it is taken apart and played again. Where something has been let go, that can't bring back: colours,
-scroll regions and character sets that were set before it and still hold; what a program drew by moving the cursor; a
-mode that was switched in a sequence which two messages share, or in the first part of a block larger than a tail. The
-program is asked to draw anew then (``relay.stage``).
+scroll regions and character sets that were set before it and still hold; what a program drew by moving the cursor;
+where a line longer than a tail is wrapped; a mode that was switched in a sequence which two messages share, or in the
+first part of a block larger than a tail. The program is asked to draw anew then (``relay.stage``).
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ class Tail:
     def _let_go(self, messages: bytes | bytearray, after: bytes | bytearray) -> None:
         if messages:
             self._cut = True
-            if _ESC in messages:
-                self._modes = switched(self._modes, messages[-MOST:])
+            # One byte is looked for many times as fast as a sequence, and a coloured flood has few question marks.
+            if _ESC in messages and b"?" in (end := messages[-MOST:]):
+                self._modes = switched(self._modes, end)
             self._lead = still_shown(self._lead, messages, after)
 
 
