@@ -7,8 +7,8 @@ from typing import Final
 
 from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal
 
-MOST: Final = 40_000
-"""Signatures: 4 MiB. They are kept for two ``SIGNATURE_MAX_AGE`` at the most."""
+MOST: Final = 20_000
+"""Signatures: 2 MiB. They are kept for two ``SIGNATURE_MAX_AGE`` at the most."""
 
 
 class Nonces:

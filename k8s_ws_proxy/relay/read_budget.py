@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BLOCK_SIZE: Final = 15 * 16384 - 64
 SMALL_SIZE: Final = 16 * 1024
 # Bytes that wait in all sessions before every turn is SMALL_SIZE: the two bound what all sessions hold together.
-HELD_LIMIT: Final = 24 * 1024 * 1024
+HELD_LIMIT: Final = 16 * 1024 * 1024
 _TYPING: Final = 1.0  # seconds after a keystroke in which the next one is expected
 
 

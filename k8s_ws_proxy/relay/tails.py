@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.framing.splitter import Piece
     from k8s_ws_proxy.wire.rules.tail import Tail
 
-MOST_TOGETHER: Final = 16 * 1024 * 1024  # bytes
+MOST_TOGETHER: Final = 6 * 1024 * 1024  # bytes
 
 
 class Tails:

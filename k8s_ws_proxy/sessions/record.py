@@ -43,6 +43,8 @@ class SessionRecord:
     started: float
     pod: str
     container: str | None
+    cut: bool = False
+    """Of a long command only what is logged is kept."""
     watches: str = ""
     """The id of the session that this one watches, and in which mode."""
     watch_mode: WatchMode | None = None
@@ -52,10 +54,11 @@ class SessionRecord:
         cls, session: str, principal: Principal, target: Target, peer: str, began: float, started: float
     ) -> SessionRecord:
         """A session's beginning."""
+        cut = False
         if isinstance(target, ExecTarget) and sum(map(len, target.command)) > _WHOLE:
-            target = target.with_command(shorten(target.command))
+            target, cut = target.with_command(shorten(target.command)), True
         container = None if isinstance(target, PortForwardTarget) else target.container
-        return cls(session, principal, target, peer, began, started, target.pod, container)
+        return cls(session, principal, target, peer, began, started, target.pod, container, cut=cut)
 
     @property
     def tty(self) -> bool:
@@ -93,7 +96,11 @@ class SessionRecord:
             case LogTarget():
                 fields |= {"container": self.container, "follow": target.options.follow}
             case ExecTarget():
-                fields |= {"container": self.container, "tty": self.tty, "command": shorten(target.command)}
+                fields |= {
+                    "container": self.container,
+                    "tty": self.tty,
+                    "command": list(target.command) if self.cut else shorten(target.command),
+                }
             case AttachTarget():
                 fields |= {"container": self.container, "tty": self.tty}
         return fields if self.pod == target.pod else {**fields, "alias": target.pod}

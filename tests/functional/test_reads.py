@@ -156,7 +156,7 @@ async def test_an_alias_is_answered_with_the_pod_it_means(start, pki, operator):
 @pytest.mark.parametrize("path", ["/api", POD])
 async def test_they_are_only_read(daemon, operator, path, method):
     answer = await ask(daemon, operator, path, method=method)
-    assert (answer.status, answer.headers["allow"]) == (405, "GET")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 async def test_the_apiserver_can_not_be_reached(daemon, operator, cluster):
