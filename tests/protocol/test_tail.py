@@ -129,6 +129,7 @@ def test_lines_before_it_are_not_kept_where_they_have_scrolled_away_or_the_curso
     assert still_shown(b"", message(b"a\r\n"), b"\n" * 200) == b""
     assert still_shown(b"", message(b"a\x1b[Hb"), b"x") == b""
     assert still_shown(b"", message(b"a\r\n"), b"x") == b"a\r\n"
+    assert still_shown(b"", message(b"a\r") * 2001, b"x") == b""
     assert still_shown(b"l", message(b"1\r22\r3\r4\r\n"), b"x") == b"22\r3\r4\r\n"
     assert len(still_shown(b"", message(b"a" * 99 + b"\n") * 500, b"x")) <= 8 * 1024
 

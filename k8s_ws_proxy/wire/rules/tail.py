@@ -24,6 +24,8 @@ MOST: Final = 64 * 1024  # bytes of a tail, framing included; one block of more 
 _HALF: Final = MOST // 2
 _LINES: Final = 200  # no terminal shows more
 _LEAD: Final = 8 * 1024  # bytes of the lines before a tail
+_FIRST_BYTE: Final = b"\x82"  # of a message; some text has it, too
+_MESSAGES: Final = 2000  # that are taken apart for those lines: a millisecond
 _OVERWRITTEN: Final = 3  # versions of a line that are kept, since a shorter one leaves some of the last
 _SOON: Final = 1024  # bytes within which a good place to begin is looked for
 
@@ -134,9 +136,10 @@ def restoring(modes: Mapping[int, bool]) -> bytes:
 def still_shown(lead: bytes, messages: bytes | bytearray, after: bytes | bytearray) -> bytes:
     """Of the lines in ``lead`` and then ``messages``, those that what came ``after`` may have left on the screen.
 
-    A progress bar fills a tail with versions of one line. Where more than that was drawn there are none.
+    A progress bar fills a tail with versions of one line. Where more than that was drawn there are none, nor where it
+    came in tiny messages: a flood of those would pay for it.
     """
-    if not after or after.count(b"\n") >= _LINES or _MOVES.search(messages):
+    if not after or after.count(b"\n") >= _LINES or messages.count(_FIRST_BYTE) > _MESSAGES or _MOVES.search(messages):
         return b""
     lines = (lead + output(bytes(messages))).split(b"\n")[-_LINES:]
     text = b"\n".join(_last_versions(line) for line in lines)
