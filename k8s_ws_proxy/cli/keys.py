@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.cli.cluster import FAILED, REFUSED, UNFINISHED, USAGE, add_cluster, in_cluster
-from k8s_ws_proxy.cli.parser import CommandParser
+from k8s_ws_proxy.cli.parser import CommandParser, port_number, whole_number
 from k8s_ws_proxy.rotation.generate import new_key
 from k8s_ws_proxy.settings import seconds_of
 
@@ -105,16 +105,16 @@ def _add_proxies(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the proxies")
     group.add_argument("--daemonset", default="k8s-ws-proxy", metavar="NAME", help="k8s-ws-proxy by default")
     group.add_argument("--selector", metavar="LABELS", help="find the pods by these labels, not by a DaemonSet")
-    group.add_argument("--admin-port", type=_port, metavar="PORT", help="else as the DaemonSet says, or 9090")
+    group.add_argument("--admin-port", type=port_number, metavar="PORT", help="else as the DaemonSet says, or 9090")
     group.add_argument(
         "--concurrency",
-        type=_positive,
+        type=whole_number,
         default=50,
         metavar="N",
         help="requests at once to the apiserver, 50 by default",
     )
     group.add_argument(
-        "--rate", type=_positive, default=100, metavar="N", help="requests a second to the apiserver, 100 by default"
+        "--rate", type=whole_number, default=100, metavar="N", help="requests a second to the apiserver, 100 by default"
     )
     parser.add_argument(
         "-o", "--output", choices=("text", "json"), default="text", help="for a person, or JSON lines for a machine"
@@ -208,15 +208,3 @@ def _duration(text: str) -> float:
     if seconds is None or seconds < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90s, 10m or 1h30m")
     return seconds
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
-    return int(text)

@@ -27,6 +27,20 @@ class CommandParser(argparse.ArgumentParser):
         return namespace, rest
 
 
+def whole_number(text: str) -> int:
+    """An option's value, 1 or more. Raises argparse.ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def port_number(text: str) -> int:
+    """An option's value, 1 to 65535. Raises argparse.ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
+    return int(text)
+
+
 def split_command_line(arguments: list[str]) -> tuple[list[str], list[str]]:
     """What stands before the first ``--``, and what stands after it."""
     if "--" not in arguments:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.cli.cluster import FAILED, UNFINISHED, USAGE, add_kubeconfig
 from k8s_ws_proxy.cli.connection import URL_VARIABLE, add_certificate_options, add_user_options
-from k8s_ws_proxy.cli.parser import CommandParser
+from k8s_ws_proxy.cli.parser import CommandParser, port_number, whole_number
 from k8s_ws_proxy.cli.sign import add_secret_file
 from k8s_ws_proxy.errors import ProxyError
 from k8s_ws_proxy.settings import seconds_of
@@ -142,10 +142,10 @@ def _add_whom_to_ask(parser: argparse.ArgumentParser) -> None:
         help=f"the proxies' DaemonSet; {_WORKLOAD} in the context's namespace by default",
     )
     every.add_argument(
-        "--port", type=_port, metavar="PORT", help="the proxies' for callers; else as the DaemonSet says, or 8080"
+        "--port", type=port_number, metavar="PORT", help="the proxies' for callers; else as the DaemonSet says, or 8080"
     )
     every.add_argument(
-        "--concurrency", type=_positive, default=32, metavar="N", help="nodes that are asked at once, 32 by default"
+        "--concurrency", type=whole_number, default=32, metavar="N", help="nodes that are asked at once, 32 by default"
     )
     every.add_argument(
         "--timeout",
@@ -228,15 +228,3 @@ def _duration(text: str) -> float:
     if seconds is None or seconds <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 30s or 2m")
     return seconds
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
-    return int(text)
