@@ -43,6 +43,7 @@ class Bridge:
         "_aging",
         "_budget",
         "_client",
+        "_client_first",
         "_close_from",
         "_holding",
         "_lingering",
@@ -54,6 +55,7 @@ class Bridge:
         "_stop_flushing",
         "_tap",
         "_told",
+        "_turn",
         "_upstream",
         "_watching",
         "relay",
@@ -92,6 +94,8 @@ class Bridge:
         self._close_from = 0.0  # the loop's time
         self._tap: Tap | None = None
         self.stage: Stage | None = None  # where it is a terminal
+        self._client_first = False  # what a peer typed has filled the way: the client has the next turn
+        self._turn: asyncio.Handle | None = None
         self.relay = relay(partial(secrets.token_bytes, 4))
         self._aging: asyncio.TimerHandle | None = None
         if limits is not None:
@@ -151,8 +155,14 @@ class Bridge:
         return True
 
     def type(self, text: bytes) -> bool:
-        """Type ``text``, as ``inject`` does; False also where a message of the client's has gone in part only."""
-        return not self.relay.client_midway and self.inject(STDIN, text)
+        """Type ``text`` for a peer, as ``inject`` does.
+
+        False also where a message of the client's has gone in part only, and while the client has the next turn.
+        """
+        if self._client_first or self.relay.client_midway or not self.inject(STDIN, text):
+            return False
+        self._client_first = self._upstream is not None and self._upstream.waiting > 0
+        return True
 
     def resize(self, columns: int, rows: int) -> bool:
         """Have the terminal drawn in that size for a while. Neither observers nor watchers are told; False as above."""
@@ -324,7 +334,10 @@ class Bridge:
                 upstream, self._upstream_readable, self.relay.upstream_carry(), self.relay.upstream_halted and taking
             )
         if self.stage is not None and not upstream.waiting:
-            self.stage.go_on()
+            if not self._client_first:
+                self.stage.go_on()
+            elif self._turn is None:  # the client's socket is looked at in the loop's next turn
+                self._turn = self._loop.call_soon(self._loop.call_soon, self._peers_again)
         if not taking:
             upstream.unread = True
         if not reading:
@@ -333,6 +346,13 @@ class Bridge:
                 self._watching = self._loop.call_later(_WATCH, self._watch)
         if self.relay.status_seen and self._overdue is None:
             self._overdue = self._loop.call_later(_STATUS_GRACE, self._status_overdue)
+
+    def _peers_again(self) -> None:
+        """The client has had its turn: else a peer that floods a slow program would keep out its Ctrl-C."""
+        self._turn = None
+        self._client_first = False
+        if self.timer is not None:
+            self._settle()
 
     def _go_on(self, leg: Leg, callback: Callable[[], None], carry: bytes, due: bool) -> None:
         """Many tiny frames were read from ``leg``: the rest of them has the next turn, and others before it."""

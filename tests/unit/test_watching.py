@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import socket
 
 import pytest
 from structlog.testing import capture_logs
@@ -171,6 +172,22 @@ async def test_a_peer_that_floods_is_not_read_until_it_is_taken(session):
     got = 0
     while got < sent // len(data) * 999:  # and all of it is taken, once the apiserver reads
         got += len((await session.upstream.message())[1])
+
+
+async def test_a_client_has_its_turn_while_a_peer_floods(session):
+    """Its Ctrl-C reaches a program that reads slowly, behind what kernels hold and no more."""
+    session.upstream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    eve = session.watch("eve", WatchMode.PEER)
+    flood = session.loop.create_task(repeat(eve, message(STDIN, b"p" * 30_000, KEY), 1000))
+    await asyncio.sleep(0.5)
+    interrupt = message(STDIN, b"as if it were Ctrl-C", KEY)
+    await session.client.send(interrupt)
+    read = b""
+    while interrupt not in read and len(read) < 4 << 20:
+        read += await session.loop.sock_recv(session.upstream.sock, 16384)
+        await asyncio.sleep(0.005)
+    flood.cancel()
+    assert interrupt in read
 
 
 async def test_a_flood_does_not_wait_for_a_watcher_that_reads_nothing(session):
