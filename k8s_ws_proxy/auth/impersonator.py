@@ -30,9 +30,17 @@ class Impersonator:
 
         Raises Refusal: ``user_required`` or ``identity_denied``.
         """
+        if (user := self.user_of(principal)) is None:
+            return None
+        if self.mode == "caller":
+            return Identity(user, (CALLERS_GROUP,))
+        return Identity(user, tuple(_allowed(self.group_prefix, group) for group in principal.groups))
+
+    def user_of(self, principal: Principal) -> str | None:
+        """The user of that identity: groups, of which there may be many, aren't looked at. Raises as it does."""
         if self.mode == "caller":
             name = entry_of(principal.name) if principal.mode.signs else principal.name
-            return Identity(_told(CALLER_PREFIX + name), (CALLERS_GROUP,))
+            return _told(CALLER_PREFIX + name)
         if self.mode == "user":
             if principal.user is None:
                 raise Refusal(
@@ -40,10 +48,7 @@ class Impersonator:
                     "Here each session is a user's (IDENTITY=user): sign with RFC 9421 and send X-Catalyst-User, "
                     "or come with a client certificate that has a CN.",
                 )
-            return Identity(
-                _allowed(self.user_prefix, principal.user),
-                tuple(_allowed(self.group_prefix, group) for group in principal.groups),
-            )
+            return _allowed(self.user_prefix, principal.user)
         return None
 
 

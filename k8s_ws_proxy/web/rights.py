@@ -34,8 +34,8 @@ class Rights:
 
     def owns(self, principal: Principal, record: SessionRecord) -> bool:
         """It is one's own: the apiserver sees the same user behind both."""
-        who, whose = map(self._impersonator.identity_of, (principal, record.principal))
-        return who is not None and whose is not None and who.user == whose.user
+        who = self._impersonator.user_of(principal)
+        return who is not None and who == self._impersonator.user_of(record.principal)
 
     async def check(self, principal: Principal, verb: str, record: SessionRecord) -> None:
         """Raises Refusal(``access_denied``), or UpstreamError where nobody can be asked."""

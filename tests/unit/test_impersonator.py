@@ -45,6 +45,15 @@ def test_as_the_user(prefixes, expected):
     assert Impersonator("user", *prefixes).identity_of(ALICE) == expected
 
 
+@pytest.mark.parametrize("mode", ["caller", "user"])
+def test_the_user_alone(mode):
+    """Who it is can be asked of thousands: it isn't to cost a look at 64 groups each."""
+    impersonator = Impersonator(mode, "oidc:", "idp:")
+    assert impersonator.user_of(ALICE) == impersonator.identity_of(ALICE).user
+    unseen = Principal(Mode.RFC9421, "secret", user="alice", groups=("system:masters",))
+    assert impersonator.user_of(unseen) == impersonator.user_of(ALICE)
+
+
 def test_a_certificate_is_its_own_user():
     assert Impersonator("user").identity_of(CERTIFICATE) == Identity("bob", ("team",))
 
