@@ -28,7 +28,7 @@ def told(
         "namespace": target.namespace,
         "pod": record.pod,
         "container": record.container,
-        "command": list(target.command) if isinstance(target, ExecTarget) else None,
+        "command": [_text(each) for each in target.command] if isinstance(target, ExecTarget) else None,
         "tty": record.tty,
         "node": node,
         "caller": {"mode": principal.mode.value, "name": principal.name},
@@ -43,6 +43,11 @@ def told(
         "watchers": [{"user": each.user, "mode": each.mode.value, "since": rfc3339(each.since)} for each in watchers],
         "recordingPath": None,
     }
+
+
+def _text(argument: str) -> str:
+    """It may hold bytes that are no UTF-8, of which JSON would make halves of characters: they are shown escaped."""
+    return argument.encode("utf-8", "backslashreplace").decode()
 
 
 def rfc3339(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -16,7 +17,7 @@ from k8s_ws_proxy.web.api_callers import session_in
 from k8s_ws_proxy.web.upstream import reach
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.kube.apiserver import Apiserver
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _FILTERS = ("namespace", "user", "state")
 _LONGEST_REASON = 256  # characters
+_PART = 72 * 1024  # characters that are told at once; aiohttp waits for the reader after 64 KiB
+_HEADERS = {"Cache-Control": "no-store", "Server": "k8s-ws-proxy"}
 
 
 class Directory:
@@ -63,12 +66,29 @@ class Directory:
         found = [known for known in self._all() if _fits(known, wanted)]
         others = {record.target.namespace for record, _, _ in found if not self._rights.owns(principal, record)}
         visible = await self._asked(lambda: self._rights.visible(principal, others), until)
-        sessions = [
-            self._told(known)
-            for known in found
-            if known[0].target.namespace in visible or self._rights.owns(principal, known[0])
+        seen = [
+            known for known in found if known[0].target.namespace in visible or self._rights.owns(principal, known[0])
         ]
-        return _as_json({"node": self._node, "sessions": sessions})
+        return await self._tell(request, seen)
+
+    async def _tell(self, request: web.BaseRequest, found: Sequence[Known]) -> web.StreamResponse:
+        """All of them, a part at a time.
+
+        They may be too many to put them into words in one turn of the loop, and too long to be kept for readers who
+        are slow.
+        """
+        answer = web.StreamResponse(headers={**_HEADERS, "Content-Type": "application/json; charset=utf-8"})
+        await answer.prepare(request)
+        part = f'{{"node": {json.dumps(self._node)}, "sessions": ['
+        for number, known in enumerate(found):
+            part += f"{', ' if number else ''}{json.dumps(self._told(known))}"
+            if len(part) >= _PART:
+                await answer.write(part.encode())
+                part = ""
+                await asyncio.sleep(0)
+        await answer.write(f"{part}]}}".encode())
+        await answer.write_eof()
+        return answer
 
     async def one(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to a request for ``/proxy/sessions/{id}``. Raises Refusal or UpstreamError."""
@@ -144,4 +164,4 @@ def _no_such(session: str) -> Refusal:
 
 
 def _as_json(body: object, status: int = 200) -> web.Response:
-    return web.json_response(body, status=status, headers={"Cache-Control": "no-store", "Server": "k8s-ws-proxy"})
+    return web.json_response(body, status=status, headers=_HEADERS)

@@ -367,3 +367,22 @@ async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_a_handshak
     head = f"POST {SESSIONS} HTTP/1.1\r\nHost: proxy\r\nContent-Length: 2\r\n\r\n".encode()
     async with rawws.connected(daemon.ports["https"], head, tls=client) as connection:
         assert reason_of(connection.answer) == "request_timeout"
+
+
+async def test_a_long_list_is_told_in_parts(daemon):
+    """It isn't put into words in one turn, nor kept for a reader that is slow."""
+    groups = ", ".join(f'"{number:060}"' for number in range(60))
+    issued = [await issue(daemon, who={"User": "alice", "Groups": groups}) for _ in range(60)]
+    answer = await call(daemon, "GET", SESSIONS)
+    assert answer.headers["transfer-encoding"] == "chunked"
+    assert len(answer.body) > 200_000
+    assert [each["sessionId"] for each in json.loads(answer.body)["sessions"]] == [each["sessionId"] for each in issued]
+
+
+async def test_what_is_no_utf8_is_told_escaped(daemon):
+    target = "/proxy/exec/default/shell/shell?command=cat&command=%ff"
+    data = rawws.request(target, daemon.headers_v2(target), subprotocols=(V5,))
+    async with rawws.connected(daemon.port, data) as ws:
+        assert ws.answer.status == 101
+        (told,) = await listed(daemon)
+        assert told["command"] == ["cat", "\\udcff"]
