@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal
 from k8s_ws_proxy.observe import metrics
@@ -21,11 +21,18 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.wire.requests.target import Route, Target
 
-    Later = Callable[[float, Callable[[], None]], object]
+    class Timer(Protocol):
+        """What a ``call_later`` returns."""
+
+        def cancel(self) -> None:
+            """It isn't to be called any more."""
+
+    Later = Callable[[float, Callable[[], None]], Timer]
 
 _BITS: Final = 256
 MOST_BYTES: Final = 16 * 1024 * 1024
-"""Of memory for all sessions that wait for their tickets: a command may have 64 KiB."""
+"""Of memory for all that is out: a command may have 64 KiB, and groups 4."""
+_CLAIM: Final = 64  # bytes that a text takes besides its characters, of which each may take four
 LONGEST: Final = 600
 """Seconds."""
 
@@ -61,7 +68,10 @@ class Grant:
     @property
     def size(self) -> int:
         """Bytes of memory, at the worst."""
-        return self.issued.size if self.issued else 0
+        who = self.principal
+        claims = (who.user or "", who.reason or "")
+        size = sum(4 * len(claim) for claim in claims) + sum(_CLAIM + len(group) for group in who.groups)
+        return size + (self.issued.size if self.issued else 0)
 
 
 class Tickets:
@@ -71,7 +81,7 @@ class Tickets:
         self._most = most
         self._clock = clock
         self._later = later
-        self._out: dict[bytes, Grant] = {}
+        self._out: dict[bytes, tuple[Grant, Timer]] = {}
         self._size = 0
 
     def __len__(self) -> int:
@@ -89,9 +99,8 @@ class Tickets:
             )
         ticket = secrets.token_urlsafe(_BITS // 8)
         digest = _digest(ticket)
-        self._out[digest] = grant
+        self._out[digest] = grant, self._later(within, lambda: self._forget(digest))
         self._size += grant.size
-        self._later(within, lambda: self._forget(digest))
         metrics.TICKETS.labels(use.value).inc()
         return ticket, grant.expires
 
@@ -106,7 +115,7 @@ class Tickets:
 
         Raises CredentialRefused(``bad_ticket``): why it doesn't isn't told.
         """
-        grant = self._out.get(_digest(ticket))
+        grant, _ = self._out.get(_digest(ticket), (None, None))
         if grant is None or grant.session != session or grant.use not in uses or grant.expires <= self._clock():
             raise CredentialRefused(
                 Reason.BAD_TICKET,
@@ -117,17 +126,19 @@ class Tickets:
 
     def waiting(self) -> Iterator[Issued]:
         """The sessions that wait to be opened."""
-        return (grant.issued for grant in self._out.values() if grant.issued is not None)
+        return (grant.issued for grant, _ in self._out.values() if grant.issued is not None)
 
     def revoke(self, session: str) -> Issued | None:
         """Let nobody open ``session`` any more, or join it; what it would have been, if it was waiting."""
-        found = [(digest, grant) for digest, grant in self._out.items() if grant.session == session]
+        found = [(digest, grant) for digest, (grant, _) in self._out.items() if grant.session == session]
         for digest, _ in found:
             self._forget(digest)
         return next((grant.issued for _, grant in found if grant.issued is not None), None)
 
     def _forget(self, digest: bytes) -> None:
-        if (grant := self._out.pop(digest, None)) is not None:
+        if (found := self._out.pop(digest, None)) is not None:
+            grant, timer = found
+            timer.cancel()  # else those that were used would be kept by it for all of their time
             self._size -= grant.size
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
@@ -13,6 +15,18 @@ ALICE = Principal(Mode.RFC9421, "secret", user="alice")
 SESSION, ANOTHER = "session-1", "session-2"
 
 
+@dataclass(eq=False)
+class Timer:
+    """One that is due at ``when``."""
+
+    when: float
+    call: object
+    due: list
+
+    def cancel(self):
+        self.due.remove(self)
+
+
 class Clock:
     """Unix seconds, and what is to be called later."""
 
@@ -21,13 +35,14 @@ class Clock:
         self.due = []
 
     def later(self, seconds, call):
-        self.due.append((self.now + seconds, call))
+        timer = Timer(self.now + seconds, call, self.due)
+        self.due.append(timer)
+        return timer
 
     def go(self, seconds):
         self.now += seconds
-        for when, call in [each for each in self.due if each[0] <= self.now]:
-            self.due.remove((when, call))
-            call()
+        for timer in [each for each in self.due if each.when <= self.now]:
+            timer.call()
 
 
 @pytest.fixture
@@ -129,3 +144,18 @@ def test_only_a_hash_of_it_is_kept(box):
     ticket, _ = box.issue(SESSION, Use.STREAM, ALICE, 60)
     assert len(ticket) == 43
     assert ticket not in repr(vars(box))
+
+
+def test_one_that_is_used_leaves_no_timer(clock, box):
+    ticket, _ = box.issue(SESSION, Use.STREAM, ALICE, 600)
+    box.redeem(ticket, SESSION, Use.STREAM)
+    assert not clock.due
+
+
+def test_what_is_said_of_its_user_takes_memory_too(clock):
+    box = Tickets(10_000, clock=lambda: clock.now, later=clock.later)
+    many = replace(ALICE, groups=tuple(f"{number:062}" for number in range(64)))
+    for _ in range(1000):
+        box.issue(SESSION, Use.OBSERVE, many, 60)
+    refusal = refused(lambda: [box.issue(SESSION, Use.OBSERVE, many, 60) for _ in range(2000)])
+    assert refusal.reason is Reason.TOO_MANY_TICKETS
