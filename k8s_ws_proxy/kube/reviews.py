@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _PATH: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 _GOOD_FOR: Final = 10.0  # seconds
 _REMEMBERED: Final = 10_000  # answers
+_AT_ONCE: Final = 64  # questions: each is a connection of its own
 _EVERYBODY: Final = "system:authenticated"  # a review adds no group of its own (docs/observed.md, "Reviews")
 
 
@@ -60,14 +62,23 @@ class Reviews:
         self._apiserver = apiserver
         self._clock = clock
         self._known: dict[bytes, tuple[float, bool]] = {}  # by a hash: a question has up to 64 groups in it
+        self._turn = asyncio.Semaphore(_AT_ONCE)
 
     async def allows(self, question: Question) -> bool:
         """The answer. Raises UpstreamError where it can't be asked: nobody may then; the caller bounds the time."""
         asked = question.body()
         digest = hashlib.sha256(asked).digest()
+        if (allowed := self._remembered(digest)) is not None:
+            return allowed
+        async with self._turn:
+            allowed = self._remembered(digest)  # others may have asked the same meanwhile
+            return await self._ask(asked, digest) if allowed is None else allowed
+
+    def _remembered(self, digest: bytes) -> bool | None:
         known = self._known.get(digest)
-        if known is not None and self._clock() - known[0] < _GOOD_FOR:
-            return known[1]
+        return None if known is None or self._clock() - known[0] >= _GOOD_FOR else known[1]
+
+    async def _ask(self, asked: bytes, digest: bytes) -> bool:
         status, content_type, body = await self._apiserver.post(_PATH, asked)
         if status not in (200, 201):
             raise refusal(status, content_type, body)
