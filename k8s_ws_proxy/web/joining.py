@@ -69,7 +69,9 @@ class Joining:
             ticket = self._callers.ticket(request, session, Use(mode.value))
             watched = self._directory.terminal(session)
             offer = parse_offer(request, SUBPROTOCOLS)
-            principal = self._tickets.redeem(ticket, session, Use(mode.value)).principal
+            principal = self._tickets.look(ticket, session, Use(mode.value)).principal
+            await self._asked(principal, mode, watched, began + self._callers.within)  # they might do no more
+            self._tickets.redeem(ticket, session, Use(mode.value))
         else:
             principal, until = await self._callers.signed(request, "GET")
             mode = _mode(request)

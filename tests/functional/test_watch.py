@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 
@@ -174,6 +175,23 @@ async def test_who_may(guarded, who, observe, peer):
             assert answer.status == (201 if status == 101 else 403)
             if answer.status == 201:
                 guarded.confidential.add(json.loads(answer.body)["ticket"])
+
+
+async def test_a_ticket_is_no_good_after_its_right_is_gone(start, tmp_path):
+    async with DevCluster(identities.world(identities.CONSTRAINED, identities.REVIEWS)) as cluster:
+        binding = bind(VIEWER, user("viewer"))
+        cluster.state.grant(VIEWER)
+        cluster.state.grant(binding)
+        kubeconfig = str(cluster.write_kubeconfig(tmp_path / "kubeconfig-revoked", "proxy"))
+        guarded = await start(IDENTITY="user", IDENTITY_GROUP_PREFIX="oidc:", KUBECONFIG=kubeconfig)
+        async with terminal(guarded, User="alice") as (_, one):
+            answer = await call(guarded, "POST", f"{one}/ticket", {"mode": "observe", "expiresIn": 600}, User="viewer")
+            told = json.loads(answer.body)
+            guarded.confidential.add(told["ticket"])
+            cluster.state.revoke(binding)
+            await asyncio.sleep(10.1)  # so long an answer is remembered
+            async with presented(guarded, told["path"], told["ticket"]) as ws:
+                assert (ws.answer.status, refusal_of(ws.answer, one)[1]) == (403, "access_denied")
 
 
 async def test_a_watcher_has_a_name_and_a_place_of_its_own(start):
