@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.feed import Feed
     from k8s_ws_proxy.sessions.registry import Slot
 
+_NOTICES: Final = 10  # that a terminal is told one by one in _AT_ONCE
+_AT_ONCE: Final = 10.0  # seconds
 _LAST_WORDS: Final = 10.0  # seconds in which one who was too slow may take what its connection has, and the close
 
 
@@ -45,6 +47,7 @@ class Watching:
         self._notices = notices
         self._clock = clock
         self._watchers: dict[str, dict[str, Watcher]] = {}
+        self._told: dict[str, int] = {}  # how many notices each terminal has had lately
 
     def may_join(self, watched: Slot) -> bool:
         """It is a terminal, and open; not one that watches another."""
@@ -79,8 +82,20 @@ class Watching:
             self._say(watched, f"{shown(watcher.user)} has left")
 
     def _say(self, watched: Slot, text: str) -> None:
-        if self._notices and watched.bridge is not None:
+        """Nobody's terminal is flooded by those who come and go: of many it is told how many more."""
+        if not self._notices or watched.bridge is None:
+            return
+        told = self._told.get(watched.id, 0)
+        self._told[watched.id] = told + 1
+        if not told:
+            self._loop.call_later(_AT_ONCE, self._say_how_many, watched)
+        if told < _NOTICES:
             watched.bridge.say(text)
+
+    def _say_how_many(self, watched: Slot) -> None:
+        more = self._told.pop(watched.id) - _NOTICES
+        if more > 0 and watched.bridge is not None:
+            watched.bridge.say(f"{more} more have joined or left")
 
     def _let_go(self, bridge: Bridge) -> None:
         """It was too slow to be told more; what its connection holds is still its, for a while."""

@@ -174,6 +174,20 @@ async def test_a_peer_that_floods_is_not_read_until_it_is_taken(session):
         got += len((await session.upstream.message())[1])
 
 
+async def test_who_comes_and_goes_does_not_fill_the_terminal(monkeypatch):
+    monkeypatch.setattr("k8s_ws_proxy.sessions.watching._AT_ONCE", 0.5)
+    session = Watched(notices=True)
+    try:
+        for number in range(25):
+            session.watch(f"bob-{number}")
+        seen = await session.client.until(b"15 more have joined or left.")
+        assert seen.count(b"watches from now on") == 10
+        session.watch("carol")
+        await session.client.until(b"carol watches from now on.")
+    finally:
+        session.close()
+
+
 async def test_a_client_has_its_turn_while_a_peer_floods(session):
     """Its Ctrl-C reaches a program that reads slowly, behind what kernels hold and no more."""
     session.upstream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
