@@ -111,7 +111,7 @@ class Directory:
         slot = self._registry.find(session)
         if slot is None or slot.state is State.OPENING:
             raise _no_such(session)
-        if not slot.log.record.tty:
+        if not slot.log.record.tty or slot.log.record.watches:
             raise Refusal(Reason.NOT_A_TERMINAL, "Only a session with a terminal can be watched or joined.")
         return slot
 

@@ -118,6 +118,7 @@ async def test_only_terminals_and_not_those_who_watch(daemon):
         own = f"{SESSIONS}/{watcher.answer.headers['x-session-id']}"
         async with watching(daemon, own) as ws:
             assert ws.answer.status == 409
+        assert (await call(daemon, "POST", f"{own}/ticket", {"mode": "observe"})).status == 409
         for query in ("?mode=owner", "?mode=peer&mode=peer", "?x=1"):
             target = f"{path}/watch{query}"
             async with rawws.connected(daemon.port, rawws.request(target, daemon.headers_v2(target))) as ws:
