@@ -82,6 +82,10 @@ class Feed:
         if self._on_slow is not None:
             self._loop.call_soon(self._on_slow)
 
+    def takes(self, count: int) -> bool:
+        """Whether so many bytes at once aren't too much for it."""
+        return self._held + count + _ENTRY <= (_LEAST_WAITING if self._budget.hold(0) else MOST_WAITING)
+
     def end(self) -> None:
         """Nothing more will come."""
         self._ended = True

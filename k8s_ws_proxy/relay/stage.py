@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WATCHED_BLOCK: Final = 64 * 1024  # bytes that are read from upstream at once while somebody watches
 _SHORTEST_RESIZE: Final = 20  # bytes with header and key; a keystroke has fewer
 _LOOKS: Final = 64  # messages of the client's that are looked at in a turn
+_HEAD: Final = 11  # bytes of a frame, and its channel
 _BETWEEN_REDRAWS: Final = 1.0  # seconds
 _NARROWER: Final = 0.1  # seconds that a program has to see the other size
 _AGAIN: Final = 0.25  # seconds until the apiserver may take something again
@@ -78,10 +79,11 @@ class Stage:
         """Show ``feed`` what is on the screen, and from here on all that comes."""
         self._say_size((feed,))
         shown, whole = self._tail.replay()
-        if shown:
+        room = feed.takes(len(shown) + _HEAD)  # where memory is short, there may be none: then it has to be drawn
+        if shown and room:
             feed.feed(frames.frame(frames.BINARY, bytes((STDOUT,)) + shown))
         self._feeds = (*self._feeds, feed)
-        if not whole:
+        if not (whole and room):
             self._have_it_drawn()
 
     def leave(self, feed: Feed) -> None:

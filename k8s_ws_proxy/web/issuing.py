@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from k8s_ws_proxy.web.api_callers import session_in
 from k8s_ws_proxy.web.caller import body_of, peer_of
 from k8s_ws_proxy.web.joining import VERBS
 from k8s_ws_proxy.web.upgrade import SESSION_HEADER
-from k8s_ws_proxy.web.upstream import reach
+from k8s_ws_proxy.web.upstream import answered_by
 from k8s_ws_proxy.wire.requests.issue import parse_join, parse_order
 from k8s_ws_proxy.wire.requests.target import parse_path, parse_target
 
@@ -91,8 +90,7 @@ class Issuing:
         return self._answer(session, ticket, f"/proxy/sessions/{session}/watch?mode={mode}", expires)
 
     async def _asked(self, ask: Any, until: float) -> None:
-        within = max(0.0, until - asyncio.get_running_loop().time())
-        await reach(ask, self._apiserver, self._registry, until=until, within=within, drop=lambda _: None)
+        await answered_by(ask, self._apiserver, self._registry, until)
 
     def _answer(self, session: str, ticket: str, path: str, expires: float) -> web.Response:
         told = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -12,7 +12,7 @@ from k8s_ws_proxy.sessions.tickets import Use
 from k8s_ws_proxy.web.api_callers import ApiCallers, session_in, transport_of
 from k8s_ws_proxy.web.call import Call
 from k8s_ws_proxy.web.upgrade import parse_offer
-from k8s_ws_proxy.web.upstream import reach
+from k8s_ws_proxy.web.upstream import answered_by
 from k8s_ws_proxy.web.watch import WatchPlan
 from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
 from k8s_ws_proxy.wire.requests.target import Dialect, Route, Subresource
@@ -93,15 +93,8 @@ class Joining:
         return await self._opening.open(WatchPlan(self._parts, call, offer, watched, mode, self._watching))
 
     async def _asked(self, principal: Principal, mode: WatchMode, watched: Slot, until: float) -> None:
-        within = max(0.0, until - asyncio.get_running_loop().time())
-        await reach(
-            lambda: self._rights.check(principal, VERBS[mode], watched.log.record),
-            self._apiserver,
-            self._registry,
-            until=until,
-            within=within,
-            drop=lambda _: None,
-        )
+        asked = partial(self._rights.check, principal, VERBS[mode], watched.log.record)
+        await answered_by(asked, self._apiserver, self._registry, until)
 
 
 def _mode(request: web.BaseRequest) -> WatchMode:

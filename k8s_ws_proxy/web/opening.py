@@ -55,6 +55,7 @@ class Opening:
         """The answer to the plan's call: a session, or why not. Raises Refusal."""
         call = plan.call
         slot = self._registry.admit(call.principal, plan.target, call.peer, call.size, call.session)
+        plan.admitted(slot)
         try:
             return await self._dial_and_relay(plan, slot)
         except asyncio.CancelledError:

@@ -76,6 +76,9 @@ class Plan(ABC):
         """A failed dial is told after a 101, on channel 3; else by an HTTP status."""
         return self.call.route.dialect is Dialect.PROXY
 
+    def admitted(self, slot: Slot) -> None:  # noqa: B027 - most have nothing to say
+        """It has its slot, and waits for its turn."""
+
     @abstractmethod
     async def dial(self, slot: Slot) -> Reached:
         """Ask the apiserver. Raises UpstreamError, or Refusal; the caller bounds the time."""

@@ -67,6 +67,14 @@ async def reach(
     return reached
 
 
+async def answered_by(
+    ask: Callable[[], Awaitable[_Reached]], apiserver: Apiserver, registry: Registry, until: float
+) -> _Reached:
+    """What ``ask`` finds out, which leaves nothing to be dropped, by ``until``. Raises as reach() does."""
+    within = max(0.0, until - asyncio.get_running_loop().time())
+    return await reach(ask, apiserver, registry, until=until, within=within, drop=lambda _: None)
+
+
 async def resolved(target: _Target, slot: Slot, settings: Settings, apiserver: Apiserver) -> _Target:
     """The target with a pod's own name, where its segment may be an alias. Raises Refusal, or UpstreamError."""
     label = settings.pod_alias_label

@@ -38,9 +38,12 @@ class WatchPlan(Plan):
         self._watching = watching
         self._joining: tuple[Slot, Feed] | None = None
 
+    def admitted(self, slot: Slot) -> None:
+        """As Plan's: from here on it is no session of its own to whoever lists them."""
+        slot.log.watching(self._watched.log.record, self._mode)
+
     async def dial(self, slot: Slot) -> Reached:
         """As Plan's: there is nobody to ask."""
-        slot.log.watching(self._watched.log.record, self._mode)
         peer = self._mode is WatchMode.PEER
         bridge = self._watched.bridge
         feed = Feed(asyncio.get_running_loop(), self.parts.budget, bridge.type if peer and bridge else None)
