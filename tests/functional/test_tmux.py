@@ -235,7 +235,7 @@ async def test_who_joined_is_told_nothing_of_it(daemon):
 async def test_who_started_it_and_detached_is_told_that_it_went_well(daemon):
     async with terminal(daemon, *ENDING) as one:
         await one.until(STDOUT, b"begun-2")
-        await one.send(STDIN, b"\x02d")
+        await inside(daemon, "tmux", "detach-client", "-s", "catalyst-ops")
         assert (await one.finish()).exit_code == 0
     async with terminal(daemon, *ENDING) as two:
         await two.until(STDOUT, b"begun-2")
