@@ -159,7 +159,7 @@ def request(
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:
-    """The next answer's head, and its body by Content-Length or in chunks."""
+    """The next answer's head, and its body by Content-Length: one in chunks may have no end."""
     raw = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {}
     for line in raw[1:]:
@@ -168,13 +168,17 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
             headers[name.lower()] = value.strip()
     answer = Answer(int(raw[0].split()[1]), headers)
     if answer.status != 101:
-        if headers.get("transfer-encoding") == "chunked":
-            while size := int(await reader.readline(), 16):
-                answer.body += await reader.readexactly(size)
-                await reader.readline()
-        else:
-            answer.body = await reader.readexactly(int(headers.get("content-length", "0")))
+        answer.body = await reader.readexactly(int(headers.get("content-length", "0")))
     return answer
+
+
+async def read_chunks(reader: asyncio.StreamReader) -> bytes:
+    """A body in chunks, to its end."""
+    body = b""
+    while size := int(await reader.readline(), 16):
+        body += await reader.readexactly(size)
+        await reader.readline()
+    return body
 
 
 @contextlib.asynccontextmanager

@@ -42,6 +42,8 @@ async def call(
     raw = ("\r\n".join(lines) + "\r\n\r\n").encode() + data
     port = daemon.ports["https"] if tls else daemon.port
     async with rawws.connected(port, raw, tls=tls) as connection:
+        if connection.answer.headers.get("transfer-encoding") == "chunked":
+            connection.answer.body = await rawws.read_chunks(connection.reader)
         return connection.answer
 
 
