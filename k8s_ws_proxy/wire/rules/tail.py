@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST: Final = 64 * 1024  # bytes of a tail, framing included; one block of more is kept as a whole
 _HALF: Final = MOST // 2
+_FLOOD: Final = 8 * 1024  # bytes at once
 _LINES: Final = 200  # no terminal shows more
 _LEAD: Final = 8 * 1024  # bytes of the lines before a tail
 _FIRST_BYTE: Final = b"\x82"  # of a message; some text has it, too
@@ -70,7 +71,9 @@ class Tail:
         self.held += size
         if len(self._now) < _HALF:
             return False
-        self._let_go(self._before, self._now)
+        # Lines in a flood leave nothing of those before them; a look at each would be felt.
+        flood = size >= _FLOOD and self._now.find(b"\n", len(self._now) - size) >= 0
+        self._let_go(self._before, b"" if flood else self._now)
         self._before, self._now = self._now, bytearray()
         self.held = len(self._before) + len(self._lead)
         return True
@@ -139,8 +142,12 @@ def still_shown(lead: bytes, messages: bytes | bytearray, after: bytes | bytearr
     A progress bar fills a tail with versions of one line. Where more than that was drawn there are none, nor where it
     came in tiny messages: a flood of those would pay for it.
     """
-    if not after or after.count(b"\n") >= _LINES or messages.count(_FIRST_BYTE) > _MESSAGES or _MOVES.search(messages):
+    if not after or after.count(b"\n") >= _LINES or messages.count(_FIRST_BYTE) > _MESSAGES:
         return b""
+    if _ESC in messages and _MOVES.search(messages):
+        return b""
+    if b"\r" not in messages and b"\n" not in messages:
+        return b""  # part of a line without an end
     lines = (lead + output(bytes(messages))).split(b"\n")[-_LINES:]
     text = b"\n".join(_last_versions(line) for line in lines)
     if len(text) > _LEAD:
