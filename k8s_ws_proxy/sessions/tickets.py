@@ -33,8 +33,6 @@ _BITS: Final = 256
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Of memory for all that is out: a command may have 64 KiB, and groups 4."""
 _CLAIM: Final = 64  # bytes that a text takes besides its characters, of which each may take four
-LONGEST: Final = 600
-"""Seconds."""
 
 
 class Use(Enum):

@@ -8,15 +8,13 @@ import os
 import signal
 import sys
 import termios
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support.screen import Screen
+from support.screen import Screen, programs
 
 from k8s_ws_proxy.cli.terminal import Terminal
-
-# `setsid --ctty` makes the terminal the controlling one, as a login does: the kernel then sends SIGWINCH by itself.
-PROGRAM = ["setsid", "--ctty", sys.executable, "-W", "error", "-m", "k8s_ws_proxy", "exec"]
 
 
 @pytest.fixture
@@ -29,24 +27,8 @@ async def screen():
 @pytest.fixture
 async def start_exec(screen, daemon, tmp_path):
     """Starts ``exec`` on the screen; it is gone after the test."""
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "K8S_WS_PROXY_URL": daemon.url,
-        "SHARED_SECRET_FILE": str(tmp_path / "secret"),
-    }
-    started = []
-
-    async def start_exec_(*words, **streams):
-        process = await asyncio.create_subprocess_exec(*PROGRAM, *words, env=environ, **screen.streams | streams)
-        started.append(process)
-        return process
-
-    yield start_exec_
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    async with programs(screen, daemon, tmp_path) as start:
+        yield partial(start, "exec")
 
 
 def sh(text):

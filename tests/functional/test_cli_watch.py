@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
+from functools import partial
 
 import pytest
 from support.command import Client
 from support.listing import session_of
-from support.screen import Screen
+from support.screen import Screen, programs
 
 from k8s_ws_proxy.wire.framing.channels import RESIZE, STDIN, STDOUT
 
-PROGRAM = ["setsid", "--ctty", sys.executable, "-W", "error", "-m", "k8s_ws_proxy", "sessions"]
 LEAVE = b"\x1d"
 
 
@@ -27,24 +24,8 @@ async def screen():
 @pytest.fixture
 async def start_sessions(screen, daemon, tmp_path):
     """Starts ``sessions ...`` on the screen; it is gone after the test."""
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "K8S_WS_PROXY_URL": daemon.url,
-        "SHARED_SECRET_FILE": str(tmp_path / "secret"),
-    }
-    started = []
-
-    async def start_sessions_(*words):
-        process = await asyncio.create_subprocess_exec(*PROGRAM, *words, env=environ, **screen.streams)
-        started.append(process)
-        return process
-
-    yield start_sessions_
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    async with programs(screen, daemon, tmp_path) as start:
+        yield partial(start, "sessions")
 
 
 @pytest.mark.parametrize("key", [LEAVE, b"\x03"], ids=["ctrl-]", "ctrl-c"])

@@ -9,7 +9,36 @@ import os
 import pty
 import re
 import struct
+import sys
 import termios
+
+# `setsid --ctty` makes the terminal the controlling one, as a login does: the kernel then sends SIGWINCH by itself.
+PROGRAM = ["setsid", "--ctty", sys.executable, "-W", "error", "-m", "k8s_ws_proxy"]
+
+
+@contextlib.asynccontextmanager
+async def programs(screen, daemon, home):
+    """Starts the command line's ``words`` on the screen, for the daemon; what was started is gone afterwards."""
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "K8S_WS_PROXY_URL": daemon.url,
+        "SHARED_SECRET_FILE": str(home / "secret"),
+    }
+    started = []
+
+    async def start(*words, **streams):
+        process = await asyncio.create_subprocess_exec(*PROGRAM, *words, env=environ, **screen.streams | streams)
+        started.append(process)
+        return process
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 class Screen:
