@@ -14,13 +14,11 @@ from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.sessions.registry import State, Termination
 from k8s_ws_proxy.sessions.told import told
 from k8s_ws_proxy.web.api_callers import session_in
-from k8s_ws_proxy.web.upstream import answered_by
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from k8s_ws_proxy.auth.principal import Principal
-    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.sessions.tickets import Tickets
@@ -46,7 +44,6 @@ class Directory:
         tickets: Tickets,
         *,
         rights: Rights,
-        apiserver: Apiserver,
         watching: Watching,
         node: str,
     ) -> None:
@@ -54,7 +51,6 @@ class Directory:
         self._registry = registry
         self._tickets = tickets
         self._rights = rights
-        self._apiserver = apiserver
         self._watching = watching
         self._node = node
 
@@ -65,7 +61,7 @@ class Directory:
             raise Refusal(Reason.BAD_QUERY, f"state must be one of {', '.join(each.value for each in State)}.")
         found = [known for known in self._all() if _fits(known, wanted)]
         others = {record.target.namespace for record, _, _ in found if not self._rights.owns(principal, record)}
-        visible = await self._asked(lambda: self._rights.visible(principal, others), until)
+        visible = await self._rights.visible(principal, others, until)
         seen = [
             known for known in found if known[0].target.namespace in visible or self._rights.owns(principal, known[0])
         ]
@@ -98,12 +94,12 @@ class Directory:
         known = self._known(session)
         if request.method == "GET":
             _parameters(request, ())
-            await self._asked(lambda: self._rights.check(principal, "get", known[0]), until)
+            await self._rights.check(principal, "get", known[0], until)
             return _as_json(self._told(known))
         reason = _parameters(request, ("reason",)).get("reason", "")
         if len(reason) > _LONGEST_REASON or not reason.isprintable():
             raise Refusal(Reason.BAD_QUERY, f"reason may have {_LONGEST_REASON} printable characters.")
-        await self._asked(lambda: self._rights.check(principal, "delete", known[0]), until)
+        await self._rights.check(principal, "delete", known[0], until)
         self._end(session, Termination(principal, reason))
         return _as_json(self._told(known), status=202)
 
@@ -138,9 +134,6 @@ class Directory:
     def _told(self, known: Known) -> dict[str, Any]:
         record, state, slot = known
         return told(record, state, self._watching.watchers(record.id), node=self._node, slot=slot)
-
-    async def _asked(self, ask: Callable[[], Awaitable[Any]], until: float) -> Any:
-        return await answered_by(ask, self._apiserver, self._registry, until)
 
 
 def _fits(known: Known, wanted: dict[str, str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -19,14 +19,12 @@ from k8s_ws_proxy.web.api_callers import session_in
 from k8s_ws_proxy.web.caller import body_of, peer_of
 from k8s_ws_proxy.web.joining import VERBS
 from k8s_ws_proxy.web.upgrade import SESSION_HEADER
-from k8s_ws_proxy.web.upstream import answered_by
 from k8s_ws_proxy.wire.requests.issue import parse_join, parse_order
 from k8s_ws_proxy.wire.requests.target import parse_path, parse_target
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.auth.principal import Principal
-    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.registry import Registry
     from k8s_ws_proxy.sessions.tickets import Tickets
     from k8s_ws_proxy.web.api_callers import ApiCallers
@@ -45,7 +43,6 @@ class Issuing:
         registry: Registry,
         policy: Policy,
         rights: Rights,
-        apiserver: Apiserver,
         directory: Directory,
         public_url: str,
     ) -> None:
@@ -54,7 +51,6 @@ class Issuing:
         self._registry = registry
         self._policy = policy
         self._rights = rights
-        self._apiserver = apiserver
         self._directory = directory
         self._public_url = public_url
 
@@ -71,7 +67,7 @@ class Issuing:
         session = uuid7()
         record = SessionRecord.of(session, principal, target, peer_of(request), time.monotonic(), time.time())
         self._registry.check(record, len(order.target))
-        await self._asked(lambda: self._rights.check_opening(principal, target), until)
+        await self._rights.check_opening(principal, target, until)
         issued = Issued(record, route, target, held_by(len(order.target)))
         ticket, expires = self._tickets.issue(session, Use.STREAM, principal, order.expires_in, issued)
         logger().info("session issued", **record.log_fields(), expires_seconds=order.expires_in)
@@ -84,13 +80,10 @@ class Issuing:
         mode, within = parse_join(await body_of(request, until))
         slot = self._directory.terminal(session)
         use = Use(mode)
-        await self._asked(lambda: self._rights.check(principal, VERBS[WatchMode(mode)], slot.log.record), until)
+        await self._rights.check(principal, VERBS[WatchMode(mode)], slot.log.record, until)
         ticket, expires = self._tickets.issue(session, use, principal, within)
         logger().info("ticket issued", session=session, use=mode, **principal.told(), name=principal.name)
         return self._answer(session, ticket, f"/proxy/sessions/{session}/watch?mode={mode}", expires)
-
-    async def _asked(self, ask: Any, until: float) -> None:
-        await answered_by(ask, self._apiserver, self._registry, until)
 
     def _answer(self, session: str, ticket: str, path: str, expires: float) -> web.Response:
         told = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -12,7 +11,6 @@ from k8s_ws_proxy.sessions.tickets import Use
 from k8s_ws_proxy.web.api_callers import ApiCallers, session_in, transport_of
 from k8s_ws_proxy.web.call import Call
 from k8s_ws_proxy.web.upgrade import parse_offer
-from k8s_ws_proxy.web.upstream import answered_by
 from k8s_ws_proxy.web.watch import WatchPlan
 from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
 from k8s_ws_proxy.wire.requests.target import Dialect, Route, Subresource
@@ -20,9 +18,7 @@ from k8s_ws_proxy.wire.requests.target import Dialect, Route, Subresource
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.kube.apiserver import Apiserver
-    from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.sessions.tickets import Tickets
     from k8s_ws_proxy.sessions.watching import Watching
     from k8s_ws_proxy.web.directory import Directory
@@ -42,7 +38,6 @@ class Joining:
         callers: ApiCallers,
         tickets: Tickets,
         *,
-        registry: Registry,
         rights: Rights,
         apiserver: Apiserver,
         directory: Directory,
@@ -52,7 +47,6 @@ class Joining:
     ) -> None:
         self._callers = callers
         self._tickets = tickets
-        self._registry = registry
         self._rights = rights
         self._apiserver = apiserver
         self._directory = directory
@@ -70,13 +64,14 @@ class Joining:
             watched = self._directory.terminal(session)
             offer = parse_offer(request, SUBPROTOCOLS)
             principal = self._tickets.look(ticket, session, Use(mode.value)).principal
-            await self._asked(principal, mode, watched, began + self._callers.within)  # they might do no more
+            # They might do no more.
+            await self._rights.check(principal, VERBS[mode], watched.log.record, began + self._callers.within)
             self._tickets.redeem(ticket, session, Use(mode.value))
         else:
             principal, until = await self._callers.signed(request, "GET")
             mode = _mode(request)
             watched = self._directory.terminal(session)
-            await self._asked(principal, mode, watched, until)
+            await self._rights.check(principal, VERBS[mode], watched.log.record, until)
             offer = parse_offer(request, SUBPROTOCOLS)
         if not self._watching.may_join(watched):
             raise Refusal(Reason.NOT_A_TERMINAL, "This session can't be joined: it watches another, or is ending.")
@@ -91,10 +86,6 @@ class Joining:
         )
         call = Call(request, route, principal, self._apiserver, began, self._callers.within)
         return await self._opening.open(WatchPlan(self._parts, call, offer, watched, mode, self._watching))
-
-    async def _asked(self, principal: Principal, mode: WatchMode, watched: Slot, until: float) -> None:
-        asked = partial(self._rights.check, principal, VERBS[mode], watched.log.record)
-        await answered_by(asked, self._apiserver, self._registry, until)
 
 
 def _mode(request: web.BaseRequest) -> WatchMode:

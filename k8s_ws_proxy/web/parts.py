@@ -130,14 +130,13 @@ class Parts:
         callers = ApiCallers(
             self.authorizer, tickets, origins=settings.allowed_origins, within=settings.handshake_timeout
         )
-        rights = Rights(self.impersonator, Reviews(apiserver, time.monotonic))
+        rights = Rights(self.impersonator, Reviews(apiserver, time.monotonic), apiserver, self.registry)
         watching = Watching(asyncio.get_running_loop(), notices=settings.watch_notices)
         directory = Directory(
             callers,
             self.registry,
             tickets,
             rights=rights,
-            apiserver=apiserver,
             watching=watching,
             node=settings.node_name,
         )
@@ -147,7 +146,6 @@ class Parts:
             registry=self.registry,
             policy=self.policy,
             rights=rights,
-            apiserver=apiserver,
             directory=directory,
             public_url=settings.public_url,
         )
@@ -162,7 +160,6 @@ class Parts:
         joining = Joining(
             callers,
             tickets,
-            registry=self.registry,
             rights=rights,
             apiserver=apiserver,
             directory=directory,

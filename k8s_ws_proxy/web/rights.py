@@ -3,73 +3,85 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.kube.reviews import Question, Reviews
+from k8s_ws_proxy.web.upstream import answered_by
 from k8s_ws_proxy.wire.requests.target import Subresource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from k8s_ws_proxy.auth.impersonator import Impersonator
     from k8s_ws_proxy.auth.principal import Principal
+    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.record import SessionRecord
+    from k8s_ws_proxy.sessions.registry import Registry
+    from k8s_ws_proxy.wire.requests.impersonation import Identity
     from k8s_ws_proxy.wire.requests.target import Target
 
 GROUP: Final = "terminal.openova.io"
 RESOURCE: Final = "sessions"
 _AT_ONCE: Final = 16  # reviews
+_Found = TypeVar("_Found")
 
 
 class Rights:
     """By RBAC on the resource ``sessions`` of ``terminal.openova.io``, where callers have an identity of their own.
 
-    Where the apiserver sees the proxy only, whoever comes in may.
+    Where the apiserver sees the proxy only, whoever comes in may. ``until`` is the loop's time by which an answer must
+    be there; whoever can't be asked by then, or at all, raises as web/upstream.py's reach() does.
     """
 
-    def __init__(self, impersonator: Impersonator, reviews: Reviews) -> None:
+    def __init__(self, impersonator: Impersonator, reviews: Reviews, apiserver: Apiserver, registry: Registry) -> None:
         self._impersonator = impersonator
         self._reviews = reviews
+        self._apiserver = apiserver
+        self._registry = registry
 
     def owns(self, principal: Principal, record: SessionRecord) -> bool:
         """It is one's own: the apiserver sees the same user behind both."""
         who = self._impersonator.user_of(principal)
         return who is not None and who == self._impersonator.user_of(record.principal)
 
-    async def check(self, principal: Principal, verb: str, record: SessionRecord) -> None:
-        """Raises Refusal(``access_denied``), or UpstreamError where nobody can be asked."""
+    async def check(self, principal: Principal, verb: str, record: SessionRecord, until: float) -> None:
+        """Raises Refusal(``access_denied``)."""
         who = self._impersonator.identity_of(principal)
         if who is None or self.owns(principal, record):
             return
         namespace = record.target.namespace
-        if not await self._reviews.allows(Question(who, verb, RESOURCE, namespace, GROUP)):
+        question = Question(who, verb, RESOURCE, namespace, GROUP)
+        if not await self._asked(lambda: self._reviews.allows(question), until):
             raise Refusal(
                 Reason.ACCESS_DENIED,
                 f"{who.user} may not {verb} {RESOURCE}.{GROUP} in the namespace {namespace}: a Role can allow it.",
                 detail=who.user,
             )
 
-    async def check_opening(self, principal: Principal, target: Target) -> None:
+    async def check_opening(self, principal: Principal, target: Target, until: float) -> None:
         """Whether the apiserver would let a session be opened. Raises as check() does."""
         if (who := self._impersonator.identity_of(principal)) is None:
             return
         verb = "get" if target.subresource is Subresource.LOG else "create"
         subresource = target.subresource.value
         question = Question(who, verb, "pods", target.namespace, subresource=subresource, name=target.pod)
-        if not await self._reviews.allows(question):
+        if not await self._asked(lambda: self._reviews.allows(question), until):
             raise Refusal(
                 Reason.ACCESS_DENIED,
                 f"{who.user} may not {verb} pods/{subresource} in the namespace {target.namespace}: a Role allows it.",
                 detail=who.user,
             )
 
-    async def visible(self, principal: Principal, namespaces: Iterable[str]) -> frozenset[str]:
-        """Those of ``namespaces`` whose sessions may be listed. Raises UpstreamError where nobody can be asked."""
+    async def visible(self, principal: Principal, namespaces: Iterable[str], until: float) -> frozenset[str]:
+        """Those of ``namespaces`` whose sessions may be listed."""
         wanted = frozenset(namespaces)
         who = self._impersonator.identity_of(principal)
         if who is None or not wanted:
             return wanted
+        return await self._asked(lambda: self._visible(who, wanted), until)
+
+    async def _visible(self, who: Identity, wanted: frozenset[str]) -> frozenset[str]:
         if await self._reviews.allows(Question(who, "list", RESOURCE, "", GROUP)):
             return wanted
         turn = asyncio.Semaphore(_AT_ONCE)
@@ -81,3 +93,6 @@ class Rights:
         asked = sorted(wanted)
         answers = await asyncio.gather(*map(may, asked))
         return frozenset(namespace for namespace, allowed in zip(asked, answers, strict=True) if allowed)
+
+    async def _asked(self, ask: Callable[[], Awaitable[_Found]], until: float) -> _Found:
+        return await answered_by(ask, self._apiserver, self._registry, until)
