@@ -84,14 +84,14 @@ class Slot:
         return State.ENDING if self.bridge.relay.phase is Phase.CLOSING else State.OPEN
 
     def terminate(self, termination: Termination) -> None:
-        """End it; one that is still being opened, as soon as it has its 101."""
-        self._termination = termination
-        if self._opened:
-            self.started()
+        """End it, where nobody asked for that before; one that is still being opened, as soon as it has its 101."""
+        if self._termination is None:
+            self._termination = termination
+            self.end_if_asked()
 
-    def started(self) -> None:
-        """The 101 is sent."""
-        if self._termination is not None and self.bridge is not None:
+    def end_if_asked(self) -> None:
+        """End it if somebody wants that, and it is open and not ending by itself."""
+        if self._termination is not None and self.bridge is not None and self.state is State.OPEN:
             text = self._termination.sentence
             channel = STDOUT if self.log.record.tty else STDERR
             logger().info("session terminated", session=self.id, **self._termination.log_fields())

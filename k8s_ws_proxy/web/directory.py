@@ -119,10 +119,12 @@ class Directory:
             slot.terminate(termination)
 
     def _known(self, session: str) -> Known:
-        found = next((known for known in self._all() if known[0].id == session), None)
-        if found is None:
-            raise _no_such(session)
-        return found
+        if (slot := self._registry.find(session)) is not None and not slot.log.record.watches:
+            return slot.log.record, slot.state, slot
+        for issued in self._tickets.waiting():
+            if issued.record.id == session:
+                return issued.record, State.ISSUED, None
+        raise _no_such(session)
 
     def _all(self) -> Iterator[Known]:
         for slot in self._registry.open_slots():

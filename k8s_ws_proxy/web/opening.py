@@ -98,7 +98,7 @@ class Opening:
             metrics.DIAL_SECONDS.observe(clock() - dialling)
         metrics.HANDSHAKE_SECONDS.observe(clock() - call.began)
         bridge.start(reached.head, from_client=early, from_upstream=reached.early)
-        slot.started()
+        slot.end_if_asked()  # while it was opened
         return Hijacked()
 
     async def _dial(self, plan: Plan, slot: Slot) -> Reached:

@@ -149,6 +149,16 @@ async def test_one_that_is_ended_while_it_is_opened_has_its_answer_first(site):
     assert slot.state is State.ENDING
 
 
+async def test_who_ended_it_first_did(site):
+    with capture_logs() as log:
+        await site.opening.open(site.terminal(EXEC, Upstream(site.stream, "v4.channel.k8s.io", b"")))
+        (slot,) = site.registry.open_slots()
+        for user in ("carol", "dave"):
+            slot.terminate(Termination(Principal(Mode.RFC9421, "k", user=user), "no"))
+    assert [line["by"] for line in log if line["event"] == "session terminated"] == ["carol"]
+    assert b"dave" not in await site.told()
+
+
 async def test_what_is_said_of_the_container_goes_before_the_first_output(site):
     plan = site.terminal(EXEC, None)
     assert plan._said("Defaulted container") == b"\x82\x16\x01Defaulted container\r\n"
