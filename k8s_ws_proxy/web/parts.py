@@ -130,7 +130,7 @@ class Parts:
         callers = ApiCallers(
             self.authorizer, tickets, origins=settings.allowed_origins, within=settings.handshake_timeout
         )
-        rights = Rights(self.impersonator, Reviews(apiserver, time.monotonic), apiserver, self.registry)
+        rights = Rights(settings, self.impersonator, Reviews(apiserver, time.monotonic), apiserver, self.registry)
         watching = Watching(asyncio.get_running_loop(), notices=settings.watch_notices)
         directory = Directory(
             callers,

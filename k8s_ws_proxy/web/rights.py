@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.kube.reviews import Question, Reviews
-from k8s_ws_proxy.web.upstream import answered_by
+from k8s_ws_proxy.web.upstream import answered_by, pod_of
 from k8s_ws_proxy.wire.requests.target import Subresource
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Registry
+    from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.wire.requests.impersonation import Identity
     from k8s_ws_proxy.wire.requests.target import Target
 
@@ -34,7 +35,15 @@ class Rights:
     be there; whoever can't be asked by then, or at all, raises as web/upstream.py's reach() does.
     """
 
-    def __init__(self, impersonator: Impersonator, reviews: Reviews, apiserver: Apiserver, registry: Registry) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        impersonator: Impersonator,
+        reviews: Reviews,
+        apiserver: Apiserver,
+        registry: Registry,
+    ) -> None:
+        self._settings = settings
         self._impersonator = impersonator
         self._reviews = reviews
         self._apiserver = apiserver
@@ -60,13 +69,16 @@ class Rights:
             )
 
     async def check_opening(self, principal: Principal, target: Target, until: float) -> None:
-        """Whether the apiserver would let a session be opened. Raises as check() does."""
-        if (who := self._impersonator.identity_of(principal)) is None:
-            return
+        """Whether the apiserver would let a session be opened. Raises as check() does, or Refusal for an alias."""
+        if (who := self._impersonator.identity_of(principal)) is not None:
+            await self._asked(lambda: self._check_opening(who, target), until)
+
+    async def _check_opening(self, who: Identity, target: Target) -> None:
         verb = "get" if target.subresource is Subresource.LOG else "create"
         subresource = target.subresource.value
-        question = Question(who, verb, "pods", target.namespace, subresource=subresource, name=target.pod)
-        if not await self._asked(lambda: self._reviews.allows(question), until):
+        pod = await pod_of(target, self._settings, self._apiserver)  # a Role may name pods, and knows no aliases
+        question = Question(who, verb, "pods", target.namespace, subresource=subresource, name=pod)
+        if not await self._reviews.allows(question):
             raise Refusal(
                 Reason.ACCESS_DENIED,
                 f"{who.user} may not {verb} pods/{subresource} in the namespace {target.namespace}: a Role allows it.",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.wire.requests.pod_redaction import Default
+    from k8s_ws_proxy.wire.requests.target import Target
 
 # A pod with several, and none named; one that was there when it was found out.
 _NOT_THIS_CONTAINER: Final = (b"a container name must be specified", b"is not valid for pod")
@@ -75,12 +76,18 @@ async def answered_by(
     return await reach(ask, apiserver, registry, until=until, within=within, drop=lambda _: None)
 
 
+async def pod_of(target: Target, settings: Settings, apiserver: Apiserver) -> str:
+    """The pod's own name, where its segment may be an alias. Raises Refusal, or UpstreamError."""
+    if not (label := settings.pod_alias_label):
+        return target.pod
+    return await resolve(apiserver, target.namespace, target.pod, label=label, node=settings.node_name)
+
+
 async def resolved(target: _Target, slot: Slot, settings: Settings, apiserver: Apiserver) -> _Target:
-    """The target with a pod's own name, where its segment may be an alias. Raises Refusal, or UpstreamError."""
-    label = settings.pod_alias_label
-    if not label:
+    """The target with that name. Raises Refusal, or UpstreamError."""
+    if not settings.pod_alias_label:
         return target
-    pod = await resolve(apiserver, target.namespace, target.pod, label=label, node=settings.node_name)
+    pod = await pod_of(target, settings, apiserver)
     slot.log.resolved(pod)
     return replace(target, pod=pod)
 

@@ -6,6 +6,7 @@ bob may nothing, and a viewer may look.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import pytest
 from support import identities
@@ -13,7 +14,7 @@ from support.caller import refusal_of
 from support.sessions import SESSIONS, SHELL, call, issue, listed, presented
 
 from k8s_ws_proxy.devcluster import DevCluster
-from k8s_ws_proxy.devcluster.roles import bind, role, rule, user
+from k8s_ws_proxy.devcluster.roles import bind, cluster_role, role, rule, service_account, user
 from k8s_ws_proxy.wire.framing.channels import STATUS, STDIN, STDOUT
 
 VIEWER = role("default", "session-viewer", rule("sessions", "list get watch", group="terminal.openova.io"))
@@ -106,3 +107,20 @@ async def test_where_nobody_can_be_asked_nobody_may(start, tmp_path):
         line = await daemon.event("request refused")
         assert "403" in line["detail"]
         assert await listed(daemon, User="alice") == []
+
+
+async def test_a_role_for_one_pod_lets_its_alias_be_opened_too(start, tmp_path):
+    world = identities.world(identities.CONSTRAINED, identities.REVIEWS)
+    (first, *others) = world.pods
+    label = "example.com/alias"
+    labelled = dataclasses.replace(first, labels={**first.labels, label: "workload"})
+    reader = cluster_role("alias-reader", rule("pods", "get list"))
+    one_pod = role("default", "one-pod", rule("pods/exec", "create", names=first.name))
+    more = (reader, bind(reader, service_account("default", "k8s-ws-proxy")), one_pod, bind(one_pod, user("bob")))
+    world = dataclasses.replace(world, pods=(labelled, *others), rbac=(*world.rbac, *more))
+    async with DevCluster(world) as cluster:
+        kubeconfig = str(cluster.write_kubeconfig(tmp_path / "kubeconfig-alias", "proxy"))
+        daemon = await start(IDENTITY="user", POD_ALIAS_LABEL=label, KUBECONFIG=kubeconfig)
+        for pod, status in (("workload", 201), (first.name, 201), (others[0].name, 403), ("nothing", 404)):
+            answer = await call(daemon, "POST", SESSIONS, {**SHELL, "pod": pod}, User="bob")
+            assert answer.status == status, (pod, answer)
