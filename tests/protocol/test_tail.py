@@ -125,11 +125,21 @@ def test_the_lines_before_a_progress_bar_are_kept_however_long_it_runs():
     assert tail.held <= MOST + 1000
 
 
+@pytest.mark.parametrize("version", [b"\r%4d of 9000", b"\r%4d / 90"], ids=["13 bytes", "10 bytes"])
+def test_a_progress_bar_may_be_short_and_every_step_a_message_of_its_own(version):
+    tail = tail_of(b"$ fetch\r\n")
+    for number in range(9000):
+        tail.append(message(version % number))
+    shown, whole = tail.replay()
+    assert not whole
+    assert shown.startswith(CLEAR + b"$ fetch\r\n")
+
+
 def test_lines_before_it_are_not_kept_where_they_have_scrolled_away_or_the_cursor_moves():
     assert still_shown(b"", message(b"a\r\n"), b"\n" * 200) == b""
     assert still_shown(b"", message(b"a\x1b[Hb"), b"x") == b""
     assert still_shown(b"", message(b"a\r\n"), b"x") == b"a\r\n"
-    assert still_shown(b"", message(b"a\r") * 2001, b"x") == b""
+    assert still_shown(b"", message(b"a\r") * 3001, b"x") == b""
     assert still_shown(b"l", message(b"1\r22\r3\r4\r\n"), b"x") == b"22\r3\r4\r\n"
     assert len(still_shown(b"", message(b"a" * 99 + b"\n") * 500, b"x")) <= 8 * 1024
 

@@ -26,7 +26,7 @@ _FLOOD: Final = 8 * 1024  # bytes at once
 _LINES: Final = 200  # no terminal shows more
 _LEAD: Final = 8 * 1024  # bytes of the lines before a tail
 _FIRST_BYTE: Final = b"\x82"  # of a message; some text has it, too
-_MESSAGES: Final = 2000  # that are taken apart for those lines: a millisecond
+_MESSAGES: Final = 3000  # that are taken apart for those lines: a millisecond
 _OVERWRITTEN: Final = 3  # versions of a line that are kept, since a shorter one leaves some of the last
 _SOON: Final = 1024  # bytes within which a good place to begin is looked for
 
