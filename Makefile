@@ -80,6 +80,10 @@ $(BIN)/helm: tests/support/fetch_helm.py | $(VENV_STAMP)
 chart-readme: venv ## Make the chart's README from its values
 	$(BIN)/python chart/readme.py
 
+.PHONY: docs
+docs: chart-readme ## Make the pages that are made: the chart's README, and the table of reasons
+	$(BIN)/python docs/reference/answers.py
+
 .PHONY: system
 system:
 	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm ip:iproute2 nft:nftables \

@@ -1,4 +1,4 @@
-"""Every error that leaves this package, and what each reason means to a caller.
+"""Every error that leaves this package.
 
 ::
 
@@ -40,157 +40,8 @@ A few more are caught one floor above the one that raises them, and become one o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from typing import Literal, assert_never
-
-LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-class Reason(Enum):
-    """Why a request was refused or a dial failed: stable ``snake_case`` names (docs/reference/answers.md).
-
-    The value is what stands in an error body, in the log and in a metric's label.
-    """
-
-    BAD_PATH = "bad_path"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    UPGRADE_REQUIRED = "upgrade_required"
-    MALFORMED_REQUEST = "malformed_request"
-    REQUEST_TIMEOUT = "request_timeout"
-    BAD_QUERY = "bad_query"
-    BAD_BODY = "bad_body"
-    BAD_HANDSHAKE = "bad_handshake"
-    UNKNOWN_SUBPROTOCOL = "unknown_subprotocol"
-    MISSING_TIMESTAMP = "missing_timestamp"
-    MALFORMED_TIMESTAMP = "malformed_timestamp"
-    MISSING_HMAC = "missing_hmac"
-    MALFORMED_HMAC = "malformed_hmac"
-    EXPIRED = "expired"
-    BAD_SIGNATURE = "bad_signature"
-    MALFORMED_SIGNATURE = "malformed_signature"
-    SIGNATURE_INCOMPLETE = "signature_incomplete"
-    REPLAYED = "replayed"
-    DIGEST_MISMATCH = "digest_mismatch"
-    TWO_CREDENTIALS = "two_credentials"
-    SIGNATURE_V2_REQUIRED = "signature_v2_required"
-    SIGNATURE_NOT_ACCEPTED = "signature_not_accepted"
-    BAD_TICKET = "bad_ticket"
-    SUBJECT_DENIED = "subject_denied"
-    CERTIFICATE_EXPIRED = "certificate_expired"
-    MALFORMED_IDENTITY = "malformed_identity"
-    IDENTITY_UNSIGNED = "identity_unsigned"
-    WRONG_NODE = "wrong_node"
-    USER_REQUIRED = "user_required"
-    IDENTITY_DENIED = "identity_denied"
-    ORIGIN_DENIED = "origin_denied"
-    ACCESS_DENIED = "access_denied"
-    NAMESPACE_DENIED = "namespace_denied"
-    SUBRESOURCE_DENIED = "subresource_denied"
-    PORT_DENIED = "port_denied"
-    NO_RUNNING_POD = "no_running_pod"
-    NO_SUCH_SESSION = "no_such_session"
-    NOT_A_TERMINAL = "not_a_terminal"
-    TOO_MANY_SESSIONS = "too_many_sessions"
-    TOO_MANY_IN_NAMESPACE = "too_many_sessions_in_namespace"
-    TOO_MANY_OF_USER = "too_many_sessions_of_user"
-    TOO_MANY_REQUESTS = "too_many_requests"
-    TOO_MANY_TICKETS = "too_many_tickets"
-    TOO_MANY_HANDSHAKES = "too_many_handshakes"
-    TOO_MANY_CONNECTIONS = "too_many_connections"
-    NO_DESCRIPTORS = "no_descriptors"
-    SHUTTING_DOWN = "shutting_down"
-    UPSTREAM_REFUSED = "upstream_refused"
-    UPSTREAM_UNREACHABLE = "upstream_unreachable"
-    UPSTREAM_TIMEOUT = "upstream_timeout"
-    UPSTREAM_PROTOCOL = "upstream_protocol"
-    INTERNAL_ERROR = "internal_error"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What follows from a reason: HTTP status, log level, and ``Retry-After`` in seconds where one is sent."""
-
-    status: int
-    level: LogLevel
-    retry_after: int | None = None
-
-
-def rule(reason: Reason) -> Rule:  # noqa: C901 - a table has as many rows as it has
-    """The one table from reason to answer (docs/reference/answers.md).
-
-    A dial's failure has the status it gets on ``/api/v1/...``; on ``/proxy/...`` it is told on channel 3.
-    """
-    match reason:
-        case Reason.BAD_PATH:
-            return Rule(404, "debug")
-        case Reason.METHOD_NOT_ALLOWED:
-            return Rule(405, "info")
-        case Reason.UPGRADE_REQUIRED:
-            return Rule(426, "info")
-        case (
-            Reason.MALFORMED_REQUEST
-            | Reason.BAD_QUERY
-            | Reason.BAD_BODY
-            | Reason.BAD_HANDSHAKE
-            | Reason.UNKNOWN_SUBPROTOCOL
-        ):
-            return Rule(400, "info")
-        case Reason.NO_SUCH_SESSION:
-            return Rule(404, "info")
-        case Reason.NOT_A_TERMINAL:
-            return Rule(409, "info")
-        case Reason.MALFORMED_IDENTITY | Reason.IDENTITY_UNSIGNED:
-            return Rule(400, "warning")
-        case Reason.WRONG_NODE:
-            return Rule(421, "warning")
-        case Reason.REQUEST_TIMEOUT:
-            return Rule(408, "info")
-        case (
-            Reason.MISSING_TIMESTAMP
-            | Reason.MALFORMED_TIMESTAMP
-            | Reason.MISSING_HMAC
-            | Reason.MALFORMED_HMAC
-            | Reason.EXPIRED
-            | Reason.BAD_SIGNATURE
-            | Reason.MALFORMED_SIGNATURE
-            | Reason.SIGNATURE_INCOMPLETE
-            | Reason.REPLAYED
-            | Reason.DIGEST_MISMATCH
-            | Reason.TWO_CREDENTIALS
-            | Reason.SIGNATURE_V2_REQUIRED
-            | Reason.SIGNATURE_NOT_ACCEPTED
-            | Reason.BAD_TICKET
-            | Reason.SUBJECT_DENIED
-            | Reason.CERTIFICATE_EXPIRED
-        ):
-            return Rule(401, "warning")
-        case Reason.NAMESPACE_DENIED | Reason.SUBRESOURCE_DENIED | Reason.PORT_DENIED:
-            return Rule(403, "warning")
-        case Reason.USER_REQUIRED | Reason.IDENTITY_DENIED | Reason.ORIGIN_DENIED | Reason.ACCESS_DENIED:
-            return Rule(403, "warning")
-        case Reason.NO_RUNNING_POD:
-            return Rule(404, "warning")
-        case (
-            Reason.TOO_MANY_SESSIONS | Reason.TOO_MANY_IN_NAMESPACE | Reason.TOO_MANY_OF_USER | Reason.TOO_MANY_TICKETS
-        ):
-            return Rule(429, "warning", retry_after=5)
-        case Reason.TOO_MANY_HANDSHAKES | Reason.TOO_MANY_REQUESTS:
-            return Rule(429, "warning", retry_after=1)
-        case Reason.TOO_MANY_CONNECTIONS:
-            return Rule(503, "warning", retry_after=1)
-        case Reason.NO_DESCRIPTORS:
-            return Rule(503, "error", retry_after=5)
-        case Reason.SHUTTING_DOWN:
-            return Rule(503, "info", retry_after=5)
-        case Reason.UPSTREAM_REFUSED | Reason.UPSTREAM_UNREACHABLE | Reason.UPSTREAM_PROTOCOL:
-            return Rule(502, "warning")
-        case Reason.UPSTREAM_TIMEOUT:
-            return Rule(504, "warning")
-        case Reason.INTERNAL_ERROR:
-            return Rule(500, "error")
-        case _ as never:
-            assert_never(never)
+from k8s_ws_proxy.reasons import LogLevel
+from k8s_ws_proxy.reasons import Reason as Reason  # noqa: PLC0414 - who raises one of these names its reason
 
 
 class ProxyError(Exception):
@@ -276,7 +127,7 @@ class UpstreamError(ProxyError):
 
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(message, detail=detail)
-        self.status = rule(self.reason).status
+        self.status = self.reason.rule.status
 
 
 class UpstreamRefused(UpstreamError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal, UpstreamError, UpstreamRefused, rule
+from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal, UpstreamError, UpstreamRefused
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.sparing import Sparing
@@ -46,7 +46,7 @@ def status_reason(status: int) -> str:
 def refuse(request: web.BaseRequest, refusal: Refusal) -> web.Response:
     """Log, count and answer a refusal. The connection is closed after it: it was an attempt at an upgrade."""
     note_refusal(request, refusal)
-    decided = rule(refusal.reason)
+    decided = refusal.reason.rule
     headers = {}
     if decided.retry_after is not None:
         headers["Retry-After"] = str(decided.retry_after)
@@ -64,7 +64,7 @@ def refuse(request: web.BaseRequest, refusal: Refusal) -> web.Response:
 
 def note_refusal(request: web.BaseRequest, refusal: Refusal) -> None:
     """Log and count a refusal, however it is told."""
-    decided = rule(refusal.reason)
+    decided = refusal.reason.rule
     metrics.REFUSALS.labels(refusal.reason.value).inc()
     if not REFUSED.lets(refusal.reason.value):
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.errors import Refusal, rule
 from k8s_ws_proxy.kube.pods import lacks_terminal
 from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.relay.guacd import keep_pinging
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from k8s_ws_proxy.errors import Refusal
     from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.relay.stream import Stream
@@ -88,7 +88,7 @@ class Teller:
                 relay=guacd.GuacdRelay,
             )
             self._telling += 1
-            status = failure(str(refusal), reason=refusal.reason.value, code=rule(refusal.reason).status)
+            status = failure(str(refusal), reason=refusal.reason.value, code=refusal.reason.rule.status)
             bridge.refuse(offer.switching(refusal.session), status, str(refusal))
         return Hijacked()
 

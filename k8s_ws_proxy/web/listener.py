@@ -10,7 +10,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.errors import Reason, rule
+from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.sparing import Sparing
@@ -140,7 +140,7 @@ class Listener:
         self._keep_spare()
         if count:
             metrics.REFUSALS.labels(reason.value).inc(count)
-            status = rule(reason).status
+            status = reason.rule.status
             logger().error("connections refused", reason=reason.value, status=status, connections=count, error=error)
 
     def _keep_spare(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.errors import Reason, rule
+from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 
@@ -107,7 +107,7 @@ class Lobby:
         """One line for all of them: else whoever can connect could fill the log."""
         count, self._evicted, self._telling = self._evicted, 0, None
         reason = Reason.TOO_MANY_CONNECTIONS
-        logger().warning("connections refused", reason=reason.value, status=rule(reason).status, connections=count)
+        logger().warning("connections refused", reason=reason.value, status=reason.rule.status, connections=count)
 
 
 def places(spare: int) -> int:

@@ -13,7 +13,7 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from k8s_ws_proxy.errors import Reason, rule
+from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.sparing import Sparing
@@ -39,7 +39,7 @@ _WATCH: Final = 0.5  # seconds between looks at a client that isn't being read
 
 def bare_answer(reason: Reason, text: str) -> bytes:
     """A refusal for a connection that has no request that could be answered."""
-    decided = rule(reason)
+    decided = reason.rule
     body = json.dumps({"error": text, "reason": reason.value}).encode()
     head = [
         f"HTTP/1.1 {decided.status} {HTTPStatus(decided.status).phrase}",
@@ -216,7 +216,7 @@ class StreamTransport(asyncio.Transport):
     def _refuse(self, reason: Reason, text: str, **facts: str) -> None:
         """Answer what isn't a request yet."""
         peer = address_of(self.get_extra_info("peername"))
-        status = rule(reason).status
+        status = reason.rule.status
         if _REFUSED.lets(reason.value):
             logger().info("request refused", reason=reason.value, status=status, peer=peer, **facts)
         metrics.REFUSALS.labels(reason.value).inc()

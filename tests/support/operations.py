@@ -13,16 +13,6 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/operations.md").read_text("utf-8")
 
 
-def rows(first_column: str) -> Iterator[list[str]]:
-    """The rows of the table whose first column is headed so."""
-    lines = TEXT.splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first_column} |"))
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            return
-        yield [cell.strip() for cell in line.strip("|").split("|")]
-
-
 def _shell_lines(block: str) -> Iterator[str]:
     """A line goes on after a backslash or a pipe, and while a quote is open."""
     begun = ""

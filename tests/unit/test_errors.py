@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from k8s_ws_proxy import errors
-from k8s_ws_proxy.errors import ProxyError, Reason, Rule, SettingsError, UpstreamRefused, UpstreamTimeout, rule
+from k8s_ws_proxy.errors import ProxyError, Reason, SettingsError, UpstreamRefused, UpstreamTimeout
+from k8s_ws_proxy.reasons import Rule
 
 TABLE = {
     Reason.BAD_PATH: Rule(404, "debug"),
@@ -69,12 +70,7 @@ TABLE = {
 
 @pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.value)
 def test_each_reason_has_its_row(reason):
-    assert rule(reason) == TABLE[reason]
-
-
-def test_what_is_no_reason_has_none():
-    with pytest.raises(AssertionError):
-        rule("bad_path")  # type: ignore[arg-type]
+    assert reason.rule == TABLE[reason]
 
 
 def test_reasons_are_snake_case_and_never_the_same():

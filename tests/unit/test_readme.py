@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib.util
 import re
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from k8s_ws_proxy import settings
 from k8s_ws_proxy.auth import nonces
-from k8s_ws_proxy.errors import Reason, rule
 from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.reasons import Reason
 from k8s_ws_proxy.web.caller import MAX_BODY
 from k8s_ws_proxy.wire.requests import claims, message_signature, signing_v2
 from k8s_ws_proxy.wire.rules.relay import Ending
@@ -103,13 +104,25 @@ def test_a_metric_is_moved_somewhere(name):
     assert any(f"metrics.{name}." in path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
 
 
-def test_every_reason_stands_in_the_failure_table_as_the_rule_says():
+def test_the_page_of_answers_is_the_one_that_the_reasons_make():
+    spec = importlib.util.spec_from_file_location("answers", ROOT / "docs/reference/answers.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert (ROOT / "docs/reference/answers.md").read_text("utf-8") == made.page(), "make docs"
+
+
+def test_every_reason_has_a_row_of_six_cells_that_say_something():
     rows = table("docs/reference/answers.md", "reason")
-    assert rows.keys() == {reason.value for reason in Reason}
+    assert list(rows) == [reason.value for reason in Reason]
     for reason in Reason:
-        status, level, retry_after, _when = rows[reason.value]
-        decided = rule(reason)
-        assert (status, level, retry_after) == (str(decided.status), decided.level, str(decided.retry_after or ""))
+        assert rows[reason.value] == [
+            str(reason.rule.status),
+            reason.rule.level,
+            str(reason.rule.retry_after or ""),
+            reason.when,
+            reason.remedy,
+        ]
+        assert all(text.strip() and "|" not in text for text in (reason.when, reason.remedy))
 
 
 def test_the_rules_of_a_signature_name_reasons_and_the_numbers_are_the_code_s():
