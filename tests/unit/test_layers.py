@@ -25,6 +25,7 @@ FLOORS = [
     {"auth"},
     {"kube"},
     {"sessions"},
+    {"recordings"},
     {"web", "rotation"},
     {"cli"},
     {"__main__"},
