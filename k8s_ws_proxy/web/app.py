@@ -22,8 +22,8 @@ from k8s_ws_proxy.web.caller import MAX_BODY
 from k8s_ws_proxy.web.errors import refuse
 from k8s_ws_proxy.web.handshakes import Handshakes
 from k8s_ws_proxy.web.listener import Listener, bind
-from k8s_ws_proxy.web.lobby import HEADS, IDLE, Lobby, places
 from k8s_ws_proxy.web.parts import Parts
+from k8s_ws_proxy.web.pending import HEADS, IDLE, PendingConnections, places
 from k8s_ws_proxy.web.transport import MAX_HEADER, MAX_LINE, StreamTransport
 
 if TYPE_CHECKING:
@@ -112,12 +112,12 @@ async def running(
     metrics.TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
     daemon = Daemon(made)
-    lobby = Lobby(loop, lambda: places(settings.max_sessions - registry.open))
-    idle = Lobby(loop, lambda: IDLE, heads=HEADS // 4)
+    pending = PendingConnections(loop, lambda: places(settings.max_sessions - registry.open))
+    idle = PendingConnections(loop, lambda: IDLE, heads=HEADS // 4)
     handshakes = Handshakes(loop)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(Watchdog(loop).stop)
-        stack.callback(lobby.close)
+        stack.callback(pending.close)
         stack.callback(idle.close)
 
         def listen(name: str, variable: str, address: Address, router: Router, tls: ServerTls | None = None) -> None:
@@ -140,7 +140,7 @@ async def running(
                 loop=loop,
                 block=made.budget.block,
                 head_timeout=settings.handshake_timeout,
-                lobby=lobby,
+                pending=pending,
                 idle=idle,
                 handshakes=handshakes,
                 tls=(lambda: tls.context) if tls else None,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.settings import Address
     from k8s_ws_proxy.web.handshakes import Handshakes
-    from k8s_ws_proxy.web.lobby import Lobby
+    from k8s_ws_proxy.web.pending import PendingConnections
     from k8s_ws_proxy.wire.framing.splitter import Block
 
 HANDSHAKES: Final = Sparing("more TLS handshakes failed")
@@ -57,8 +57,8 @@ class Listener:
         loop: asyncio.AbstractEventLoop,
         block: Block,
         head_timeout: float,
-        lobby: Lobby,
-        idle: Lobby,
+        pending: PendingConnections,
+        idle: PendingConnections,
         handshakes: Handshakes,
         tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
@@ -68,13 +68,13 @@ class Listener:
         self._loop = loop
         self._block = block
         self._head_timeout = head_timeout
-        self._lobby = lobby
+        self._pending = pending
         self._idle = idle
         self._handshakes = handshakes
         self._tls = tls
         self._newcomers = Newcomers(
             loop,
-            lobby,
+            pending,
             speaks=self._speaks,
             farewell=evicted if tls is None else bytes,
             patience=_SILENT if tls is None else head_timeout,
@@ -164,15 +164,15 @@ class Listener:
         handshake = tasks.start(self._shake_hands(sock, peer, context), name="TLS handshake")
         # One that is cancelled before its first step closes nothing itself.
         handshake.add_done_callback(lambda task: sock.close() if task.cancelled() else None)
-        handshake.add_done_callback(lambda _: self._lobby.leave(sock))
-        self._lobby.enter(sock, handshake.cancel)
+        handshake.add_done_callback(lambda _: self._pending.leave(sock))
+        self._pending.enter(sock, handshake.cancel)
 
     async def _shake_hands(self, sock: socket.socket, peer: str, context: ssl.SSLContext) -> None:
         stream = None
         try:
             async with (
                 asyncio.timeout(self._head_timeout),
-                self._handshakes.place(lambda: self._lobby.evict(sock)),
+                self._handshakes.place(lambda: self._pending.evict(sock)),
             ):
                 stream = Stream(sock, self._loop, Tls(context, server_side=True))
                 await stream.handshake(self._handshakes.steps.turn)
@@ -186,7 +186,7 @@ class Listener:
             raise
         else:
             assert stream is not None
-            self._lobby.leave(sock)  # the transport takes its place
+            self._pending.leave(sock)  # the transport takes its place
             self._serve(stream)
 
     def _serve(self, stream: Stream) -> None:
@@ -196,7 +196,7 @@ class Listener:
             loop=self._loop,
             block=self._block,
             head_timeout=self._head_timeout,
-            lobby=self._lobby,
+            pending=self._pending,
             idle=self._idle,
             on_closed=self._connections.discard,
         )

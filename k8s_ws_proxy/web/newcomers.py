@@ -1,4 +1,4 @@
-"""Connections that have said nothing yet: a descriptor and a place in the lobby. Most of a crowd never say anything."""
+"""Connections that have said nothing yet: a descriptor and a place in ``pending``. Most of a crowd never speak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from k8s_ws_proxy.web.lobby import Lobby
+    from k8s_ws_proxy.web.pending import PendingConnections
 
 _AT_ONCE: Final = 128  # that say something, or leave, in one turn of the loop: some forty microseconds each
 _SERVED_AT_ONCE: Final = 32  # in one turn: some two hundred microseconds each
@@ -36,14 +36,14 @@ class Newcomers:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        lobby: Lobby,
+        pending: PendingConnections,
         *,
         speaks: Callable[[socket.socket, str], None],
         farewell: Callable[[], bytes],
         patience: float,
     ) -> None:
         self._loop = loop
-        self._lobby = lobby
+        self._pending = pending
         self._speaks = speaks
         self._farewell = farewell
         self._patience = patience
@@ -64,7 +64,7 @@ class Newcomers:
             sock.close()
             return
         self._here[sock] = peer, self._loop.time()
-        self._lobby.enter(sock, partial(self._evict, sock))
+        self._pending.enter(sock, partial(self._evict, sock))
         if sock not in self._here:  # it was the one to go
             return
         if said:
@@ -86,7 +86,7 @@ class Newcomers:
     def _look(self) -> None:
         for descriptor, _ in self._epoll.poll(0, _AT_ONCE):
             sock = self._by_descriptor.get(descriptor)
-            if sock is None:  # one of those before it has had it turned out
+            if sock is None:  # one of those before it has had it closed
                 continue
             said = _said(sock)
             if said:
@@ -129,7 +129,7 @@ class Newcomers:
 
     def _leave(self, sock: socket.socket) -> str:
         self._listen_no_more(sock)
-        self._lobby.leave(sock)
+        self._pending.leave(sock)
         return self._here.pop(sock)[0]
 
     def _watch(self) -> None:

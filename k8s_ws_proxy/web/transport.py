@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
-    from k8s_ws_proxy.web.lobby import Lobby
+    from k8s_ws_proxy.web.pending import PendingConnections
     from k8s_ws_proxy.wire.framing.splitter import Block
 
 _REFUSED: Final = Sparing("more requests refused")
@@ -63,7 +63,7 @@ class StreamTransport(asyncio.Transport):
     """A connection while it is still HTTP.
 
     A request must be complete ``head_timeout`` seconds after its first byte, and an answer taken as long after it was
-    written. It is in the ``lobby`` until its caller is known; whoever was known and has been answered is in ``idle``.
+    written. It is in ``pending`` until its caller is known; whoever was known and has been answered is in ``idle``.
     ``on_closed`` is called when the transport is done with the stream, closed or handed on.
     """
 
@@ -75,8 +75,8 @@ class StreamTransport(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         block: Block,
         head_timeout: float,
-        lobby: Lobby,
-        idle: Lobby,
+        pending: PendingConnections,
+        idle: PendingConnections,
         on_closed: Callable[[StreamTransport], None],
     ) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class StreamTransport(asyncio.Transport):
         self._loop = loop
         self._block = block
         self._head_timeout = head_timeout
-        self._lobby = lobby
+        self._pending = pending
         self._idle = idle
         self._on_closed = on_closed
         self._outbox = bytearray()
@@ -103,7 +103,7 @@ class StreamTransport(asyncio.Transport):
         self._answered = False
         self._put_off = False  # it waits for its turn to be read
         self._first_byte_at: float | None = None
-        lobby.enter(self, self.evict)
+        pending.enter(self, self.evict)
         protocol.connection_made(self)
         if not self._closing:
             stream.on_readable(self._readable)
@@ -118,9 +118,9 @@ class StreamTransport(asyncio.Transport):
 
     def caller_known(self) -> None:
         """The credential is accepted."""
-        self._lobby.leave(self)
-        self._lobby = self._idle
-        self._lobby.leave(self)
+        self._pending.leave(self)
+        self._pending = self._idle
+        self._pending.leave(self)
 
     def evict(self) -> None:
         """Somebody else needs the place. What can be told is told at once: nothing is kept for it.
@@ -147,7 +147,7 @@ class StreamTransport(asyncio.Transport):
         if self._head is not None and self._head.size and not self._closing:
             if self._put_off:
                 return
-            if not self._lobby.may_read(self._read_on):
+            if not self._pending.may_read(self._read_on):
                 self._put_off = True
                 self._stream.on_readable(None)
                 return
@@ -200,7 +200,7 @@ class StreamTransport(asyncio.Transport):
         else:
             head.feed(data)
             self._held = head.size
-        self._lobby.holds(self, self._held)
+        self._pending.holds(self, self._held)
         if self._closing:  # there was none, and this was the one to go
             return False
         if head is None or head.size <= _MAX_HEAD:
@@ -256,9 +256,9 @@ class StreamTransport(asyncio.Transport):
         if self._head is None:
             self._head = Head()  # what comes after an answer is the next request
             self._answered = True
-            self._lobby.enter(self, self.evict)
+            self._pending.enter(self, self.evict)
             # The parser keeps the head that was answered until there is another, or the connection is gone.
-            self._lobby.holds(self, min(self._held, _MAX_HEAD))
+            self._pending.holds(self, min(self._held, _MAX_HEAD))
             if self._closing:
                 return
         self._outbox += data
@@ -312,7 +312,7 @@ class StreamTransport(asyncio.Transport):
         if not self._detached:
             self._stream.close()
         self._loop.call_soon(self._protocol.connection_lost, error)
-        self._lobby.leave(self)
+        self._pending.leave(self)
         self._on_closed(self)
 
     def _drop_head_timer(self) -> None:

@@ -28,7 +28,7 @@ from support.pki import Pki
 from support.tls13 import RawTls13
 
 from k8s_ws_proxy.web.handshakes import AT_ONCE
-from k8s_ws_proxy.web.lobby import IDLE
+from k8s_ws_proxy.web.pending import IDLE
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import STDIN
 

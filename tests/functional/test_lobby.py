@@ -23,7 +23,7 @@ from support.caller import (
 )
 from support.pki import Pki
 
-from k8s_ws_proxy.web.lobby import LEAST
+from k8s_ws_proxy.web.pending import LEAST
 from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
 TRUE = proxy_exec("true", **PIPES)

@@ -13,7 +13,7 @@ from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.settings import Address
 from k8s_ws_proxy.web.handshakes import Handshakes
 from k8s_ws_proxy.web.listener import Listener, bind
-from k8s_ws_proxy.web.lobby import Lobby
+from k8s_ws_proxy.web.pending import PendingConnections
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ async def listener():
         loop=loop,
         block=ReadBudget(loop.time).block,
         head_timeout=1.0,
-        lobby=Lobby(loop, lambda: 1),
-        idle=Lobby(loop, lambda: 1),
+        pending=PendingConnections(loop, lambda: 1),
+        idle=PendingConnections(loop, lambda: 1),
         handshakes=Handshakes(loop),
     )
     yield made

@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from k8s_ws_proxy.web import newcomers
-from k8s_ws_proxy.web.lobby import Lobby
 from k8s_ws_proxy.web.newcomers import Newcomers
+from k8s_ws_proxy.web.pending import PendingConnections
 
 WHOLE = b"GET /healthz HTTP/1.1\r\nHost: proxy\r\n\r\n"
 BEGUN = b"GET /healthz HTTP/1.1\r\nHo"
@@ -21,8 +21,8 @@ class Door:
     def __init__(self, places=1024, patience=3600.0):
         self.served = []
         loop = asyncio.get_running_loop()
-        self.lobby = Lobby(loop, lambda: places)
-        self.all = Newcomers(loop, self.lobby, speaks=self._speaks, farewell=lambda: b"full", patience=patience)
+        self.pending = PendingConnections(loop, lambda: places)
+        self.all = Newcomers(loop, self.pending, speaks=self._speaks, farewell=lambda: b"full", patience=patience)
 
     def _speaks(self, sock, peer):
         sock.close()
@@ -54,7 +54,7 @@ def door():
     yield make
     for each in made:
         each.all.close()
-        each.lobby.close()
+        each.pending.close()
 
 
 async def test_who_speaks_is_served_and_who_doesn_t_waits(door):

@@ -10,7 +10,7 @@ import weakref
 
 from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
-from k8s_ws_proxy.web.lobby import Lobby
+from k8s_ws_proxy.web.pending import PendingConnections
 from k8s_ws_proxy.web.transport import StreamTransport
 
 
@@ -25,8 +25,8 @@ async def test_who_is_gone_before_its_answer_s_time_is_over_is_not_kept():
         loop=loop,
         block=ReadBudget(loop.time).block,
         head_timeout=60.0,
-        lobby=Lobby(loop, lambda: 1),
-        idle=Lobby(loop, lambda: 1),
+        pending=PendingConnections(loop, lambda: 1),
+        idle=PendingConnections(loop, lambda: 1),
         on_closed=lambda _: closed.set(),
     )
     transport.write(b"answer")

@@ -8,17 +8,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from k8s_ws_proxy.observe import metrics
-from k8s_ws_proxy.web.lobby import _READS_AT_ONCE, HEADS, LEAST, MOST, Lobby, places
+from k8s_ws_proxy.web.pending import _READS_AT_ONCE, HEADS, LEAST, MOST, PendingConnections, places
 
 
 class Door:
-    """A lobby with numbered guests; ``spare`` sessions may still be opened. Its clock goes on by ``tell``."""
+    """Pending connections, numbered; ``spare`` sessions may still be opened. Its clock goes on by ``tell``."""
 
     def __init__(self, spare=0):
         self.spare = spare
         self.out = []
         self.timers = []
-        self.lobby = Lobby(self, lambda: places(self.spare))
+        self.pending = PendingConnections(self, lambda: places(self.spare))
 
     def call_later(self, _seconds, callback):
         self.timers.append(callback)
@@ -26,7 +26,7 @@ class Door:
 
     def enter(self, *guests):
         for guest in guests:
-            self.lobby.enter(guest, lambda guest=guest: self.out.append(guest))
+            self.pending.enter(guest, lambda guest=guest: self.out.append(guest))
 
     def tell(self):
         with capture_logs() as log:
@@ -60,8 +60,8 @@ async def test_when_sessions_take_the_room_the_next_to_come_finds_it_gone():
 async def test_whoever_has_left_has_no_place():
     door = Door()
     door.enter(*range(LEAST))
-    door.lobby.leave(0)
-    door.lobby.leave(0)
+    door.pending.leave(0)
+    door.pending.leave(0)
     door.enter("one more")
     assert door.out == []
     door.enter("and another")
@@ -71,25 +71,25 @@ async def test_whoever_has_left_has_no_place():
 async def test_of_heads_that_are_too_much_together_the_first_goes():
     door = Door()
     door.enter("silent", "second", "first", "third")
-    door.lobby.holds("first", 1)
-    door.lobby.holds("second", HEADS // 2)
-    door.lobby.holds("third", HEADS // 2 - 1)
+    door.pending.holds("first", 1)
+    door.pending.holds("second", HEADS // 2)
+    door.pending.holds("third", HEADS // 2 - 1)
     assert door.out == []
-    door.lobby.holds("third", HEADS // 2)
+    door.pending.holds("third", HEADS // 2)
     assert door.out == ["first"]
-    door.lobby.holds("third", HEADS // 2 + 1)
+    door.pending.holds("third", HEADS // 2 + 1)
     assert door.out == ["first", "second"]
-    door.lobby.holds("first", HEADS)  # it may have had more to say
+    door.pending.holds("first", HEADS)  # it may have had more to say
     assert door.out == ["first", "second"]
 
 
 async def test_what_a_known_caller_holds_does_not_count():
     door = Door()
     door.enter("known", "other")
-    door.lobby.holds("known", HEADS)
-    door.lobby.leave("known")
-    door.lobby.holds("other", HEADS)
-    door.lobby.holds("known", HEADS)
+    door.pending.holds("known", HEADS)
+    door.pending.leave("known")
+    door.pending.holds("other", HEADS)
+    door.pending.holds("known", HEADS)
     assert door.out == []
 
 
@@ -108,18 +108,18 @@ async def test_all_that_go_are_counted_and_told_in_one_line():
     ]
     door.enter("one more")
     with capture_logs() as log:
-        door.lobby.close()
+        door.pending.close()
     assert [line["connections"] for line in log] == [1]
     with capture_logs() as log:
-        door.lobby.close()
+        door.pending.close()
     assert log == []
 
 
 async def test_of_heads_that_have_begun_so_many_are_read_in_a_turn_and_the_rest_in_order():
-    lobby = Lobby(asyncio.get_running_loop(), lambda: 9999)
+    pending = PendingConnections(asyncio.get_running_loop(), lambda: 9999)
     read = []
     for number in range(3 * _READS_AT_ONCE):
-        if lobby.may_read(lambda number=number: read.append(number)):
+        if pending.may_read(lambda number=number: read.append(number)):
             read.append(number)
     await asyncio.sleep(0)
     for turn in range(1, 3):
@@ -127,16 +127,16 @@ async def test_of_heads_that_have_begun_so_many_are_read_in_a_turn_and_the_rest_
         await asyncio.sleep(0)
     assert read == list(range(3 * _READS_AT_ONCE))
     await asyncio.sleep(0)
-    assert lobby.may_read(lambda: None), "a turn later it is as at the beginning"
+    assert pending.may_read(lambda: None), "a turn later it is as at the beginning"
 
 
 async def test_those_that_were_put_off_count_in_the_turn_that_they_have():
-    lobby = Lobby(asyncio.get_running_loop(), lambda: 9999)
+    pending = PendingConnections(asyncio.get_running_loop(), lambda: 9999)
     read = []
     for number in range(2 * _READS_AT_ONCE):
-        lobby.may_read(lambda number=number: read.append(number))
+        pending.may_read(lambda number=number: read.append(number))
     await asyncio.sleep(0)
-    assert not lobby.may_read(lambda: read.append("later"))
+    assert not pending.may_read(lambda: read.append("later"))
     await asyncio.sleep(0)
     assert read == list(range(_READS_AT_ONCE, 2 * _READS_AT_ONCE))
     await asyncio.sleep(0)
@@ -144,13 +144,13 @@ async def test_those_that_were_put_off_count_in_the_turn_that_they_have():
 
 
 async def test_a_read_that_fails_is_nobody_else_s(failures):
-    lobby = Lobby(asyncio.get_running_loop(), lambda: 9999)
+    pending = PendingConnections(asyncio.get_running_loop(), lambda: 9999)
     read = []
     for number in range(3 * _READS_AT_ONCE):
         later = (lambda: 1 // 0) if number == _READS_AT_ONCE else lambda number=number: read.append(number)
-        lobby.may_read(later)
+        pending.may_read(later)
     for _ in range(9):
         await asyncio.sleep(0)
     assert read == list(range(_READS_AT_ONCE + 1, 3 * _READS_AT_ONCE))
-    assert lobby.may_read(lambda: None)
+    assert pending.may_read(lambda: None)
     assert [type(failure) for failure in failures] == [ZeroDivisionError]

@@ -1,7 +1,7 @@
 """Connections that aren't sessions: a bound on what all of them together hold (docs/design/choices.md).
 
-There are two lobbies: one for callers who aren't known yet, one for those who were, have been answered, and keep the
-connection. So a crowd of the former turns out none of the latter.
+There are two of these: one for callers who aren't known yet, one for those who were, have been answered, and keep the
+connection. So a crowd of the former closes none of the latter.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _READS_AT_ONCE: Final = 64  # of heads that have begun: a first read is never pu
 _TELL: Final = 1.0  # seconds that are told in one line
 
 
-class Lobby:
-    """Whoever waits here has a place: for the unknown from the accept on, TLS handshake included, until the credential.
+class PendingConnections:
+    """Each has a place: while unknown from the accept on, TLS handshake included, until the credential.
 
-    When there are more than ``places``, or they hold more than ``heads`` bytes, whoever came first is turned out: a
-    caller who means well is through in a moment, so it is hardly ever one.
+    When there are more than ``places()``, or they hold more than ``heads`` bytes, the oldest is closed: a caller who
+    means well is through in a moment, so it is hardly ever one.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, places: Callable[[], int], *, heads: int = HEADS) -> None:
