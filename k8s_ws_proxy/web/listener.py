@@ -17,7 +17,7 @@ from k8s_ws_proxy.observe.sparing import Sparing
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.relay.tls import Tls
 from k8s_ws_proxy.web.caller import address_of
-from k8s_ws_proxy.web.newcomers import Newcomers
+from k8s_ws_proxy.web.silent import SilentConnections
 from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer, evicted
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Listener:
         self._idle = idle
         self._handshakes = handshakes
         self._tls = tls
-        self._newcomers = Newcomers(
+        self._silent = SilentConnections(
             loop,
             pending,
             speaks=self._speaks,
@@ -95,7 +95,7 @@ class Listener:
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         self._give_up_spare()
-        self._newcomers.close()
+        self._silent.close()
         for connection in list(self._connections):
             connection.abort()
 
@@ -112,7 +112,7 @@ class Listener:
                 self._loop.remove_reader(self._sock.fileno())
                 self._loop.call_later(_EXHAUSTED_PAUSE, self._resume)
                 return
-            self._newcomers.add(sock, address_of(peer))
+            self._silent.add(sock, address_of(peer))
 
     def _speaks(self, sock: socket.socket, peer: str) -> None:
         """Its first byte has come."""

@@ -23,8 +23,8 @@ _TLS: Final = b"\x16"  # a handshake record (RFC 8446 §5.1): how much more ther
 _PEEK: Final = 2048  # bytes: more than most requests have
 
 
-class Newcomers:
-    """A listener's. ``speaks`` is called with the socket of one, and with who it is, when its first byte has come.
+class SilentConnections:
+    """A listener's. ``speaks`` is called with the socket of one, and its peer's address, when its first byte has come.
 
     What makes a request of bytes costs some tenths of a millisecond and ten KiB; so it isn't made before. They have
     an epoll of their own, so that the loop hears of all of them as of one descriptor, however many leave at once.

@@ -7,22 +7,24 @@ import socket
 
 import pytest
 
-from k8s_ws_proxy.web import newcomers
-from k8s_ws_proxy.web.newcomers import Newcomers
+from k8s_ws_proxy.web import silent
 from k8s_ws_proxy.web.pending import PendingConnections
+from k8s_ws_proxy.web.silent import SilentConnections
 
 WHOLE = b"GET /healthz HTTP/1.1\r\nHost: proxy\r\n\r\n"
 BEGUN = b"GET /healthz HTTP/1.1\r\nHo"
 
 
 class Door:
-    """Newcomers, and what became of them."""
+    """SilentConnections, and what became of them."""
 
     def __init__(self, places=1024, patience=3600.0):
         self.served = []
         loop = asyncio.get_running_loop()
         self.pending = PendingConnections(loop, lambda: places)
-        self.all = Newcomers(loop, self.pending, speaks=self._speaks, farewell=lambda: b"full", patience=patience)
+        self.all = SilentConnections(
+            loop, self.pending, speaks=self._speaks, farewell=lambda: b"full", patience=patience
+        )
 
     def _speaks(self, sock, peer):
         sock.close()
@@ -75,7 +77,7 @@ async def test_whose_request_is_there_is_served_before_a_crowd_that_has_only_beg
     ends.append(at.connect("whole", WHOLE))
     await at.until(1)
     assert at.served[0] == "whole"
-    assert len(at.served) <= 1 + newcomers._BEGUN_AT_ONCE
+    assert len(at.served) <= 1 + silent._BEGUN_AT_ONCE
     await at.until(501)
     assert at.served[1:] == [f"begun {number}" for number in range(500)]
     for end in ends:
@@ -88,7 +90,7 @@ async def test_in_a_turn_so_many_are_served_and_no_more(door):
     assert at.served == []
     await asyncio.sleep(0)
     for turn in range(3):
-        assert len(at.served) == turn * newcomers._SERVED_AT_ONCE
+        assert len(at.served) == turn * silent._SERVED_AT_ONCE
         await asyncio.sleep(0)
     await at.until(100)
     for end in ends:
@@ -121,7 +123,7 @@ async def test_who_leaves_without_a_word_costs_nothing_more(door):
         turns += 1
         await asyncio.sleep(0)
     assert at.served == []
-    assert turns >= 300 // newcomers._AT_ONCE, "so many in a turn, however many leave at once"
+    assert turns >= 300 // silent._AT_ONCE, "so many in a turn, however many leave at once"
 
 
 async def test_when_there_are_too_many_who_came_first_is_told_to_go(door):
