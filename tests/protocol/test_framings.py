@@ -94,11 +94,11 @@ def test_nothing_is_added_to_a_tunnel(masked):
 
 @SIDES
 @pytest.mark.parametrize(("framing", "least"), [(Framing.TUNNEL, 1), (Framing.PORTS, 2)])
-def test_last_words(masked, framing, least):
+def test_flush_truncated(masked, framing, least):
     """What there was of a short message when its sender died, unless that is only a channel."""
     wire = Frame(BINARY, b"\x03word", key=KEY if masked else None).encode()
     for there in range(5):
         splitter = MessageSplitter(masked=masked, framing=framing)
         feed(splitter, wire[: len(wire) - 5 + there])
-        said = [frame.payload for frame in read_frames(join(splitter.last_words()), masked=masked)]
+        said = [frame.payload for frame in read_frames(join(splitter.flush_truncated()), masked=masked)]
         assert said == ([b"\x03word"[:there]] if there >= least else [])

@@ -433,7 +433,7 @@ def test_nothing_of_what_breaks_the_protocol_is_passed_on(masked, name, before):
         assert [(type(event), event.code) for event in events] == [(Violation, code)]
         assert splitter.ended
         assert splitter.carry == b""
-        assert splitter.last_words() == []
+        assert splitter.flush_truncated() == []
         with pytest.raises(AssertionError):
             take(splitter, good or b"x")
 
@@ -488,7 +488,7 @@ def test_last_words_at_every_cut_of_a_message(size):
     for offset in sorted({*range(1, min(len(data), 500)), len(data) - 1, len(data)}):
         splitter = MessageSplitter(masked=False)
         out, _ = feed(splitter, data[:offset])
-        out += join(splitter.last_words())
+        out += join(splitter.flush_truncated())
         parts = [part for part in payloads(out, masked=False) if part[:1] == b"\x01"]
         assert b"".join(part[1:] for part in parts) == payload[1 : max(1, offset - start)], offset
         assert splitter.carry == b""
@@ -513,7 +513,7 @@ def test_last_words_at_every_cut_of_fragments():
     for offset in range(1, len(data) + 1):
         splitter = MessageSplitter(masked=False)
         out, _ = feed(splitter, data[:offset])
-        parts = payloads(out + join(splitter.last_words()), masked=False)
+        parts = payloads(out + join(splitter.flush_truncated()), masked=False)
         assert b"".join(part[1:] for part in parts) == told[offset - 1][1:], offset
 
 
@@ -525,7 +525,7 @@ def test_half_a_status_is_never_told(fragmented):
     for offset in range(1, len(data)):
         splitter = MessageSplitter(masked=False)
         assert feed(splitter, data[:offset]) == (b"", [])
-        assert splitter.last_words() == []
+        assert splitter.flush_truncated() == []
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, 8])
@@ -534,14 +534,14 @@ def test_half_a_control_frame_is_nothing(opcode):
     for offset in range(1, len(data)):
         splitter = MessageSplitter(masked=False)
         assert feed(splitter, server(1, b"x") + data[:offset]) == (server(1, b"x"), [])
-        assert splitter.last_words() == []
+        assert splitter.flush_truncated() == []
 
 
-def test_after_a_whole_end_there_are_no_last_words():
+def test_after_a_whole_end_there_are_no_flush_truncated():
     splitter = MessageSplitter(masked=False)
     feed(splitter, server(1, b"all") + server(3, STATUS) + closing(1000))
-    assert splitter.last_words() == []
-    assert MessageSplitter(masked=False).last_words() == []
+    assert splitter.flush_truncated() == []
+    assert MessageSplitter(masked=False).flush_truncated() == []
 
 
 @SIDES

@@ -129,7 +129,7 @@ def check(data, parts, expected, events, *, masked):
     assert meaning(out, masked=masked) == expected
     assert seen == events
     assert splitter.carry == b""
-    assert splitter.last_words() == []
+    assert splitter.flush_truncated() == []
 
 
 SIDES = pytest.mark.parametrize("masked", [False, True], ids=["server", "client"])
@@ -187,7 +187,7 @@ def test_a_peer_that_dies_between_any_two_bytes_leaves_nothing_half_said(masked,
         passed, told = take(splitter, part)
         out, seen = out + passed, seen + told
     before = meaning(out, masked=masked)
-    told = meaning(out + join(splitter.last_words()), masked=masked)
+    told = meaning(out + join(splitter.flush_truncated()), masked=masked)
     assert before.begins(expected)
     assert told.begins(expected)
     assert told.wholes == before.wholes
@@ -298,7 +298,7 @@ def noise(masked, parts):
         assert len(splitter.carry) <= STATUS_LIMIT + 14
         for event in events:
             assert isinstance(event, Ping | Status)
-    meaning(out + join(splitter.last_words()), masked=masked)
+    meaning(out + join(splitter.flush_truncated()), masked=masked)
 
 
 @given(st.binary(max_size=125))

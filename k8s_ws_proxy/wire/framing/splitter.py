@@ -181,7 +181,7 @@ class MessageSplitter:
         self.carry = bytes(block.view[pos:end])
         return cut.finish(pos)
 
-    def last_words(self) -> list[Piece]:
+    def flush_truncated(self) -> list[Piece]:
         """What there is of a message that will never be whole, as one that is: the peer is gone."""
         carry, self.carry = self.carry, b""
         begun = self._in_message and self._channel is not None  # what there was of it has been passed on, or held

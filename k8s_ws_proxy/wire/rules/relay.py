@@ -180,7 +180,7 @@ class Relay:
     def upstream_end(self) -> None:
         """Upstream's connection is at its end."""
         if self.phase is Phase.RELAYING:
-            self.to_client += self._from_upstream.last_words()
+            self.to_client += self._from_upstream.flush_truncated()
             self._upstream_gone(None, "The connection to the apiserver ended without an exit status.")
 
     def upstream_lost(self) -> None:
