@@ -14,9 +14,9 @@ MOST: Final = 20_000
 class Nonces:
     """Remembers at most ``most``, each until its signature's created is more than ``max_age`` seconds ago."""
 
-    def __init__(self, max_age: float, *, most: int = MOST) -> None:
+    def __init__(self, max_age: float, *, capacity: int = MOST) -> None:
         self._max_age = max_age
-        self._most = most
+        self._capacity = capacity
         self._used: set[bytes] = set()
         self._by_age: dict[int, list[bytes]] = {}
         self._forgotten = -1  # the youngest created that anything was forgotten of
@@ -40,7 +40,7 @@ class Nonces:
                 detail="the clock has gone back",
             )
         used = self.check(secret, nonce)
-        if len(self._used) >= self._most:
+        if len(self._used) >= self._capacity:
             raise Refusal(
                 Reason.TOO_MANY_REQUESTS, "This proxy can remember no more signatures: try again in a moment."
             )

@@ -126,8 +126,8 @@ async def let_in(to: Connection, path: str) -> None:
         await _until_taken(signer, ask)
 
 
-async def answer_of(to: Connection, method: str, target: str, *, most: int) -> tuple[bytes, str]:
-    """The body of a good answer to this request, of ``most`` bytes, and its Date; ``target`` is path and query as sent.
+async def answer_of(to: Connection, method: str, target: str, *, max_bytes: int) -> tuple[bytes, str]:
+    """The body of a good answer to this request, up to ``max_bytes``, and its Date; ``target`` is path and query.
 
     Raises ProxyError if it is another, or if there is none.
     """
@@ -138,7 +138,7 @@ async def answer_of(to: Connection, method: str, target: str, *, most: int) -> t
         async def ask() -> tuple[bytes, str]:
             async with session.request(method, signer.url, ssl=to.tls or True, allow_redirects=False) as response:
                 if response.status in _GOOD:
-                    return await _body(response, most), response.headers.get("Date", "")
+                    return await _body(response, max_bytes), response.headers.get("Date", "")
                 raise signer.refused(response, await _body(response))
 
         return await _until_taken(signer, ask)
@@ -171,9 +171,9 @@ def _told(to: Connection) -> Iterator[None]:
         raise ProxyError(_sentence(to, error)) from error
 
 
-async def _body(response: aiohttp.ClientResponse, most: int = _LARGEST_BODY) -> bytes:
+async def _body(response: aiohttp.ClientResponse, max_bytes: int = _LARGEST_BODY) -> bytes:
     body = b""
-    while len(body) < most and (part := await response.content.read(_LARGEST_BODY)):
+    while len(body) < max_bytes and (part := await response.content.read(_LARGEST_BODY)):
         body += part
     return body
 

@@ -162,7 +162,7 @@ class Fleet:
             return v2_headers(self._secret, method, target, who)
 
         for turn in range(2):
-            answer = await self._api.request(method, path, timeout=_ANSWER, headers=headers, most=_LARGEST)
+            answer = await self._api.request(method, path, timeout=_ANSWER, headers=headers, max_bytes=_LARGEST)
             refusal = refusal_in(answer)
             if turn or refusal is None or refusal[0] not in _SIGN_ANEW:
                 break

@@ -99,7 +99,7 @@ class OneProxy:
 
     async def _ask(self, method: str, target: str) -> Told:
         try:
-            body, self._date = await answer_of(self._to, method, target, most=_LARGEST)
+            body, self._date = await answer_of(self._to, method, target, max_bytes=_LARGEST)
         except Refused as refused:
             if refused.reason == Reason.BAD_PATH.value:
                 raise ProxyError(f"{self._to.url} has no session API: an older version?") from refused

@@ -150,7 +150,7 @@ class Bridge:
             return False
         self.relay.inject(channel, payload)
         if channel == STDIN:
-            self._budget.typed()
+            self._budget.note_keystroke()
         self._settle()
         return True
 
@@ -236,8 +236,8 @@ class Bridge:
             return
         self._client.due = False
         try:
-            most = FEW_BYTES if self._tap is not None else None
-            end = self._client.read(self.relay.client_carry(), most, halted=self.relay.client_halted)
+            max_read = FEW_BYTES if self._tap is not None else None
+            end = self._client.read(self.relay.client_carry(), max_read, halted=self.relay.client_halted)
         except (EOFError, StreamLost):
             if self.relay.phase is Phase.CLOSING:
                 self._finish()
@@ -250,8 +250,8 @@ class Bridge:
             self.relay.client_data(self._budget.block, HEADROOM, end)
             if self.relay.to_upstream:
                 self._active_at = self._loop.time()
-            if self.relay.typed:
-                self._budget.typed()
+            if self.relay.keystroke:
+                self._budget.note_keystroke()
         self._settle()
 
     def _upstream_readable(self) -> None:
@@ -260,12 +260,12 @@ class Bridge:
         self._upstream.due = False
         try:
             relay = self.relay
-            most = SLOW_BLOCK if self._client.slow else relay.most
-            if self._tap is not None and most is None:
-                most = self._tap.most
-            if self.stage is not None and most is None and self.stage.watched:
-                most = WATCHED_BLOCK
-            end = self._upstream.read(relay.upstream_carry(), most, halted=relay.upstream_halted)
+            max_read = SLOW_BLOCK if self._client.slow else relay.max_read
+            if self._tap is not None and max_read is None:
+                max_read = self._tap.max_read
+            if self.stage is not None and max_read is None and self.stage.watched:
+                max_read = WATCHED_BLOCK
+            end = self._upstream.read(relay.upstream_carry(), max_read, halted=relay.upstream_halted)
         except EOFError:
             self.relay.upstream_end()
         except StreamLost:

@@ -15,7 +15,7 @@ class ByteStream(Protocol):
     def backlog(self) -> int:
         """Bytes that write() has taken and the socket hasn't."""
 
-    def read_into(self, view: memoryview, most: int | None = None) -> int | None:
+    def read_into(self, view: memoryview, max_bytes: int | None = None) -> int | None:
         """The bytes of content read, 0 at the end, None where it must wait. Raises StreamLost."""
 
     def write(self, view: bytes | memoryview) -> int | None:

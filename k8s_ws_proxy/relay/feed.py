@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire.rules.watch import typed
+from k8s_ws_proxy.wire.rules.watch import stdin_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -126,9 +126,9 @@ class Feed:
         """Nothing is taken that isn't gone."""
         return 0
 
-    def read_into(self, view: memoryview, most: int | None = None) -> int | None:
+    def read_into(self, view: memoryview, max_bytes: int | None = None) -> int | None:
         """As ByteStream's."""
-        room = len(view) if most is None else min(most, len(view))
+        room = len(view) if max_bytes is None else min(max_bytes, len(view))
         filled = 0
         while self._queue and filled < room:
             first = self._queue[0]
@@ -148,7 +148,7 @@ class Feed:
             return len(view)
         if self.blocked or self._resting:
             return None
-        text, count = typed(bytes(view), _TYPED_AT_ONCE)
+        text, count = stdin_of(bytes(view), _TYPED_AT_ONCE)
         if text and not self._inject(text):
             self.blocked = True
             return None

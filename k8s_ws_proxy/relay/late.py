@@ -68,7 +68,7 @@ class Late:
         """As ByteStream's."""
         return self._stream.backlog if self._stream else 0
 
-    def read_into(self, view: memoryview, most: int | None = None) -> int | None:
+    def read_into(self, view: memoryview, max_bytes: int | None = None) -> int | None:
         """As ByteStream's."""
         if self._lost:
             raise StreamLost(self._lost)
@@ -76,7 +76,7 @@ class Late:
             part, self._early = self._early[: len(view)], self._early[len(view) :]
             view[: len(part)] = part
             return len(part)
-        return self._stream.read_into(view, most) if self._stream else None
+        return self._stream.read_into(view, max_bytes) if self._stream else None
 
     def write(self, view: bytes | memoryview) -> int | None:
         """As ByteStream's."""

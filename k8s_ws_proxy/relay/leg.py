@@ -70,17 +70,17 @@ class Leg:
         """For the whole of the last period bytes or probes were under way, and nothing was acknowledged."""
         return self.stream.unanswered(period, under_way=self.under_way)
 
-    def read(self, carry: bytes, most: int | None = None, *, halted: bool = False) -> int | None:
+    def read(self, carry: bytes, max_bytes: int | None = None, *, halted: bool = False) -> int | None:
         """Read into the block, ``carry`` before it: the offset after the last byte, None if there is nothing yet.
 
-        At most ``most`` bytes of the wire, and none if ``halted``. Raises StreamLost; an end is told as EOFError.
+        At most ``max_bytes`` of the wire, and none if ``halted``. Raises StreamLost; an end is told as EOFError.
         """
         block = self._budget.block
         start = HEADROOM + len(carry)
         if halted:
             block.buf[HEADROOM:start] = carry
             return start
-        allowance = self._budget.allowance() if most is None else min(most, self._budget.allowance())
+        allowance = self._budget.allowance() if max_bytes is None else min(max_bytes, self._budget.allowance())
         view = block.view[start : start + allowance + RECORD]
         count = self.stream.read_into(view, min(allowance, len(view) - RECORD))
         if count is None:

@@ -40,7 +40,7 @@ class ReadBudget:
         """Seconds, monotonic."""
         return self._clock()
 
-    def typed(self) -> None:
+    def note_keystroke(self) -> None:
         """A keystroke was passed on."""
         self._until = self._clock() + _TYPING
 

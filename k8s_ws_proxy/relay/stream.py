@@ -111,23 +111,23 @@ class Stream:
         """Bytes that write() has taken and the socket hasn't."""
         return len(self._unsent)
 
-    def read_into(self, view: memoryview, most: int | None = None) -> int | None:
-        """Read up to ``most`` bytes of the wire: the bytes of content in them, 0 at the end, None if it must wait.
+    def read_into(self, view: memoryview, max_bytes: int | None = None) -> int | None:
+        """Read up to ``max_bytes`` of the wire: the bytes of content in them, 0 at the end, None if it must wait.
 
-        ``view`` must hold a TLS record, 16 KiB, more than ``most``, since the rest of one may have come before; by
+        ``view`` must hold a TLS record, 16 KiB, more than ``max_bytes``, since the rest of one may have come before; by
         default it is filled as far as that lets it. What was read before an end or a break is returned first; the next
         call then says so. Raises StreamLost.
         """
         if self._tls is None:
             try:
-                return self._sock.recv_into(view, len(view) if most is None else most)
+                return self._sock.recv_into(view, len(view) if max_bytes is None else max_bytes)
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError as error:
                 raise StreamLost(str(error)) from error
-        return self._read_records(self._tls, view, len(view) - RECORD if most is None else most)
+        return self._read_records(self._tls, view, len(view) - RECORD if max_bytes is None else max_bytes)
 
-    def _read_records(self, tls: Tls, view: memoryview, most: int) -> int | None:
+    def _read_records(self, tls: Tls, view: memoryview, max_bytes: int) -> int | None:
         """A slice of the wire after the other, as long as there is content in them (see _weigh())."""
         if self._lost:
             raise StreamLost(self._lost)
@@ -135,8 +135,8 @@ class Stream:
             return 0
         filled = taken = 0
         going_on = True
-        while going_on and taken < most:
-            wanted = min(self._slice, most - taken)
+        while going_on and taken < max_bytes:
+            wanted = min(self._slice, max_bytes - taken)
             try:
                 count = self._sock.recv_into(_WIRE, wanted)
             except (BlockingIOError, InterruptedError):
@@ -157,7 +157,7 @@ class Stream:
             going_on = not (self._lost or tls.ended) and self._weigh(count, content, records) and count == wanted
         if self._lost or tls.ended:
             if not filled:
-                return self._read_records(tls, view, most)  # which says so
+                return self._read_records(tls, view, max_bytes)  # which says so
             self._look_again()
         return filled or None
 

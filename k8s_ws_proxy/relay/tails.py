@@ -14,8 +14,8 @@ MOST_TOGETHER: Final = 6 * 1024 * 1024  # bytes
 class Tails:
     """One for all. When there is too much, those go first that have said little for the longest time."""
 
-    def __init__(self, most: int = MOST_TOGETHER) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int = MOST_TOGETHER) -> None:
+        self._max_bytes = max_bytes
         self._tails: dict[Tail, None] = {}
         self.held = 0  # bytes
 
@@ -26,7 +26,7 @@ class Tails:
             self._tails.pop(tail, None)
             self._tails[tail] = None
         self.held += tail.held - held
-        while self.held > self._most:
+        while self.held > self._max_bytes:
             oldest = next(iter(self._tails))
             self.drop(oldest)
 

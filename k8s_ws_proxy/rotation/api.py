@@ -97,11 +97,11 @@ class Api:
         content_type: str = "application/json",
         timeout: float = _TIMEOUT,
         headers: Callable[[], Mapping[str, str]] | None = None,
-        most: int | None = None,
+        max_bytes: int | None = None,
     ) -> Answer:
         """One request; ``path`` has its segments quoted. A 429 of the apiserver's is sent again when it says.
 
-        ``headers`` are called for at each sending, when its turn has come. Of a body longer than ``most`` bytes, little
+        ``headers`` are called for at each sending, when its turn has come. Of a body longer than ``max_bytes`` little
         more is read than that.
 
         Raises ClusterApiUnavailable, and ClusterConfigError where the credentials can't be had any more.
@@ -110,7 +110,7 @@ class Api:
         tokens = dict(self._client.configuration.api_key)
         for turn in range(_TURNS):
             answer, retry_after = await self._once(
-                method, path, query or {}, body, content_type, timeout, headers, most
+                method, path, query or {}, body, content_type, timeout, headers, max_bytes
             )
             if answer.status == 401 and not refreshed and refusal_in(answer) is None:
                 refreshed = True
@@ -131,7 +131,7 @@ class Api:
         content_type: str,
         timeout: float,
         headers: Callable[[], Mapping[str, str]] | None,
-        most: int | None,
+        max_bytes: int | None,
     ) -> tuple[Answer, float]:
         """One request, and the seconds of its ``Retry-After``."""
         loop = asyncio.get_running_loop()
@@ -154,7 +154,7 @@ class Api:
                         auth_settings=["BearerToken"],
                     )
                     response = await self._client.call_api(*serialized)
-                    content = await (response.read() if most is None else _begin(response.response, most))
+                    content = await (response.read() if max_bytes is None else _begin(response.response, max_bytes))
             except TimeoutError as error:
                 raise ClusterApiTimeout(f"the apiserver didn't answer within {timeout:g} s") from error
             except aiohttp.ClientError as error:
@@ -279,11 +279,11 @@ def refusal_in(answer: Answer) -> tuple[str, str] | None:
         return None
 
 
-async def _begin(response: aiohttp.ClientResponse, most: int) -> bytes:
+async def _begin(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     body = b""
-    while len(body) <= most and (part := await response.content.read(most)):
+    while len(body) <= max_bytes and (part := await response.content.read(max_bytes)):
         body += part
-    if len(body) > most:
+    if len(body) > max_bytes:
         response.close()
     return body
 

@@ -73,10 +73,10 @@ class Grant:
 
 
 class Tickets:
-    """At most ``most`` are out. ``clock`` gives Unix seconds, ``later`` is an event loop's ``call_later``."""
+    """At most ``capacity`` are out. ``clock`` gives Unix seconds, ``later`` is an event loop's ``call_later``."""
 
-    def __init__(self, most: int, *, clock: Callable[[], float], later: Later) -> None:
-        self._most = most
+    def __init__(self, capacity: int, *, clock: Callable[[], float], later: Later) -> None:
+        self._capacity = capacity
         self._clock = clock
         self._later = later
         self._out: dict[bytes, tuple[Grant, Timer]] = {}
@@ -91,7 +91,7 @@ class Tickets:
     ) -> tuple[str, float]:
         """A ticket, good for ``within`` seconds, and when it expires. Raises Refusal(``too_many_tickets``)."""
         grant = Grant(session, use, principal, self._clock() + within, issued)
-        if len(self._out) >= self._most or (grant.size and self._size + grant.size > MOST_BYTES):
+        if len(self._out) >= self._capacity or (grant.size and self._size + grant.size > MOST_BYTES):
             raise Refusal(
                 Reason.TOO_MANY_TICKETS, "As many tickets are out as this proxy may issue: try again in a while."
             )

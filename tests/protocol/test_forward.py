@@ -43,7 +43,7 @@ def test_what_would_be_a_status_or_a_resize_elsewhere_is_neither(ports):
 
 @BOTH
 def test_nobody_types_into_a_port(ports):
-    assert not opened(ports).client(client(0, b"x")).relay.typed
+    assert not opened(ports).client(client(0, b"x")).relay.keystroke
 
 
 def test_fragments_reach_the_apiserver_as_whole_messages():

@@ -146,7 +146,7 @@ def test_what_the_client_says_means_nothing_and_goes_nowhere():
     assert session.to_upstream() == []
     assert session.to_client() == []
     assert session.relay.phase is Phase.RELAYING
-    assert not session.relay.typed
+    assert not session.relay.keystroke
 
 
 def test_pings_are_answered():

@@ -123,16 +123,16 @@ def test_a_flood_of_single_characters_is_one_event_a_turn():
     tap, told = tapped()
     tap.to_client([b"".join(message(STDOUT, b"%d" % (number % 10)) for number in range(50_000))])
     assert told.told == [(STDOUT, b"0123456789" * 5000)]
-    assert tap.most is None, "a run of alike ones is cheap"
+    assert tap.max_read is None, "a run of alike ones is cheap"
 
 
 def test_many_that_differ_are_taken_in_smaller_turns():
     tap, told = tapped()
     tap.to_client([message(STDOUT + number % 2, b"x") for number in range(MANY + 1)])
-    assert tap.most == FEW_BYTES
+    assert tap.max_read == FEW_BYTES
     assert len(told.told) == MANY + 1
     tap.to_client([message(STDOUT, b"x")])
-    assert tap.most is None
+    assert tap.max_read is None
 
 
 @pytest.mark.parametrize("two", [message(STDOUT, b"x") + message(STDOUT, b"xy"), 2 * frames.frame(frames.BINARY, b"")])
@@ -140,7 +140,7 @@ def test_many_of_one_channel_are_many_although_they_come_as_one(two):
     """They are taken out one by one, as those of two channels are, and cost as much."""
     tap, told = tapped()
     tap.to_client([two] * MANY)
-    assert tap.most == FEW_BYTES
+    assert tap.max_read == FEW_BYTES
     assert len(told.told) <= 1
 
 

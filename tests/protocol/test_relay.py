@@ -94,7 +94,7 @@ LARGE = client(0, b"x" * 70_000)
     ],
 )
 def test_what_counts_as_typing(parts, typed):
-    assert Session().client(*parts).relay.typed is typed
+    assert Session().client(*parts).relay.keystroke is typed
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from k8s_ws_proxy.wire.framing.channels import CLOSE, RESIZE, STATUS, STDIN, STD
 from k8s_ws_proxy.wire.framing.splitter import HEADROOM, Block, MessageSplitter, Violation
 from k8s_ws_proxy.wire.rules.liveness import Health
 from k8s_ws_proxy.wire.rules.relay import Ending, Phase
-from k8s_ws_proxy.wire.rules.watch import ObserveRelay, PeerRelay, resize, typed
+from k8s_ws_proxy.wire.rules.watch import ObserveRelay, PeerRelay, resize, stdin_of
 
 KEY = b"\x11\x22\x33\x44"
 SUCCESS = b'{"metadata":{},"status":"Success"}'
@@ -84,7 +84,7 @@ def test_an_observer_s_pings_are_answered_and_the_rest_is_dropped():
     take(relay.client_data, message(STDIN, b"rm", KEY) + message(RESIZE, b"{}", KEY) + frames.frame(9, b"p", KEY))
     assert sent(relay.to_client) == [(frames.PONG, b"p")]
     assert relay.to_upstream == []
-    assert not relay.typed
+    assert not relay.keystroke
     take(relay.client_data, close(1000, key=KEY))
     assert relay.ending is Ending.CLIENT_LEFT
 
@@ -137,7 +137,7 @@ def test_a_peer_s_message_in_fragments_is_put_together():
     for number, part in enumerate(parts):
         head = frames.header(frames.CONTINUATION if number else frames.BINARY, len(part), KEY, fin=number == 2)
         out += taken(split, block, head + frames.mask(part, KEY))
-    assert typed(out, 99)[0] == b"abc"
+    assert stdin_of(out, 99)[0] == b"abc"
 
 
 def test_a_peer_s_message_has_a_bound():

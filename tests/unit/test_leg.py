@@ -184,7 +184,7 @@ def test_turns_are_small_while_somebody_types_or_much_is_held():
     now = 0.0
     budget = ReadBudget(lambda: now)
     assert budget.allowance() == BLOCK_SIZE
-    budget.typed()
+    budget.note_keystroke()
     assert budget.allowance() == SMALL_SIZE
     now = 1.0
     assert budget.allowance() == BLOCK_SIZE

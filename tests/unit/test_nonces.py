@@ -47,7 +47,7 @@ def test_it_is_remembered_as_long_as_its_signature_is_good_and_no_longer():
 
 
 def test_without_room_nothing_is_forgotten_and_nobody_comes_in():
-    nonces = Nonces(60, most=2)
+    nonces = Nonces(60, capacity=2)
     assert used(nonces, "a", NOW) is None
     assert used(nonces, "b", NOW) is None
     assert used(nonces, "c", NOW) is Reason.TOO_MANY_REQUESTS
@@ -88,7 +88,7 @@ def test_no_order_of_events_lets_one_in_twice(events):
 
 
 def test_what_is_remembered_is_bounded():
-    nonces = Nonces(60, most=1000)
+    nonces = Nonces(60, capacity=1000)
     for number in range(5000):
         used(nonces, f"{number}", NOW + number // 10, now=NOW + number // 10)
     assert len(nonces) <= 1000

@@ -52,7 +52,7 @@ class Ring:
 class Site:
     """The three authenticators as the daemon has them, and a clock that may be set."""
 
-    def __init__(self, ring=None, *, v1=True, v2=True, node="", most=100, max_age=60.0, uptime=3600.0):
+    def __init__(self, ring=None, *, v1=True, v2=True, node="", capacity=100, max_age=60.0, uptime=3600.0):
         self.ring = ring or Ring(KEY)
         self.now = NOW + 0.25
         self.uptime = uptime
@@ -61,7 +61,7 @@ class Site:
                 ClientCertificates(frozenset({"alice"}), clock=lambda: self.now),
                 MessageSignatures(
                     self.ring,
-                    Nonces(max_age, most=most),
+                    Nonces(max_age, capacity=capacity),
                     accepted=v2,
                     max_age=max_age,
                     clock=lambda: self.now,
@@ -194,7 +194,7 @@ async def test_a_signature_whose_time_is_over_while_its_body_is_waited_for_is_to
 
 
 async def test_when_no_more_nonces_can_be_remembered_nobody_comes_in_until_there_is_room():
-    site = Site(most=1)
+    site = Site(capacity=1)
     assert isinstance(await site.ask(signed("a" * 16)), Principal)
     assert await site.ask(signed("b" * 16)) is Reason.TOO_MANY_REQUESTS
     assert await site.ask(signed("a" * 16)) is Reason.REPLAYED

@@ -10,7 +10,7 @@ SAID = frames.frame(frames.BINARY, b"\1" + b"x" * 996)  # 1000 and a few bytes
 
 
 def test_together_they_are_bounded_and_the_one_that_said_least_lately_goes_first():
-    tails = Tails(most=4 * MOST)
+    tails = Tails(max_bytes=4 * MOST)
     quiet, *loud = (Tail() for _ in range(20))
     tails.append(quiet, SAID)
     for _ in range(200):

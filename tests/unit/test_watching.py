@@ -379,7 +379,7 @@ async def test_both_log_lines_say_whom_it_watches(session):
 
 
 async def test_with_many_terminals_an_old_one_may_have_nothing_to_show():
-    session = Watched(tails=Tails(most=10))
+    session = Watched(tails=Tails(max_bytes=10))
     await session.size(80, 24)
     await session.said(b"more than ten bytes")
     bob = session.watch()

@@ -34,7 +34,7 @@ class ForwardRelay(Relay):
     def client_data(self, block: Block, start: int, end: int) -> None:
         """As ever, but that nobody types into a port."""
         super().client_data(block, start, end)
-        self.typed = False
+        self.keystroke = False
 
     def fail(self, status: bytes, reason: str) -> None:
         """There is no upstream: tell ``reason`` on each port's error channel, as a kubelet does, and close with 1011.

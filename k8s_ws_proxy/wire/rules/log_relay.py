@@ -36,7 +36,7 @@ class LogRelay(Relay):
 
     __slots__ = ("_body", "_hold", "_holding", "_lines")
 
-    most: int | None = 64 * 1024
+    max_read: int | None = 64 * 1024
     """It is copied here, and larger pieces of memory are mapped anew each time, which costs more than the copying."""
 
     def __init__(self, mask_key: Callable[[], bytes], body: Body, hold: Callable[[int], bool]) -> None:
@@ -55,7 +55,7 @@ class LogRelay(Relay):
         """Pings are answered, a close is honoured, a violation is one; messages mean nothing."""
         super().client_data(block, start, end)
         self.to_upstream.clear()
-        self.typed = False
+        self.keystroke = False
 
     def upstream_data(self, block: Block, start: int, end: int) -> None:
         """Bytes of the body."""
@@ -137,7 +137,7 @@ class PlainLogRelay(LogRelay):
 
     __slots__ = ("_passage",)
 
-    most = None
+    max_read = None
 
     def __init__(self, mask_key: Callable[[], bytes], body: Body, hold: Callable[[int], bool]) -> None:
         super().__init__(mask_key, body, hold)

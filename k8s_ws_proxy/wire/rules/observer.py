@@ -61,7 +61,7 @@ class Tap:
         return any(observer.full for observer in self.observers)
 
     @property
-    def most(self) -> int | None:
+    def max_read(self) -> int | None:
         """Bytes that may be read from upstream at once; None is whatever the shell reads."""
         return FEW_BYTES if self._many else None
 

@@ -80,14 +80,14 @@ class Relay:
         "ending",
         "exit_code",
         "farewell",
+        "keystroke",
         "phase",
         "status_seen",
         "to_client",
         "to_upstream",
-        "typed",
     )
 
-    most: int | None = None
+    max_read: int | None = None
     """Bytes that may be read from upstream at once; None is whatever the shell reads."""
     close_after: float = 0.0
     """Seconds from the 101: what is in ``farewell`` isn't sent before."""
@@ -105,7 +105,7 @@ class Relay:
         self.ending: Ending | None = None
         self.close_code: int | None = None  # what the client was told, or told us
         self.status_seen = False
-        self.typed = False  # the last bytes from the client were a keystroke, or a few
+        self.keystroke = False  # the last bytes from the client were a keystroke, or a few
         self.exit_code: int | None = None
         self.farewell = b""  # the client's close frame, where it has to wait for close_after; after to_client
         self.to_client: list[Piece] = []
@@ -149,7 +149,7 @@ class Relay:
         self._client.heard()
         whole = self._from_client.between_messages
         pieces = self._from_client.take(block, start, end)
-        self.typed = whole and bool(pieces) and end - start <= KEYSTROKES and self._from_client.between_messages
+        self.keystroke = whole and bool(pieces) and end - start <= KEYSTROKES and self._from_client.between_messages
         self.to_upstream += pieces
         self._upstream.sent(_size(pieces))
         self._note_activity(pieces, masked=True)

@@ -68,7 +68,7 @@ class ObserveRelay(WatchRelay):
         """As ever, and then dropped."""
         super().client_data(block, start, end)
         self.to_upstream.clear()
-        self.typed = False
+        self.keystroke = False
 
 
 class PeerRelay(WatchRelay):
@@ -80,10 +80,10 @@ class PeerRelay(WatchRelay):
         super().__init__(mask_key, Framing.PEER)
 
 
-def typed(data: bytes, most: int) -> tuple[bytes, int]:
+def stdin_of(data: bytes, max_bytes: int) -> tuple[bytes, int]:
     """What the first of ``data``, whole messages of a client's, say on stdin, and how many bytes those messages take.
 
-    It ends before the message after which there is more than ``most``, unless that is the first.
+    It ends before the message after which there is more than ``max_bytes``, unless that is the first.
     """
     said: list[bytes] = []
     size = pos = 0
@@ -94,7 +94,7 @@ def typed(data: bytes, most: int) -> tuple[bytes, int]:
         start = pos + head.size
         after = start + head.length
         if head.opcode < frames.CLOSE and head.length > 1 and data[start] ^ head.key[0] == channels.STDIN:
-            if said and size + head.length > most:
+            if said and size + head.length > max_bytes:
                 break
             said.append(frames.mask(data[start:after], head.key)[1:])
             size += head.length
