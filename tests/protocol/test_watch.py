@@ -155,14 +155,14 @@ def test_of_a_peer_s_messages_what_it_types_counts():
         frames.frame(frames.BINARY, b"", KEY),
         message(STDIN, b"s", KEY),
     ]
-    assert typed(b"".join(said), 99) == (b"ls", sum(map(len, said)))
+    assert stdin_of(b"".join(said), 99) == (b"ls", sum(map(len, said)))
 
 
 def test_it_is_taken_in_portions_of_whole_messages():
     one = message(STDIN, b"x" * 59, KEY)
-    assert typed(one * 3, 130) == (b"x" * 118, 2 * len(one))
-    assert typed(one * 3, 10) == (b"x" * 59, len(one))
-    assert typed(one * 200, 1 << 20) == (b"x" * 59 * 128, 128 * len(one))
+    assert stdin_of(one * 3, 130) == (b"x" * 118, 2 * len(one))
+    assert stdin_of(one * 3, 10) == (b"x" * 59, len(one))
+    assert stdin_of(one * 200, 1 << 20) == (b"x" * 59 * 128, 128 * len(one))
     assert PeerRelay(mask_key).phase is Phase.RELAYING
 
 
