@@ -28,7 +28,7 @@ def test_every_session_has_one():
         "x",
         "../../../etc/passwd",
         str(uuid.UUID(int=0)),
-        str(uuid.uuid4()),
+        "7e3d0cc1-7d09-4c0b-82a2-b17b02e85e03",  # version 4
         "01890A5D-AC96-774B-BCCE-B302099A8057",
         "{01890a5d-ac96-774b-bcce-b302099a8057}",
         "01890a5dac96774bbcceb302099a8057",
