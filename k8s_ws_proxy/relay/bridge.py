@@ -6,9 +6,9 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from k8s_ws_proxy.relay.fanout import WATCHED_BLOCK
 from k8s_ws_proxy.relay.leg import SLOW_BLOCK, Leg
 from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, ReadBudget
-from k8s_ws_proxy.relay.stage import WATCHED_BLOCK
 from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.wire.framing.channels import RESIZE, STDIN, STDOUT, size_payload
 from k8s_ws_proxy.wire.framing.splitter import HEADROOM
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k8s_ws_proxy.relay.byte_stream import ByteStream
-    from k8s_ws_proxy.relay.stage import Stage
+    from k8s_ws_proxy.relay.fanout import Fanout
 
 _MOST_WAITING: Final = BLOCK_SIZE + 8 * 1024  # bytes: a block, and pongs to a peer that pings and doesn't read
 _UPSTREAM_FLUSH: Final = 0.5  # seconds: with _WATCH before it, a client's end closes upstream within one
@@ -58,8 +58,8 @@ class Bridge:
         "_turn",
         "_upstream",
         "_watching",
+        "fanout",
         "relay",
-        "stage",
         "timer",
     )
 
@@ -93,7 +93,7 @@ class Bridge:
         self._holding: asyncio.TimerHandle | None = None
         self._close_from = 0.0  # the loop's time
         self._tap: Tap | None = None
-        self.stage: Stage | None = None  # where it is a terminal
+        self.fanout: Fanout | None = None  # where it is a terminal
         self._client_first = False  # what a peer typed has filled the way: the client has the next turn
         self._turn: asyncio.Handle | None = None
         self.relay = relay(partial(secrets.token_bytes, 4))
@@ -263,7 +263,7 @@ class Bridge:
             max_read = SLOW_BLOCK if self._client.slow else relay.max_read
             if self._tap is not None and max_read is None:
                 max_read = self._tap.max_read
-            if self.stage is not None and max_read is None and self.stage.watched:
+            if self.fanout is not None and max_read is None and self.fanout.watched:
                 max_read = WATCHED_BLOCK
             end = self._upstream.read(relay.upstream_carry(), max_read, halted=relay.upstream_halted)
         except EOFError:
@@ -292,11 +292,11 @@ class Bridge:
         to_client, to_upstream = relay.to_client, relay.to_upstream
         if to_client:
             relay.to_client = []
-            if self.stage is not None and len(to_client) > 1:
+            if self.fanout is not None and len(to_client) > 1:
                 to_client = [b"".join(to_client)]
             self._client.send(to_client)
-            if self.stage is not None:
-                self.stage.to_client(to_client[0])
+            if self.fanout is not None:
+                self.fanout.to_client(to_client[0])
             if self._tap is not None:
                 self._tap.to_client(to_client)
         if to_upstream:
@@ -305,8 +305,8 @@ class Bridge:
                 self._upstream.send(to_upstream)
                 if self._tap is not None:
                     self._tap.to_upstream(to_upstream)
-                if self.stage is not None:
-                    self.stage.to_upstream(to_upstream)
+                if self.fanout is not None:
+                    self.fanout.to_upstream(to_upstream)
 
     def _settle(self) -> None:
         """After every event: send what there is, then listen for what may come next."""
@@ -333,9 +333,9 @@ class Bridge:
             self._go_on(
                 upstream, self._upstream_readable, self.relay.upstream_carry(), self.relay.upstream_halted and taking
             )
-        if self.stage is not None and not upstream.waiting:
+        if self.fanout is not None and not upstream.waiting:
             if not self._client_first:
-                self.stage.go_on()
+                self.fanout.go_on()
             elif self._turn is None:  # the client's socket is looked at in the loop's next turn
                 self._turn = self._loop.call_soon(self._loop.call_soon, self._peers_again)
         if not taking:
@@ -444,8 +444,8 @@ class Bridge:
             return False
         farewell, self.relay.farewell = self.relay.farewell, b""
         self._client.send([farewell])
-        if self.stage is not None:
-            self.stage.to_client(farewell)
+        if self.fanout is not None:
+            self.fanout.to_client(farewell)
         return True
 
     def _held_long_enough(self) -> None:
@@ -477,9 +477,9 @@ class Bridge:
                 for observer in self._tap.observers:
                     observer.ended(self.relay)
                 self._tap = None
-            if self.stage is not None:
-                self.stage.end()
-                self.stage = None
+            if self.fanout is not None:
+                self.fanout.end()
+                self.fanout = None
 
     def _finish(self) -> None:
         if self.timer is None:

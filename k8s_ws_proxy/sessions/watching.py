@@ -52,7 +52,7 @@ class Watching:
     def may_join(self, watched: Slot) -> bool:
         """It is a terminal, and open; not one that watches another."""
         bridge = watched.bridge
-        return bridge is not None and bridge.stage is not None and bridge.relay.phase is Phase.RELAYING
+        return bridge is not None and bridge.fanout is not None and bridge.relay.phase is Phase.RELAYING
 
     def watchers(self, session: str) -> list[Watcher]:
         """Those of the session with this id, the first one first."""
@@ -61,7 +61,7 @@ class Watching:
     def join(self, watched: Slot, own: Slot, mode: WatchMode, bridge: Bridge, feed: Feed) -> None:
         """From here on the session ``own``, of which ``bridge`` reads ``feed``, shows what ``watched`` does."""
         feed.tell(partial(self._let_go, bridge), partial(self._left, watched, own.id, feed))
-        if watched.bridge is None or watched.bridge.stage is None:  # it has ended in this moment
+        if watched.bridge is None or watched.bridge.fanout is None:  # it has ended in this moment
             feed.end()
             return
         principal = own.log.record.principal
@@ -69,7 +69,7 @@ class Watching:
         self._watchers.setdefault(watched.id, {})[own.id] = watcher
         does = "watches and may type" if mode is WatchMode.PEER else "watches"
         self._say(watched, f"{shown(watcher.user)} {does} from now on")
-        watched.bridge.stage.join(feed)
+        watched.bridge.fanout.join(feed)
 
     def _left(self, watched: Slot, session: str, feed: Feed) -> None:
         watcher = self._watchers.get(watched.id, {}).pop(session, None)
@@ -77,8 +77,8 @@ class Watching:
             return
         if not self._watchers[watched.id]:
             del self._watchers[watched.id]
-        if watched.bridge is not None and watched.bridge.stage is not None:
-            watched.bridge.stage.leave(feed)
+        if watched.bridge is not None and watched.bridge.fanout is not None:
+            watched.bridge.fanout.leave(feed)
             self._say(watched, f"{shown(watcher.user)} has left")
 
     def _say(self, watched: Slot, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from k8s_ws_proxy.relay.stage import Stage
+from k8s_ws_proxy.relay.fanout import Fanout
 from k8s_ws_proxy.web.plan import Plan, Reached
 from k8s_ws_proxy.web.upstream import in_container, resolved
 from k8s_ws_proxy.wire.container import tmux
@@ -47,7 +47,7 @@ class TerminalPlan(Plan):
     def begun(self, bridge: Bridge, client: Stream) -> None:  # noqa: ARG002 - the bridge alone is of interest
         """As Plan's: from here on somebody may join."""
         if self.target.streams.tty:
-            bridge.stage = Stage(asyncio.get_running_loop(), bridge, self.parts.tails)
+            bridge.fanout = Fanout(asyncio.get_running_loop(), bridge, self.parts.tails)
 
     async def _enter(self, target: AttachTarget, slot: Slot) -> tuple[ByteStream, bytes]:
         orphans = self.parts.orphans

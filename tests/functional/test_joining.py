@@ -175,7 +175,7 @@ async def house(cluster, tmp_path):
 
 async def joins(house, owner, *, cut=False):
     """Somebody joins, and soon sees what the owner sees; if it is ``cut``, not all was there to be shown again."""
-    assert house.slot.bridge.stage._tail.replay()[1] is not cut
+    assert house.slot.bridge.fanout._tail.replay()[1] is not cut
     joiner = await house.join()
     try:
         async with asyncio.timeout(20):

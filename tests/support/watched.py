@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.relay.bridge import Bridge
+from k8s_ws_proxy.relay.fanout import Stage
 from k8s_ws_proxy.relay.feed import Feed
 from k8s_ws_proxy.relay.read_budget import ReadBudget
-from k8s_ws_proxy.relay.stage import Stage
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.relay.tails import Tails
 from k8s_ws_proxy.sessions.quotas import quotas
@@ -133,7 +133,7 @@ class Watched:
         self.peers = [self.client, self.upstream]
         self.slot = self._admit("owner")
         self.bridge = self._bridge(self.slot, near_client, Stream(near_upstream, self.loop), relay)
-        self.bridge.stage = Stage(self.loop, self.bridge, self.tails)
+        self.bridge.fanout = Stage(self.loop, self.bridge, self.tails)
         self.slot.opened(self.bridge)
         self.bridge.start(HEAD)
 

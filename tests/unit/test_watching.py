@@ -87,7 +87,7 @@ async def test_where_something_is_missing_the_program_is_made_to_draw(session):
 async def test_ten_watchers_are_given_the_same_bytes(session):
     watchers = [session.watch(f"w{number}") for number in range(10)]
     queues = [slot.bridge._upstream.stream._queue for slot in session.slots[1:]]
-    session.bridge.stage.to_client(message(STDOUT, b"x" * 1000))
+    session.bridge.fanout.to_client(message(STDOUT, b"x" * 1000))
     assert len({id(queue[0]) for queue in queues}) == 1
     for watcher in watchers:
         assert await watcher.message() == (STDOUT, b"x" * 1000)
@@ -358,7 +358,7 @@ async def test_who_watches_is_known(session):
     eve.sock.close()
     await closed(session, 1)
     assert session.watching._watchers == {}
-    assert not session.bridge.stage.watched
+    assert not session.bridge.fanout.watched
 
 
 async def test_a_session_that_is_over_is_not_joined(session):

@@ -4,7 +4,7 @@ Nothing is parsed while it is kept: whole messages are appended, and the older h
 full. On joining it is taken apart and played again. Where something has been let go, that can't bring back: colours,
 scroll regions and character sets that were set before it and still hold; what a program drew by moving the cursor;
 where a line longer than a tail is wrapped; a mode that was switched in a sequence which two messages share, or in the
-first part of a block larger than a tail. The program is asked to draw anew then (``relay.stage``).
+first part of a block larger than a tail. The program is asked to draw anew then (``relay.fanout``).
 """
 
 from __future__ import annotations

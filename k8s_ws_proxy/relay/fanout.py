@@ -1,4 +1,4 @@
-"""What a terminal shows, for those who watch it now and those who come later.
+"""A terminal's output for those who watch it now, and its last part for those who come later.
 
 A session has one from its beginning, and nobody may ever watch: so it costs a copy of what is sent, and a look at what
 might be a resize. Who watches is given the frames that the client gets, the same bytes to all.
@@ -40,7 +40,7 @@ class Terminal(Protocol):
         """Type ``text`` between two messages of the client's; False while that can't be."""
 
 
-class Stage:
+class Fanout:
     """One terminal's."""
 
     __slots__ = ("_feeds", "_loop", "_redrawing", "_redrawn", "_tail", "_tails", "_terminal", "size")
