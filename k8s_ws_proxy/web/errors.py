@@ -10,7 +10,7 @@ from aiohttp import web
 from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal, UpstreamError, UpstreamRefused
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.observe.sparing import Sparing
+from k8s_ws_proxy.observe.log_limit import LogLimit
 from k8s_ws_proxy.web.caller import peer_of
 from k8s_ws_proxy.web.upgrade import SESSION_HEADER
 from k8s_ws_proxy.wire.requests.target import of_apiserver
@@ -18,7 +18,7 @@ from k8s_ws_proxy.wire.requests.target import of_apiserver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REFUSED: Final = Sparing("more requests refused")
+REFUSED: Final = LogLimit("more requests refused")
 _LONGEST_PATH: Final = 256  # characters in a log line
 
 # What apimachinery calls these statuses (k8s.io/apimachinery/pkg/apis/meta/v1, StatusReason).
@@ -66,7 +66,7 @@ def note_refusal(request: web.BaseRequest, refusal: Refusal) -> None:
     """Log and count a refusal, however it is told."""
     decided = refusal.reason.rule
     metrics.REFUSALS.labels(refusal.reason.value).inc()
-    if not REFUSED.lets(refusal.reason.value):
+    if not REFUSED.allows(refusal.reason.value):
         return
     say = getattr(logger(), refusal.level or decided.level)
     facts: dict[str, Any] = {"detail": refusal.detail} if refusal.detail else {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.observe.sparing import Sparing
+from k8s_ws_proxy.observe.log_limit import LogLimit
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.relay.tls import Tls
 from k8s_ws_proxy.web.caller import address_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.pending import PendingConnections
     from k8s_ws_proxy.wire.framing.splitter import Block
 
-HANDSHAKES: Final = Sparing("more TLS handshakes failed")
+HANDSHAKES: Final = LogLimit("more TLS handshakes failed")
 _BACKLOG: Final = 1024
 _ACCEPT_AT_ONCE: Final = 128  # connections in one turn of the loop
 _SILENT: Final = 75.0  # seconds that a connection may say nothing, as between two requests
@@ -213,7 +213,7 @@ def _close(stream: Stream | None, sock: socket.socket) -> None:
 
 
 def _failed(peer: str, error: Exception) -> None:
-    if HANDSHAKES.lets("tls_handshake"):
+    if HANDSHAKES.allows("tls_handshake"):
         logger().warning("TLS handshake failed", peer=peer, error=str(error) or "timed out")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.observe.sparing import Sparing
+from k8s_ws_proxy.observe.log_limit import LogLimit
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
 from k8s_ws_proxy.web.caller import address_of
 from k8s_ws_proxy.wire.http.head import Head
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.pending import PendingConnections
     from k8s_ws_proxy.wire.framing.splitter import Block
 
-_REFUSED: Final = Sparing("more requests refused")
+_REFUSED: Final = LogLimit("more requests refused")
 MAX_LINE: Final = 128 * 1024  # bytes of a request line: a command's arguments stand in it
 MAX_HEADER: Final = 16 * 1024  # bytes of one header
 _MAX_HEAD: Final = MAX_LINE + 2 * MAX_HEADER  # bytes of all of it; aiohttp bounds the two above, not their sum
@@ -217,7 +217,7 @@ class StreamTransport(asyncio.Transport):
         """Answer what isn't a request yet."""
         peer = address_of(self.get_extra_info("peername"))
         status = reason.rule.status
-        if _REFUSED.lets(reason.value):
+        if _REFUSED.allows(reason.value):
             logger().info("request refused", reason=reason.value, status=status, peer=peer, **facts)
         metrics.REFUSALS.labels(reason.value).inc()
         self.write(bare_answer(reason, text))

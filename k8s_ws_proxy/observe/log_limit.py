@@ -11,14 +11,14 @@ AT_ONCE: Final = 200  # lines a second for each reason: more than anybody causes
 _TELL: Final = 1.0  # seconds that are told in one line
 
 
-class Sparing:
+class LogLimit:
     """One for each kind of line. ``event`` is that of the line that says how many more there were."""
 
     def __init__(self, event: str) -> None:
         self._event = event
         self._seen: dict[str, int] = {}  # in this second, by reason
 
-    def lets(self, reason: str) -> bool:
+    def allows(self, reason: str) -> bool:
         """Whether this one has a line of its own. ``reason`` is one of a few."""
         if not self._seen:
             asyncio.get_running_loop().call_later(_TELL, self._told)
