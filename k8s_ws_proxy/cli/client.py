@@ -86,7 +86,7 @@ async def upgraded(
                     ssl=to.tls or True,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE),
                     max_msg_size=_LARGEST_MESSAGE,
-                    autoping=False,  # see life.py: answering must not wait for the socket
+                    autoping=False,  # see keepalive.py: answering must not wait for the socket
                     compress=0,
                     decode_text=False,
                 )

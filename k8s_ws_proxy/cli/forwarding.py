@@ -14,7 +14,7 @@ import aiohttp
 
 from k8s_ws_proxy.cli.answers import named, printable
 from k8s_ws_proxy.cli.client import let_in, upgraded
-from k8s_ws_proxy.cli.life import SignsOfLife
+from k8s_ws_proxy.cli.keepalive import Keepalive
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.errors import ProxyError
 from k8s_ws_proxy.wire.framing import channels
@@ -130,9 +130,9 @@ class _Forwarded:
     async def _carry(self, ws: aiohttp.ClientWebSocketResponse[Any]) -> str:
         """What went wrong, if anything did."""
         async with asyncio.TaskGroup() as group:
-            life = SignsOfLife(ws, group)
+            keepalive = Keepalive(ws, group)
             there = group.create_task(self._to_pod(ws), name="to the pod")
-            back = group.create_task(self._from_pod(ws, life), name="from the pod")
+            back = group.create_task(self._from_pod(ws, keepalive), name="from the pod")
             try:
                 await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
                 while not back.done():
@@ -142,13 +142,13 @@ class _Forwarded:
                         (back, waiting), timeout=_AFTER_END, return_when=asyncio.FIRST_COMPLETED
                     )
                     waiting.cancel()
-                    if not done and not life.is_stuck:
+                    if not done and not keepalive.is_stuck:
                         break
                 return back.result() if back.done() else ""
             finally:
                 for task in (there, back):
                     task.cancel()
-                life.stop()
+                keepalive.stop()
 
     async def _to_pod(self, ws: aiohttp.ClientWebSocketResponse[Any]) -> None:
         """What the program says, to the end of its side, or of the WebSocket: why that ended, _from_pod learns."""
@@ -156,7 +156,7 @@ class _Forwarded:
             while data := await self._reader.read(_CHUNK):
                 await ws.send_bytes(bytes((_DATA,)) + data)
 
-    async def _from_pod(self, ws: aiohttp.ClientWebSocketResponse[Any], life: SignsOfLife) -> str:
+    async def _from_pod(self, ws: aiohttp.ClientWebSocketResponse[Any], keepalive: Keepalive) -> str:
         """What went wrong, if anything did."""
         told = ""
         while True:
@@ -170,12 +170,12 @@ class _Forwarded:
                     elif channel == _DATA and data:
                         try:
                             self._writer.write(data)
-                            with life.stuck():
+                            with keepalive.stuck():
                                 await self._writer.drain()
                         except OSError:
                             return ""  # the program is gone, and needn't be told
                 case aiohttp.WSMsgType.PING:
-                    life.answer(message.data)
+                    keepalive.answer(message.data)
                 case aiohttp.WSMsgType.PONG:
                     pass
                 case _:

@@ -12,7 +12,7 @@ import aiohttp
 from k8s_ws_proxy.cli.answers import named, printable
 from k8s_ws_proxy.cli.client import upgraded
 from k8s_ws_proxy.cli.descriptors import Output
-from k8s_ws_proxy.cli.life import SignsOfLife
+from k8s_ws_proxy.cli.keepalive import Keepalive
 from k8s_ws_proxy.cli.session import Ending
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.wire.framing import channels, frames
@@ -51,17 +51,17 @@ class _Log:
 
     async def run(self, group: asyncio.TaskGroup) -> Ending:
         """How it ended, when all that came is written."""
-        life = SignsOfLife(self._ws, group)
-        receiving = group.create_task(self._receive(life), name="receive lines")
-        writing = group.create_task(self._write(life), name="write lines")
+        keepalive = Keepalive(self._ws, group)
+        receiving = group.create_task(self._receive(keepalive), name="receive lines")
+        writing = group.create_task(self._write(keepalive), name="write lines")
         try:
             return await writing or await receiving
         finally:
             receiving.cancel()
             writing.cancel()
-            life.stop()
+            keepalive.stop()
 
-    async def _receive(self, life: SignsOfLife) -> Ending:
+    async def _receive(self, keepalive: Keepalive) -> Ending:
         try:
             while True:
                 message = await self._ws.receive()
@@ -76,7 +76,7 @@ class _Log:
                             self._written.clear()
                             await self._written.wait()
                     case aiohttp.WSMsgType.PING:
-                        life.answer(message.data)
+                        keepalive.answer(message.data)
                     case aiohttp.WSMsgType.PONG:
                         pass
                     case _:
@@ -86,7 +86,7 @@ class _Log:
             self._received = True
             self._changed.set()
 
-    async def _write(self, life: SignsOfLife) -> Ending | None:
+    async def _write(self, keepalive: Keepalive) -> Ending | None:
         """Write what has come, until nothing will any more; an Ending where there is nobody to write for."""
         while self._lines or not self._received:
             if not self._lines:
@@ -95,7 +95,7 @@ class _Log:
                 continue
             lines, self._lines = self._lines, bytearray()
             try:
-                with life.stuck():
+                with keepalive.stuck():
                     await self._output.write(bytes(lines))
             except BrokenPipeError:
                 return Ending(signal=signal.SIGPIPE)  # quietly, as every program in a pipe

@@ -14,7 +14,7 @@ import aiohttp
 from k8s_ws_proxy.cli.answers import named, printable
 from k8s_ws_proxy.cli.client import upgraded
 from k8s_ws_proxy.cli.descriptors import Input, Output
-from k8s_ws_proxy.cli.life import SignsOfLife
+from k8s_ws_proxy.cli.keepalive import Keepalive
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.cli.terminal import Terminal
 from k8s_ws_proxy.wire.framing import channels
@@ -82,20 +82,20 @@ class Conversation:
     async def run(self) -> Ending:
         """Carry it to its end."""
         async with asyncio.TaskGroup() as group:
-            life = SignsOfLife(self._ws, group)
+            keepalive = Keepalive(self._ws, group)
             helpers = []
             if self._terminal is not None:
                 helpers.append(group.create_task(self._send_sizes(self._terminal), name="send sizes"))
             if self._stdin is not None:
                 helpers.append(group.create_task(self._send_input(self._stdin), name="send input"))
             try:
-                return await self._receive(life)
+                return await self._receive(keepalive)
             finally:
                 for task in helpers:
                     task.cancel()
-                life.stop()
+                keepalive.stop()
 
-    async def _receive(self, life: SignsOfLife) -> Ending:
+    async def _receive(self, keepalive: Keepalive) -> Ending:
         while True:
             try:
                 # After the status only the close can come; nobody waits for ever for a proxy that forgot it.
@@ -104,12 +104,12 @@ class Conversation:
                 break
             match message.type:
                 case aiohttp.WSMsgType.BINARY | aiohttp.WSMsgType.TEXT:
-                    with life.stuck():
+                    with keepalive.stuck():
                         ending = await self._take(message.data)
                     if ending is not None:
                         return ending
                 case aiohttp.WSMsgType.PING:
-                    life.answer(message.data)
+                    keepalive.answer(message.data)
                 case aiohttp.WSMsgType.PONG:
                     pass
                 case _:

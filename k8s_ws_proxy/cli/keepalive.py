@@ -1,4 +1,4 @@
-"""Pings answered, and signs of life while the answer would have to wait."""
+"""Pings answered, and pongs unasked while an answer would have to wait."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-_PERIOD: Final = 10.0  # seconds between signs of life, while our output is stuck
+_PERIOD: Final = 10.0  # seconds between pongs that nobody asked for, while our output is stuck
 
 
-class SignsOfLife:
+class Keepalive:
     """Of one WebSocket, with tasks in ``group``; ``stop`` ends them."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse[Any], group: asyncio.TaskGroup) -> None:
@@ -22,7 +22,7 @@ class SignsOfLife:
         self._group = group
         self.is_stuck = False
         self._pong: asyncio.Task[None] | None = None
-        self._task = group.create_task(self._show(), name="show life")
+        self._task = group.create_task(self._beat(), name="keep alive")
 
     def answer(self, payload: bytes) -> None:
         """Answer a ping.
@@ -52,7 +52,7 @@ class SignsOfLife:
         with contextlib.suppress(ConnectionError):
             await self._ws.pong(payload)
 
-    async def _show(self) -> None:
+    async def _beat(self) -> None:
         """While our output is stuck (Ctrl-S, a pager) the proxy's pings wait behind it: say unasked that we live.
 
         RFC 6455 §5.5.3 allows a pong that nobody asked for, as a heartbeat in one direction.
