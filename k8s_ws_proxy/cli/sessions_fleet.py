@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.cli.answers import advice, printable
+from k8s_ws_proxy.cli.identity_headers import node_header, v2_headers
 from k8s_ws_proxy.cli.sessions_source import PATH, Silent, object_in, sessions_in, target_of
 from k8s_ws_proxy.cli.sessions_told import NotTold
 from k8s_ws_proxy.cli.sign import V2
-from k8s_ws_proxy.cli.who import node_header, v2_headers
 from k8s_ws_proxy.errors import ClusterApiTimeout, ProxyError, Reason
 from k8s_ws_proxy.rotation.api import is_status, path_of, refusal_in, told
 from k8s_ws_proxy.rotation.pods import list_pods

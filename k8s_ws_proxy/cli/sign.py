@@ -77,7 +77,7 @@ def _v1(arguments: argparse.Namespace, now: int) -> dict[str, str]:
 
 
 def _v2(arguments: argparse.Namespace, now: int) -> dict[str, str]:
-    from k8s_ws_proxy.cli.who import (  # noqa: PLC0415 - it takes its time, and the other commands don't need it
+    from k8s_ws_proxy.cli.identity_headers import (  # noqa: PLC0415 - it takes its time, and the other commands don't need it
         groups_header,
         node_header,
         reason_header,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from k8s_ws_proxy.cli.identity_headers import groups_header, reason_header, user_header, v2_headers
 from k8s_ws_proxy.cli.sign import V1, V2
-from k8s_ws_proxy.cli.who import groups_header, reason_header, user_header, v2_headers
 from k8s_ws_proxy.errors import ProxyError
 from k8s_ws_proxy.wire.requests.signing import signed_headers
 

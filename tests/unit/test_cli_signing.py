@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from k8s_ws_proxy.cli.identity_headers import groups_header, node_header, reason_header, user_header, v2_headers
 from k8s_ws_proxy.cli.sign import request_target
-from k8s_ws_proxy.cli.who import groups_header, node_header, reason_header, user_header, v2_headers
 from k8s_ws_proxy.errors import ProxyError
 from k8s_ws_proxy.wire.requests.claims import LONGEST_REASON, parse_claims
 from k8s_ws_proxy.wire.requests.message_signature import Message
