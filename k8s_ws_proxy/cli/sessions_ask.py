@@ -183,14 +183,14 @@ async def _end(source: Source, *, session: str, reason: str) -> int:
 
 def joined(arguments: argparse.Namespace, session: str, *, peer: bool) -> int:
     """Show the terminal of one that a single proxy has, and with ``peer`` type into it. Raises ProxyError."""
-    from k8s_ws_proxy.cli.looking_on import look_on  # noqa: PLC0415 - the other commands don't need it
+    from k8s_ws_proxy.cli.watch import watch_session  # noqa: PLC0415 - the other commands don't need it
 
     signs = signing(arguments, say)
     signs.given = (*signs.given, THE_API)
     to = connection(arguments, signs)
 
     async def looking() -> Ending:
-        return await look_on(to, await _whole(OneProxy(to), session), peer=peer)
+        return await watch_session(to, await _whole(OneProxy(to), session), peer=peer)
 
     try:
         return finish(asyncio.run(looking()))

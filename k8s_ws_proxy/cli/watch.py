@@ -25,7 +25,7 @@ _INTERRUPT: Final = b"\x03"
 _LEFT: Final = Ending(status=0, message="left; the session goes on")
 
 
-async def look_on(to: Connection, session: str, *, peer: bool) -> Ending:
+async def watch_session(to: Connection, session: str, *, peer: bool) -> Ending:
     """Stay until the session has ended, or the person leaves it. The terminal is as it was before, then.
 
     Raises ProxyError if it can't be joined.
@@ -41,15 +41,15 @@ async def look_on(to: Connection, session: str, *, peer: bool) -> Ending:
         try:
             async with upgraded(to, f"/proxy/sessions/{session}/watch", f"mode={mode}") as opened:
                 with terminal.raw() if terminal else contextlib.nullcontext():
-                    looking = _LookingOn(opened, source, out, err, terminal, peer=peer)
-                    return await looking.run()
+                    watching = _Watching(opened, source, out, err, terminal, peer=peer)
+                    return await watching.run()
         except asyncio.CancelledError:
             if not caught:
                 raise
             return Ending(signal=caught[0])
 
 
-class _LookingOn(Conversation):
+class _Watching(Conversation):
     """A conversation in which one side is somebody else's."""
 
     def __init__(
