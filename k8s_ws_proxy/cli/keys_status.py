@@ -6,7 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from k8s_ws_proxy.rotation.record import Phase, rfc3339
+from k8s_ws_proxy.rfc3339 import rfc3339
+from k8s_ws_proxy.rotation.record import Phase
 from k8s_ws_proxy.rotation.status import Status, look
 from k8s_ws_proxy.rotation.wording import count, duration
 

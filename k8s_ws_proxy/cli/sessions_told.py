@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.cli.answers import printable
 from k8s_ws_proxy.errors import ProxyError
+from k8s_ws_proxy.rfc3339 import unix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -93,11 +93,6 @@ def who(told: Told) -> str:
     caller = told["caller"]
     credential = f"{_MODES.get(caller['mode'], 'key')}:{caller['name']}"
     return str(told["user"] or credential)
-
-
-def unix(text: str) -> float:
-    """A date (RFC 3339) as Unix seconds. Raises ValueError."""
-    return datetime.fromisoformat(text).timestamp()
 
 
 def age(seconds: float) -> str:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from k8s_ws_proxy.rotation.record import unix
+from k8s_ws_proxy.rfc3339 import unix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

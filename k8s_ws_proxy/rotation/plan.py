@@ -16,7 +16,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, assert_never
 
 from k8s_ws_proxy.errors import RotationRefused
-from k8s_ws_proxy.rotation.record import Phase, Record, Until, rfc3339
+from k8s_ws_proxy.rfc3339 import rfc3339
+from k8s_ws_proxy.rotation.record import Phase, Record, Until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
 from k8s_ws_proxy.errors import RotationError
+from k8s_ws_proxy.rfc3339 import rfc3339, unix
 
 ANNOTATION: Final = "k8s-ws-proxy/rotation"
 _VERSION: Final = 1
@@ -124,21 +124,6 @@ def parse(text: str) -> Record:
         ) from error
 
 
-def rfc3339(seconds: float) -> str:
-    """Unix seconds as RFC 3339, in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def unix(text: Any) -> float:
-    """RFC 3339 as Unix seconds. Raises ValueError."""
-    if not isinstance(text, str):
-        raise ValueError("not a time")  # noqa: TRY004 - one error for all that isn't a time
-    told = datetime.fromisoformat(text)
-    if told.tzinfo is None:
-        raise ValueError("a time without its zone")
-    return told.timestamp()
-
-
 def _or_none(seconds: float | None) -> str | None:
     return None if seconds is None else rfc3339(seconds)
 
@@ -149,5 +134,5 @@ def _unix_or_none(text: Any) -> float | None:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("not a text")  # noqa: TRY004 - see unix()
+        raise ValueError("not a text")  # noqa: TRY004 - see rfc3339.unix()
     return value

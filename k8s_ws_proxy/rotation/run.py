@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from k8s_ws_proxy.errors import ClusterApiUnavailable, RotationError, RotationUnfinished
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.rotation import state as states
 from k8s_ws_proxy.rotation.fleet import Fleet
 from k8s_ws_proxy.rotation.generate import new_key
@@ -25,7 +26,7 @@ from k8s_ws_proxy.rotation.plan import (
     decide,
 )
 from k8s_ws_proxy.rotation.pods import ask, find_daemons, hasten, list_pods
-from k8s_ws_proxy.rotation.record import Phase, rfc3339
+from k8s_ws_proxy.rotation.record import Phase
 from k8s_ws_proxy.rotation.secret import SecretStore
 from k8s_ws_proxy.rotation.wording import PHASES, count, unheard, waits, would
 

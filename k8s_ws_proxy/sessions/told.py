@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.requests.target import ExecTarget
 
 if TYPE_CHECKING:
@@ -48,8 +48,3 @@ def told(
 def _text(argument: str) -> str:
     """It may hold bytes that are no UTF-8, of which JSON would make halves of characters: they are shown escaped."""
     return argument.encode("utf-8", "backslashreplace").decode()
-
-
-def rfc3339(seconds: float) -> str:
-    """Unix seconds as a date (RFC 3339)."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

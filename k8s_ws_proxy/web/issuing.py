@@ -9,11 +9,11 @@ from aiohttp import web
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.quotas import held_by
 from k8s_ws_proxy.sessions.record import SessionRecord, WatchMode
 from k8s_ws_proxy.sessions.registry import shutting_down
 from k8s_ws_proxy.sessions.tickets import Issued, Use
-from k8s_ws_proxy.sessions.told import rfc3339
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.web.api_callers import session_in
 from k8s_ws_proxy.web.caller import body_of, peer_of

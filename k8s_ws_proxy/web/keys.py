@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from k8s_ws_proxy.keyring import SHORTEST
-from k8s_ws_proxy.sessions.told import rfc3339
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 if TYPE_CHECKING:

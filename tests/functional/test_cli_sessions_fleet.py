@@ -19,7 +19,7 @@ from support.site import NAMESPACE, site
 from k8s_ws_proxy.devcluster import Response
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, User, grant
 from k8s_ws_proxy.errors import Refusal
-from k8s_ws_proxy.sessions.told import rfc3339
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.wire.framing import channels
 from k8s_ws_proxy.wire.requests.message_signature import Message

@@ -16,7 +16,7 @@ from support.site import NAMESPACE, OLD, SECRET_NAME, site
 
 from k8s_ws_proxy.devcluster import Response
 from k8s_ws_proxy.devcluster.resources import SECRETS
-from k8s_ws_proxy.rotation.record import rfc3339
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 DEAD = 3

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from k8s_ws_proxy.devcluster import DaemonSet, DevCluster, ForeignPod, Response
 from k8s_ws_proxy.devcluster.resources import DAEMONSETS, SECRETS
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, User, grant
-from k8s_ws_proxy.rotation.record import rfc3339
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 from support.daemon import running_daemon
 

@@ -13,8 +13,8 @@ from k8s_ws_proxy.cli.main import build_parser
 from k8s_ws_proxy.cli.sessions import STATES
 from k8s_ws_proxy.cli.sessions_source import target_of
 from k8s_ws_proxy.cli.sessions_told import Changes, NotTold, Table, age, at_length, row_of, shortest, size
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.registry import State
-from k8s_ws_proxy.sessions.told import rfc3339
 
 NOW = 1_790_000_000.0
 ID = "01995f3c-0000-7000-8000-{:012x}"

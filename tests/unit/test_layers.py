@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2] / PACKAGE
 FLOORS = [
     {"__init__"},
     {"reasons"},
-    {"errors"},
+    {"errors", "rfc3339"},
     {"wire"},
     {"settings"},
     {"observe", "pem"},

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.rotating import fleet, says
 
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.rotation.fleet import NotAReportError, parse_pods, parse_report
-from k8s_ws_proxy.rotation.record import rfc3339
 
 NOW = 1_735_689_600.0
 
