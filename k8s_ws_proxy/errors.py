@@ -35,7 +35,8 @@ A few more are caught one floor above the one that raises them, and become one o
     Unfinished                  wire.container.shell_split: a quotation stays open
     NotStarted, Nonsense        wire.container.greeting: the shell ended; what answers isn't it
     NotAReportError             rotation.fleet: a pod's answer isn't one
-    NotTold, _Denied            cli.sessions_told, cli.sessions_fleet: an answer isn't the session API's; it is a 403
+    MalformedAnswer             cli.sessions_table: an answer isn't the session API's
+    _Denied                     cli.sessions_fleet: a pod's answer is a 403
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Principal:
     reason: str | None = None
     guacd: bool = False
 
-    def told(self) -> dict[str, object]:
+    def log_fields(self) -> dict[str, object]:
         """Its claims for a line in the log; of groups only how many, since there may be many and long ones."""
         if self.user is None and not self.groups and self.reason is None:
             return {}

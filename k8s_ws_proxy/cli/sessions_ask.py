@@ -16,7 +16,7 @@ from k8s_ws_proxy.cli.connection import connection
 from k8s_ws_proxy.cli.exec import finish, say
 from k8s_ws_proxy.cli.session import Ending
 from k8s_ws_proxy.cli.sessions_source import THE_API, OneProxy
-from k8s_ws_proxy.cli.sessions_told import ENDED, Changes, Row, Table, at_length, row_of
+from k8s_ws_proxy.cli.sessions_table import ENDED, Changes, Row, Table, at_length, row_of
 from k8s_ws_proxy.cli.sign import read_secret
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.cli.signing import signing
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from k8s_ws_proxy.cli.sessions_source import Silent, Source, Told
+    from k8s_ws_proxy.cli.sessions_source import SessionJson, Silent, Source
     from k8s_ws_proxy.cli.signing import Signing
 
     Work = Callable[[Source], Awaitable[int]]
@@ -104,7 +104,7 @@ async def _list_json(source: Source, *, wanted: Mapping[str, str], wide: bool) -
     del wide
     before = '{"sessions": ['
 
-    def take(sessions: list[Told]) -> None:
+    def take(sessions: list[SessionJson]) -> None:
         nonlocal before
         for session in sessions:
             print(before, json.dumps(session), sep="", end="")
@@ -127,9 +127,9 @@ async def _watch(source: Source, *, wanted: Mapping[str, str], output: str) -> i
     # What leaves a state is news, too, so this is looked at here.
     state = wanted.get("state")
     asked_for = {name: value for name, value in wanted.items() if name != "state"}
-    told: dict[str, Told] = {}
+    told: dict[str, SessionJson] = {}
     while True:
-        fresh: dict[str, Told] | None = {} if output == "json" else None
+        fresh: dict[str, SessionJson] | None = {} if output == "json" else None
         rows = await silence.unless_lost(_rows(source, asked_for, wide=output == "wide", into=fresh))
         if rows is not None:
             unheard = silence.changed(source)
@@ -145,7 +145,7 @@ async def _watch(source: Source, *, wanted: Mapping[str, str], output: str) -> i
         await asyncio.sleep(source.interval)
 
 
-def _print_events(news: Sequence[Row], told: Mapping[str, Told]) -> None:
+def _print_events(news: Sequence[Row], told: Mapping[str, SessionJson]) -> None:
     for row in news:
         event = "ended" if row.state == ENDED else "session"
         print(json.dumps({"event": event, "session": told[row.id]}))
@@ -199,11 +199,11 @@ def joined(arguments: argparse.Namespace, session: str, *, peer: bool) -> int:
 
 
 async def _rows(
-    source: Source, wanted: Mapping[str, str], *, wide: bool, into: dict[str, Told] | None = None
+    source: Source, wanted: Mapping[str, str], *, wide: bool, into: dict[str, SessionJson] | None = None
 ) -> list[Row]:
     rows: list[Row] = []
 
-    def take(sessions: list[Told]) -> None:
+    def take(sessions: list[SessionJson]) -> None:
         made = [row_of(session, wide=wide) for session in sessions]
         rows.extend(made)
         if into is not None:
@@ -219,7 +219,7 @@ async def _whole(source: Source, session: str, *, sure: bool = False) -> str:
         return session
     found: dict[str, str] = {}
 
-    def take(sessions: list[Told]) -> None:
+    def take(sessions: list[SessionJson]) -> None:
         rows = [row_of(each, wide=False) for each in sessions]
         found.update((row.id, row.node) for row in rows if row.id.endswith(session))
 

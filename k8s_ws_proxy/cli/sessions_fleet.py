@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.cli.answers import advice, printable
 from k8s_ws_proxy.cli.identity_headers import node_header, v2_headers
 from k8s_ws_proxy.cli.sessions_source import PATH, Silent, object_in, sessions_in, target_of
-from k8s_ws_proxy.cli.sessions_told import NotTold
+from k8s_ws_proxy.cli.sessions_table import MalformedAnswer
 from k8s_ws_proxy.cli.sign import V2
 from k8s_ws_proxy.errors import ClusterApiTimeout, ProxyError, Reason
 from k8s_ws_proxy.rotation.api import is_status, path_of, refusal_in, told
@@ -21,7 +21,7 @@ from k8s_ws_proxy.rotation.wording import count
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from k8s_ws_proxy.cli.sessions_source import Take, Told
+    from k8s_ws_proxy.cli.sessions_source import SessionJson, Take
     from k8s_ws_proxy.cli.signing import Signing
     from k8s_ws_proxy.rotation.api import Answer, Api
     from k8s_ws_proxy.rotation.fleet import Pod
@@ -70,9 +70,9 @@ class Fleet:
 
         await self._each(await self._pods(), one)
 
-    async def show(self, session: str) -> Told:
+    async def show(self, session: str) -> SessionJson:
         """Ask all for it, until one has it. Raises ProxyError."""
-        found: list[tuple[Pod, Told | ProxyError]] = []
+        found: list[tuple[Pod, SessionJson | ProxyError]] = []
 
         async def one(pod: Pod) -> None:
             try:
@@ -92,7 +92,7 @@ class Fleet:
             raise answer
         return answer
 
-    async def end(self, session: str, reason: str) -> Told:
+    async def end(self, session: str, reason: str) -> SessionJson:
         """Find it, and end it there. Raises ProxyError."""
         with contextlib.suppress(_Denied):  # who may not see it may still be somebody who may end it
             await self.show(session)
@@ -146,10 +146,10 @@ class Fleet:
             await ask(pod)
         except ClusterApiTimeout:  # an apiserver that is gone itself ends the round, and isn't every pod's fault
             self._is_silent(pod, f"not within {_ANSWER:g} s")
-        except NotTold:
+        except MalformedAnswer:
             self._is_silent(pod, f"what answers on port {self._daemons.port} isn't k8s-ws-proxy")
 
-    async def _heard(self, pod: Pod, method: str, target: str, session: str = "") -> Told | None:
+    async def _heard(self, pod: Pod, method: str, target: str, session: str = "") -> SessionJson | None:
         """What the pod tells; None if it is silent, or hasn't got the session that is asked for.
 
         What is signed is what the pod gets to see. Raises ProxyError where nobody may ask; _Denied.

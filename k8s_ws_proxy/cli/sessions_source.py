@@ -14,7 +14,7 @@ from yarl import URL
 
 from k8s_ws_proxy.cli.answers import Refused
 from k8s_ws_proxy.cli.client import answer_of
-from k8s_ws_proxy.cli.sessions_told import NotTold
+from k8s_ws_proxy.cli.sessions_table import MalformedAnswer
 from k8s_ws_proxy.errors import ProxyError, Reason
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.cli.connection import Connection
 
-    Told = dict[str, Any]
-    Take = Callable[[list[Told]], None]
+    SessionJson = dict[str, Any]
+    Take = Callable[[list[SessionJson]], None]
 
 PATH: Final = "/proxy/sessions"
 THE_API: Final = "the session API"
@@ -57,10 +57,10 @@ class Source(Protocol):
     async def gather(self, wanted: Mapping[str, str], take: Take) -> None:
         """Hand ``take`` the sessions that ``wanted`` (the API's parameters) leaves, as they come. Raises ProxyError."""
 
-    async def show(self, session: str) -> Told:
+    async def show(self, session: str) -> SessionJson:
         """The session of that id. Raises ProxyError."""
 
-    async def end(self, session: str, reason: str) -> Told:
+    async def end(self, session: str, reason: str) -> SessionJson:
         """End it; what it was. Raises ProxyError."""
 
 
@@ -89,15 +89,15 @@ class OneProxy:
         with self._understood():
             take(sessions_in(answer))
 
-    async def show(self, session: str) -> Told:
+    async def show(self, session: str) -> SessionJson:
         """See Source."""
         return await self._ask("GET", target_of(f"{PATH}/{session}"))
 
-    async def end(self, session: str, reason: str) -> Told:
+    async def end(self, session: str, reason: str) -> SessionJson:
         """See Source."""
         return await self._ask("DELETE", target_of(f"{PATH}/{session}", {"reason": reason} if reason else {}))
 
-    async def _ask(self, method: str, target: str) -> Told:
+    async def _ask(self, method: str, target: str) -> SessionJson:
         try:
             body, self._date = await answer_of(self._to, method, target, max_bytes=_LARGEST)
         except Refused as refused:
@@ -111,26 +111,26 @@ class OneProxy:
     def _understood(self) -> Iterator[None]:
         try:
             yield
-        except NotTold as error:
+        except MalformedAnswer as error:
             raise ProxyError(f"{self._to.url} answered, but not as {THE_API} does: is this the proxy?") from error
 
 
-def object_in(body: bytes) -> Told:
-    """The JSON object. Raises NotTold."""
+def object_in(body: bytes) -> SessionJson:
+    """The JSON object. Raises MalformedAnswer."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise NotTold("the answer isn't JSON") from error
+        raise MalformedAnswer("the answer isn't JSON") from error
     if not isinstance(found, dict):
-        raise NotTold("the answer isn't an object")
+        raise MalformedAnswer("the answer isn't an object")
     return found
 
 
-def sessions_in(answer: Told) -> list[Told]:
-    """Those of a list. Raises NotTold."""
+def sessions_in(answer: SessionJson) -> list[SessionJson]:
+    """Those of a list. Raises MalformedAnswer."""
     sessions = answer.get("sessions")
     if not isinstance(sessions, list) or not all(isinstance(each, dict) for each in sessions):
-        raise NotTold("the answer has no list of sessions")
+        raise MalformedAnswer("the answer has no list of sessions")
     return sessions
 
 

@@ -82,7 +82,7 @@ class SessionRecord:
             "session": self.id,
             "mode": principal.mode.value,
             "key_id" if principal.mode.signs else "subject": principal.name,
-            **principal.told(),
+            **principal.log_fields(),
             "peer": self.peer,
             "subresource": target.subresource.value,
             "namespace": target.namespace,

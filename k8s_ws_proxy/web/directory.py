@@ -11,8 +11,8 @@ from aiohttp import web
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.sessions.as_json import session_json
 from k8s_ws_proxy.sessions.registry import State, Termination
-from k8s_ws_proxy.sessions.told import told
 from k8s_ws_proxy.web.api_callers import session_in
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Directory:
 
     def _told(self, known: Known) -> dict[str, Any]:
         record, state, slot = known
-        return told(record, state, self._watching.watchers(record.id), node=self._node, slot=slot)
+        return session_json(record, state, self._watching.watchers(record.id), node=self._node, slot=slot)
 
 
 def _fits(known: Known, wanted: dict[str, str]) -> bool:

@@ -82,7 +82,7 @@ class Issuing:
         use = Use(mode)
         await self._rights.check(principal, VERBS[WatchMode(mode)], slot.log.record, until)
         ticket, expires = self._tickets.issue(session, use, principal, within)
-        logger().info("ticket issued", session=session, use=mode, **principal.told(), name=principal.name)
+        logger().info("ticket issued", session=session, use=mode, **principal.log_fields(), name=principal.name)
         return self._answer(session, ticket, f"/proxy/sessions/{session}/watch?mode={mode}", expires)
 
     def _answer(self, session: str, ticket: str, path: str, expires: float) -> web.Response:

@@ -91,7 +91,7 @@ class Reads:
         facts = {
             "mode": principal.mode.value,
             "subject": principal.name,
-            **principal.told(),
+            **principal.log_fields(),
             "peer": peer_of(request),
             "path": wanted.path,
         }

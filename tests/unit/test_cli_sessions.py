@@ -12,7 +12,7 @@ from yarl import URL
 from k8s_ws_proxy.cli.main import build_parser
 from k8s_ws_proxy.cli.sessions import STATES
 from k8s_ws_proxy.cli.sessions_source import target_of
-from k8s_ws_proxy.cli.sessions_told import Changes, NotTold, Table, age, at_length, row_of, shortest, size
+from k8s_ws_proxy.cli.sessions_table import Changes, MalformedAnswer, Table, age, at_length, row_of, shortest, size
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.registry import State
 
@@ -122,15 +122,15 @@ def test_nothing_that_a_terminal_would_obey_is_shown():
     [{"started": "yesterday"}, {"watchers": None}, {"caller": "x"}, {"idleSeconds": "x"}, {"bytesIn": None}],
 )
 def test_what_is_no_session(wrong):
-    with pytest.raises(NotTold):
+    with pytest.raises(MalformedAnswer):
         row_of(told(**wrong), wide=True)
-    with pytest.raises(NotTold):
+    with pytest.raises(MalformedAnswer):
         list(at_length(told(**wrong), NOW))
 
 
 def test_what_is_no_session_at_length():
     for wrong in ({"groups": None}, {"watchers": [1]}):
-        with pytest.raises(NotTold):
+        with pytest.raises(MalformedAnswer):
             list(at_length(told(**wrong), NOW))
 
 

@@ -10,9 +10,9 @@ from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.kube import reviews
 from k8s_ws_proxy.sessions import quotas, record, tickets
+from k8s_ws_proxy.sessions.as_json import session_json
 from k8s_ws_proxy.sessions.record import SessionRecord, WatchMode
 from k8s_ws_proxy.sessions.registry import State
-from k8s_ws_proxy.sessions.told import told
 from k8s_ws_proxy.web import directory
 from k8s_ws_proxy.web.caller import MAX_BODY
 from k8s_ws_proxy.web.rights import GROUP, RESOURCE
@@ -46,7 +46,7 @@ def test_the_fields_of_an_order_are_those_that_are_taken():
 def test_the_fields_of_a_session_are_those_that_are_told():
     target = parse_target(parse_path("/proxy/exec/a/b"), "/proxy/exec/a/b")
     known = SessionRecord.of("id", Principal(Mode.HMAC, "secret"), target, "peer", 0, 0)
-    assert firsts("A session as told") == list(told(known, State.OPEN, [], node="n"))
+    assert firsts("A session as told") == list(session_json(known, State.OPEN, [], node="n"))
     for state in State:
         assert f"`{state.value}`" in section("A session as told")
     for mode in (*Mode, *WatchMode):

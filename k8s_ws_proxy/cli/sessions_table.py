@@ -14,7 +14,7 @@ from k8s_ws_proxy.rfc3339 import unix
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    Told = Mapping[str, Any]
+    SessionJson = Mapping[str, Any]
 
 NOTHING: Final = "-"
 ENDED: Final = "ended"
@@ -26,7 +26,7 @@ _UNITS: Final = ("Ki", "Mi", "Gi", "Ti")
 _MODES: Final = {"client_cert": "cert"}
 
 
-class NotTold(ProxyError):
+class MalformedAnswer(ProxyError):
     """An answer isn't what the session API says."""
 
 
@@ -61,8 +61,8 @@ class Row:
         return (*shown, str(self.watchers), *self.more) if wide else shown
 
 
-def row_of(told: Told, *, wide: bool) -> Row:
-    """A session as a proxy tells it. Raises NotTold."""
+def row_of(told: SessionJson, *, wide: bool) -> Row:
+    """A session as a proxy tells it. Raises MalformedAnswer."""
     with _as_agreed():
         tty = "/tty" if told["tty"] else ""
         idle = told["idleSeconds"]
@@ -78,7 +78,7 @@ def row_of(told: Told, *, wide: bool) -> Row:
             state=sys.intern(_line(told["state"])),
             pod=_line(f"{told['namespace']}/{told['pod']}"),
             container=sys.intern(_line(told["container"])),
-            user=sys.intern(_line(who(told))),
+            user=sys.intern(_line(user_of(told))),
             node=sys.intern(_line(told["node"])),
             started=unix(told["started"]),
             idle=None if idle is None else float(idle),
@@ -88,7 +88,7 @@ def row_of(told: Told, *, wide: bool) -> Row:
         )
 
 
-def who(told: Told) -> str:
+def user_of(told: SessionJson) -> str:
     """Its user, or else the key or the certificate that it came in by."""
     caller = told["caller"]
     credential = f"{_MODES.get(caller['mode'], 'key')}:{caller['name']}"
@@ -193,8 +193,8 @@ class Table:
         return short
 
 
-def at_length(told: Told, now: float) -> Iterator[str]:
-    """One session, a line for each that is known of it. Raises NotTold."""
+def at_length(told: SessionJson, now: float) -> Iterator[str]:
+    """One session, a line for each that is known of it. Raises MalformedAnswer."""
     with _as_agreed():
         row = row_of(told, wide=True)
         idle = "" if row.idle is None else f", idle for {age(row.idle)}"
@@ -226,7 +226,7 @@ def _as_agreed() -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise NotTold(f"that is no session as k8s-ws-proxy tells of one: {error!r}") from error
+        raise MalformedAnswer(f"that is no session as k8s-ws-proxy tells of one: {error!r}") from error
 
 
 def _is_news(before: Row | None, row: Row) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.watching import Watcher
 
 
-def told(
+def session_json(
     record: SessionRecord, state: State, watchers: Sequence[Watcher], *, node: str, slot: Slot | None = None
 ) -> dict[str, Any]:
     """What is known of it; ``slot`` where it has one."""
