@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.relay.bridge import Bridge
-from k8s_ws_proxy.relay.fanout import Stage
+from k8s_ws_proxy.relay.fanout import Fanout
 from k8s_ws_proxy.relay.feed import Feed
 from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
@@ -133,7 +133,7 @@ class Watched:
         self.peers = [self.client, self.upstream]
         self.slot = self._admit("owner")
         self.bridge = self._bridge(self.slot, near_client, Stream(near_upstream, self.loop), relay)
-        self.bridge.fanout = Stage(self.loop, self.bridge, self.tails)
+        self.bridge.fanout = Fanout(self.loop, self.bridge, self.tails)
         self.slot.opened(self.bridge)
         self.bridge.start(HEAD)
 
