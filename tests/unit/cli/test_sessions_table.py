@@ -1,20 +1,13 @@
-"""``k8s-ws-proxy sessions``: its table, the ages in it, what counts as a change, and what is sent for it."""
+"""The table of sessions: the ages in it, what is shown of a session, and what counts as a change."""
 
 from __future__ import annotations
-
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from yarl import URL
 
-from k8s_ws_proxy.cli.main import build_parser
-from k8s_ws_proxy.cli.sessions import STATES
-from k8s_ws_proxy.cli.sessions_source import target_of
 from k8s_ws_proxy.cli.sessions_table import Changes, MalformedAnswer, Table, age, at_length, row_of, shortest, size
 from k8s_ws_proxy.rfc3339 import rfc3339
-from k8s_ws_proxy.sessions.registry import State
 
 NOW = 1_790_000_000.0
 ID = "01995f3c-0000-7000-8000-{:012x}"
@@ -198,36 +191,3 @@ def test_one_at_length():
         "Watchers": "-",
         "Recording": "-",
     }
-
-
-@given(st.text(st.characters(codec="utf-8"), max_size=50))
-def test_a_target_is_one_that_nobody_writes_otherwise(text):
-    target = target_of("/proxy/sessions/x", {"reason": text})
-    assert URL(f"https://apiserver/a/b:8080/proxy{target}").raw_path_qs == f"/a/b:8080/proxy{target}"
-    assert parse_qsl(urlsplit(target).query, keep_blank_values=True) == [("reason", text)]
-
-
-def test_the_states_that_can_be_asked_for_are_the_ones_there_are():
-    assert set(STATES) == {state.value for state in State}
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("list", "-A", "-n", "default"),
-        ("list", "--state", "gone"),
-        ("list", "--workload", "/x"),
-        ("list", "--workload", "a/b/c"),
-        ("list", "--concurrency", "0"),
-        ("list", "--timeout", "0s"),
-        ("list", "--port", "0"),
-        ("show",),
-        ("show", "abc"),
-        ("end", "../keys"),
-    ],
-)
-def test_what_is_written_wrongly(words, capsys):
-    with pytest.raises(SystemExit) as ended:
-        build_parser().parse_args(["sessions", *words])
-    assert ended.value.code == 2
-    assert "error:" in capsys.readouterr().err

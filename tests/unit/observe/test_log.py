@@ -1,19 +1,15 @@
-"""Log lines, background tasks, and the metrics' page."""
+"""Log lines: one object each, whatever stands in it."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import logging
 
 import pytest
 import structlog
-from structlog.testing import capture_logs
 
-from k8s_ws_proxy.errors import Reason
-from k8s_ws_proxy.observe import log, metrics, tasks
-from k8s_ws_proxy.wire.rules.relay import Ending
+from k8s_ws_proxy.observe import log
 
 
 class Terminal(io.StringIO):
@@ -114,7 +110,7 @@ def test_an_exception_is_shown_with_where_it_came_from(configured, stream):
     except ValueError as error:
         log.logger().error("failed", exc_info=error)
     assert "what went wrong" in out.getvalue()
-    assert "test_observe.py" in out.getvalue()
+    assert "test_log.py" in out.getvalue()
     if stream is None:
         (line,) = lines(out)
         assert line["exception"].startswith("Traceback")
@@ -140,48 +136,3 @@ def test_every_level_of_the_settings_is_known():
     from k8s_ws_proxy.settings import LOG_LEVELS  # noqa: PLC0415
 
     assert tuple(log.LEVELS) == LOG_LEVELS
-
-
-async def test_a_task_has_a_name_and_is_kept_until_it_is_done():
-    gate = asyncio.Event()
-    task = tasks.start(gate.wait(), name="waits")
-    assert task.get_name() == "waits"
-    assert task in tasks._running
-    gate.set()
-    assert await task is True
-    await asyncio.sleep(0)
-    assert task not in tasks._running
-
-
-async def test_a_task_that_fails_is_logged_with_its_name():
-    async def fail():
-        raise ValueError("broken")
-
-    with capture_logs() as logged:
-        task = tasks.start(fail(), name="breaks")
-        await asyncio.wait([task])
-        await asyncio.sleep(0)
-    (line,) = logged
-    assert (line["event"], line["log_level"], line["task"]) == ("background task failed", "error", "breaks")
-    assert str(line["exc_info"]) == "broken"
-    assert task not in tasks._running
-
-
-async def test_a_task_that_is_cancelled_is_nobodys_mistake():
-    with capture_logs() as logged:
-        task = tasks.start(asyncio.Event().wait(), name="waits")
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-        await asyncio.sleep(0)
-    assert logged == []
-    assert task not in tasks._running
-
-
-def test_every_reason_stands_at_zero_before_the_first_one():
-    page = metrics.exposition().decode()
-    for reason in Reason:
-        assert f'k8s_ws_proxy_refusals_total{{reason="{reason.value}"}} ' in page
-    for ending in Ending:
-        assert f'k8s_ws_proxy_sessions_ended_total{{reason="{ending.value}"}} ' in page
-    assert "_created" not in page

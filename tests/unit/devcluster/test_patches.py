@@ -1,4 +1,4 @@
-"""The embedded cluster's patches and its protobuf reader, without a cluster."""
+"""The embedded cluster's patches, without a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.devcluster import patches, protobuf
+from k8s_ws_proxy.devcluster import patches
 from k8s_ws_proxy.devcluster.status import Failed
 
 VALUES = st.recursive(
@@ -56,10 +56,3 @@ def test_any_patch_is_applied_or_refused_and_leaves_the_document_alone(document,
 def test_what_is_no_json_is_a_bad_request(media_type, body):
     with pytest.raises(Failed, match="error decoding patch"):
         patches.apply({}, media_type, b"\xff" + body)
-
-
-@given(st.binary())
-def test_any_protobuf_is_read_or_a_value_error(body):
-    for data in (body, b"k8s\0" + body, b"k8s\0\x12" + bytes((len(body) & 0x7F,)) + body):
-        with contextlib.suppress(ValueError):
-            assert protobuf.read(data).keys() >= {"kind", "apiVersion"}

@@ -1,4 +1,4 @@
-"""What the command line signs: the target as it is sent, and who is asking in headers that the proxy reads back."""
+"""Who is asking, in headers that the command line signs and the proxy reads back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.cli.identity_headers import groups_header, node_header, reason_header, user_header, v2_headers
-from k8s_ws_proxy.cli.sign import request_target
 from k8s_ws_proxy.errors import ProxyError
 from k8s_ws_proxy.wire.requests.claims import LONGEST_REASON, parse_claims
 from k8s_ws_proxy.wire.requests.message_signature import Message
@@ -22,31 +21,6 @@ TERMS = Terms(max_age=60, started=NOW - 3600)
 def read_back(headers):
     """The claims, as the proxy reads them."""
     return parse_claims(lambda name: [headers[name]] if name in headers else [])
-
-
-@pytest.mark.parametrize(
-    ("given", "sent"),
-    [
-        ("/proxy/exec/default/web", "/proxy/exec/default/web"),
-        ("/a%2fb?x=%41+c&&=", "/a%2fb?x=%41+c&&="),
-        ("/a?", "/a?"),
-        ("/a?b#c?d", "/a?b"),
-        ("//a/../b", "//a/../b"),
-        ("/a://b", "/a://b"),
-        ("https://node-1:8443/proxy/logs/a/b?tailLines=1", "/proxy/logs/a/b?tailLines=1"),
-        ("HTTP://user@[::1]", "/"),
-        ("http://host?q", "/?q"),
-        ("http://host#f", "/"),
-    ],
-)
-def test_the_target_is_what_is_sent_and_nothing_in_it_is_decoded(given, sent):
-    assert request_target(given) == sent
-
-
-@pytest.mark.parametrize("given", ["", "proxy/exec", "/a b", "/a\n", "/ü", "\t/a", "?x", "http:/a", "/a\udcff"])
-def test_what_no_request_line_could_hold(given):
-    with pytest.raises(ProxyError, match="can't be sent as it stands"):
-        request_target(given)
 
 
 def test_all_that_is_said_is_covered_and_the_proxy_reads_it_back():
