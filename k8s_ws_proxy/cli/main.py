@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy import __version__
-from k8s_ws_proxy.cli import attach, dev, keys, kubeconfig, logs, port_forward, serve, sessions, sign, uninstall
-from k8s_ws_proxy.cli import exec as exec_
 from k8s_ws_proxy.cli.parser import CommandParser
 from k8s_ws_proxy.errors import ProxyError, SettingsError
 
@@ -17,24 +16,42 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 2
 FAILURE = 1
+# In the order of the help. Each is a module of this package, with a hyphen for the underscore.
+COMMANDS: Final = (
+    "serve",
+    "exec",
+    "attach",
+    "logs",
+    "port-forward",
+    "sessions",
+    "sign",
+    "kubeconfig",
+    "keys",
+    "uninstall",
+    "dev",
+)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with all commands; each command's module adds its own."""
+def build_parser(word: str | None = None) -> argparse.ArgumentParser:
+    """The parser with all commands, or where ``word`` is one of them with that one alone.
+
+    Each command's module adds its own, and what all import together takes longer than most commands run.
+    """
     parser = argparse.ArgumentParser(
         prog="k8s-ws-proxy",
         description="Carries signed WebSocket terminal sessions to the Kubernetes apiserver.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
-    for command in (serve, exec_, attach, logs, port_forward, sessions, sign, kubeconfig, keys, uninstall, dev):
-        command.add_to(commands)
+    for command in (word,) if word in COMMANDS else COMMANDS:
+        import_module(f"k8s_ws_proxy.cli.{command.replace('-', '_')}").add_to(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 2 for wrong settings or usage, 1 for other failures."""
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = build_parser(words[0] if words else None).parse_args(words)
     try:
         status: int = arguments.run(arguments)
     except SettingsError as error:
