@@ -25,7 +25,9 @@ def meaning(framing, payloads):
     """What messages say: their bytes in order; where there are channels, each with its channel before it."""
     if framing is Framing.TUNNEL:
         return b"".join(payloads)
-    return b"".join(payload[:1] + bytes((byte,)) for payload in payloads for byte in payload[1:])
+    said = b"".join(payload[1:] for payload in payloads)
+    channels = b"".join(payload[:1] * (len(payload) - 1) for payload in payloads)
+    return bytes(itertools.chain.from_iterable(zip(channels, said, strict=True)))
 
 
 @st.composite
