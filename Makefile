@@ -22,6 +22,8 @@ NODE_STAMPS := $(NODE_DIRS:%=%/node_modules/.stamp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export DEBIAN_FRONTEND := noninteractive
+# Where this is set, as in many an image, pytest prepares every test file anew in each worker: half of `make check`.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Packages for the commands in $(1), written COMMAND:PACKAGE, where a command isn't there. Only root on a system with
 # apt installs them; anybody else is told.
