@@ -16,6 +16,7 @@ import pytest_asyncio
 from blockbuster import blockbuster_ctx
 from support import netns
 from support.daemon import running_daemon
+from support.forks import fork_server
 
 from k8s_ws_proxy.devcluster import DevCluster
 
@@ -68,6 +69,13 @@ def _nothing_blocks() -> Iterator[None]:
     Only below this package's: what a test or pytest itself does to files is nobody's latency.
     """
     with blockbuster_ctx("k8s_ws_proxy"):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _daemons_are_forks() -> Iterator[None]:
+    """Daemons share what it costs to import them, but for those that are started as a ``program``."""
+    with fork_server():
         yield
 
 

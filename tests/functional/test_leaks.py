@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import resource
@@ -29,12 +30,19 @@ from support.caller import (
     run,
     script,
 )
+from support.daemon import SERVE
 
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
 TRUE = proxy_exec("true", **PIPES)
 FLOOD = frames.frame(frames.BINARY, b"\0" + b"x" * 65_536, b"\1\2\3\4")
+
+
+@pytest.fixture
+def start(start):
+    """As an operator starts it: a fork has its memory from elsewhere."""
+    return functools.partial(start, program=SERVE)
 
 
 async def connect(daemon):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from support.caller import (
     script,
     with_query,
 )
-from support.daemon import running_daemon
+from support.daemon import SERVE, running_daemon
 from support.pki import Pki
 
 from k8s_ws_proxy.wire.framing import frames
@@ -37,10 +38,16 @@ from k8s_ws_proxy.wire.framing.channels import STATUS, STDERR, STDIN, STDOUT
 SHUTTING_DOWN = "the proxy on this node is shutting down"
 
 
+@pytest.fixture
+def start(start):
+    """As an operator starts it: a fork has another start."""
+    return functools.partial(start, program=SERVE)
+
+
 async def serve(**environ):
     """Run ``serve`` to its end: exit status, stdout, stderr."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "k8s_ws_proxy", "serve"),
+        *SERVE,
         env={"PATH": os.environ["PATH"], **environ},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -364,7 +371,7 @@ async def test_it_starts_without_a_usable_kubeconfig_and_says_so(start, tmp_path
 
 @pytest.mark.parametrize("level", ["warn", "error"])
 async def test_that_it_listens_is_told_at_every_level(kubeconfig, tmp_path, level):
-    async with running_daemon(kubeconfig, tmp_path, ready=False, LOG_LEVEL=level) as daemon:
+    async with running_daemon(kubeconfig, tmp_path, ready=False, program=SERVE, LOG_LEVEL=level) as daemon:
         assert (await daemon.event("listening", listener="http"))["level"] == "info"
         assert await daemon.terminate() == 0
     assert {line["event"] for line in daemon.log} == {"listening"}

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.wire.requests.signing import signed_headers
 from k8s_ws_proxy.wire.requests.signing_v2 import signed_headers_v2
+from support import forks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
+
+    from support.forks import Fork
 
 SECRET = b"3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
@@ -27,7 +30,7 @@ SECRET = b"3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 class Daemon:
     """One running daemon. ``log`` holds its lines so far, as dicts; ``raw_log`` as they came."""
 
-    def __init__(self, process: asyncio.subprocess.Process, secret: bytes) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Fork, secret: bytes) -> None:
         self.process = process
         self.secret = secret
         self.log: list[dict[str, Any]] = []
@@ -159,6 +162,20 @@ def tokens_in(kubeconfig: Path) -> set[str]:
     return {found for found in re.findall(r"token: *[\"']?([^\s\"']+)", text) if len(found) >= 16}
 
 
+async def _started(program: Sequence[str] | None, environ: Mapping[str, str]) -> asyncio.subprocess.Process | Fork:
+    limit = 1 << 20
+    server = forks.server()
+    if program is None and server is not None:
+        return await server.start(["serve"], environ, limit=limit)
+    return await asyncio.create_subprocess_exec(
+        *(program or SERVE),
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        limit=limit,
+    )
+
+
 @contextlib.asynccontextmanager
 async def running_daemon(
     kubeconfig: Path,
@@ -166,11 +183,12 @@ async def running_daemon(
     *,
     secret: bytes = SECRET,
     ready: bool = True,
-    program: Sequence[str] = SERVE,
+    program: Sequence[str] | None = None,
     **environ: str,
 ) -> AsyncIterator[Daemon]:
     """A daemon on a free loopback port, killed at the end if it still runs.
 
+    Without a ``program`` it comes from the fork server, where one runs.
     ``ready``: wait until the apiserver has answered it. Variables in ``environ`` come last; an empty one is unset.
     """
     secret_file = directory / "secret"
@@ -186,13 +204,7 @@ async def running_daemon(
         "LOG_LEVEL": "debug",
         **environ,
     }
-    process = await asyncio.create_subprocess_exec(
-        *program,
-        env={name: value for name, value in variables.items() if value},
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        limit=1 << 20,
-    )
+    process = await _started(program, {name: value for name, value in variables.items() if value})
     daemon = Daemon(process, secret)
     daemon.reader = asyncio.get_running_loop().create_task(daemon.read_log())
     try:
