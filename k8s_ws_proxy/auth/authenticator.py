@@ -36,12 +36,6 @@ class Presented:
     has_body: bool = False
     body: Callable[[], Awaitable[bytes]] = _no_body
 
-    @property
-    def subprotocols(self) -> list[str]:
-        """Those offered, in order: a browser has no other place for a credential."""
-        offered = ",".join(self.headers.getall("Sec-WebSocket-Protocol", [])).split(",")
-        return [name for each in offered if (name := each.strip())]
-
 
 class Authenticator(Protocol):
     """One kind of credential."""

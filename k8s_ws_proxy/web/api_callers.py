@@ -10,6 +10,7 @@ from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal
 from k8s_ws_proxy.web.caller import presented
 from k8s_ws_proxy.web.router import check_method
 from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.web.upgrade import offered_subprotocols
 from k8s_ws_proxy.wire.requests.bearer import same_origin, ticket_in
 from k8s_ws_proxy.wire.requests.claims import WHO
 from k8s_ws_proxy.wire.requests.message_signature import INPUT_HEADER, SIGNATURE_HEADER
@@ -77,8 +78,7 @@ class ApiCallers:
             raise CredentialRefused(Reason.TWO_CREDENTIALS, f"{beside[0]} beside a ticket: send one credential only.")
         if claimed := [name for name in WHO if name in headers]:
             raise Refusal(Reason.IDENTITY_UNSIGNED, f"{claimed[0]} can't be believed here: the ticket says who asks.")
-        offered = ",".join(headers.getall("Sec-WebSocket-Protocol", [])).split(",")
-        ticket = ticket_in(headers.getall("Authorization", []), [name.strip() for name in offered]) or ""
+        ticket = ticket_in(headers.getall("Authorization", []), offered_subprotocols(headers)) or ""
         self._tickets.look(ticket, session, *uses)
         for origin in headers.getall("Origin", []):
             if origin not in self._origins and not same_origin(origin, headers.get("Host", "")):
@@ -97,5 +97,5 @@ class ApiCallers:
     @staticmethod
     def has_ticket(request: web.BaseRequest) -> bool:
         """It has one, or means to."""
-        offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
-        return "Authorization" in request.headers or "bearer.authorization.k8s.io" in offered
+        offered = offered_subprotocols(request.headers)
+        return "Authorization" in request.headers or any("bearer.authorization.k8s.io" in name for name in offered)

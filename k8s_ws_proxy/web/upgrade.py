@@ -18,6 +18,8 @@ from k8s_ws_proxy.wire.http.handshake import accept_value
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from multidict import CIMultiDictProxy
+
     from k8s_ws_proxy.relay.stream import Stream
 
 
@@ -81,13 +83,18 @@ def parse_offer(request: web.BaseRequest, spoken: Sequence[str]) -> Offer:
     keys = headers.getall("Sec-WebSocket-Key", [])
     if len(keys) != 1 or not _is_key(keys[0]):
         raise Refusal(Reason.BAD_HANDSHAKE, "Sec-WebSocket-Key must be 16 bytes in base64, once.")
-    offered = [name for value in headers.getall("Sec-WebSocket-Protocol", []) for name in _list(value)]
+    offered = offered_subprotocols(headers)
     chosen = choose_subprotocol(offered, spoken)
     if offered and chosen is None:
         raise Refusal(
             Reason.UNKNOWN_SUBPROTOCOL, f"None of the subprotocols offered is spoken here: {', '.join(spoken)}."
         )
     return Offer(keys[0], chosen)
+
+
+def offered_subprotocols(headers: CIMultiDictProxy[str]) -> list[str]:
+    """Those of all the headers, in order (RFC 6455 §11.3.4). A browser has no other place for a credential."""
+    return [name for value in headers.getall("Sec-WebSocket-Protocol", []) for name in _list(value)]
 
 
 class Hijacked(web.Response):

@@ -229,8 +229,3 @@ async def test_the_first_that_knows_the_credential_decides_alone(answers, asked,
     else:
         assert decided == [decides]
     assert [len(each.asked) for each in authenticators] == [1] * asked + [0] * (len(answers) - asked)
-
-
-def test_subprotocols_are_those_of_all_headers_in_order():
-    offered = CIMultiDict([("Sec-WebSocket-Protocol", "a , b"), ("sec-websocket-protocol", ",c")])
-    assert Presented("GET", PATH, PATH, CIMultiDictProxy(offered)).subprotocols == ["a", "b", "c"]
