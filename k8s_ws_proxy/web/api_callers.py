@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from k8s_ws_proxy.auth.authorizer import Authorizer
+    from k8s_ws_proxy.auth.impersonator import Impersonator
     from k8s_ws_proxy.sessions.tickets import Grant, Tickets, Use
 
 _SESSION_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
@@ -45,8 +46,17 @@ def transport_of(request: web.BaseRequest) -> StreamTransport:
 class ApiCallers:
     """Lets them in. ``within`` is the seconds that a request may take; ``origins`` are pages' that may send tickets."""
 
-    def __init__(self, authorizer: Authorizer, tickets: Tickets, *, origins: frozenset[str], within: float) -> None:
+    def __init__(
+        self,
+        authorizer: Authorizer,
+        impersonator: Impersonator,
+        tickets: Tickets,
+        *,
+        origins: frozenset[str],
+        within: float,
+    ) -> None:
         self._authorizer = authorizer
+        self._impersonator = impersonator
         self._tickets = tickets
         self._origins = origins
         self.within = within
@@ -54,7 +64,8 @@ class ApiCallers:
     async def signed(self, request: web.BaseRequest, *methods: str) -> tuple[Principal, float]:
         """Who makes the request, and the loop's time by which it must be answered.
 
-        Raises Refusal, for the credential first, then for its method.
+        Raises Refusal, in web/handler.py's order: for the credential, for the identity that it gives
+        (``user_required``, ``identity_denied``), then for its method.
         """
         transport = transport_of(request)
         until = transport.request_began() + self.within
@@ -65,6 +76,7 @@ class ApiCallers:
                 "A v1 signature doesn't cover the method and the body: sign with RFC 9421 here.",
             )
         transport.caller_known()
+        self._impersonator.identity_of(principal)
         check_method(request, *methods, text=f"Here there is {', '.join(methods)}.")
         return principal, until
 

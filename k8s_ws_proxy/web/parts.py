@@ -128,7 +128,11 @@ class Parts:
         """What answers requests about sessions."""
         settings, tickets, apiserver = self.settings, self.tickets, self.apiserver
         callers = ApiCallers(
-            self.authorizer, tickets, origins=settings.allowed_origins, within=settings.handshake_timeout
+            self.authorizer,
+            self.impersonator,
+            tickets,
+            origins=settings.allowed_origins,
+            within=settings.handshake_timeout,
         )
         rights = Rights(settings, self.impersonator, Reviews(apiserver, time.monotonic), apiserver, self.registry)
         watching = Watching(asyncio.get_running_loop(), notices=settings.watch_notices)
