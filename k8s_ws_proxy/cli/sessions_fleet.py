@@ -13,7 +13,7 @@ from k8s_ws_proxy.cli.sessions_source import PATH, Silent, object_in, sessions_i
 from k8s_ws_proxy.cli.sessions_table import MalformedAnswer
 from k8s_ws_proxy.cli.sign import V2
 from k8s_ws_proxy.errors import ClusterApiTimeout, ProxyError, Reason
-from k8s_ws_proxy.rotation.api import is_status, path_of, refusal_in, told
+from k8s_ws_proxy.rotation.api import is_status, path_of, refusal_in, told, unreached
 from k8s_ws_proxy.rotation.pods import list_pods
 from k8s_ws_proxy.rotation.secret import refused
 from k8s_ws_proxy.rotation.wording import count
@@ -183,9 +183,7 @@ class Fleet:
         if answer.status in {401, 403} and is_status(answer):
             verb = method.lower()
             raise refused(answer, verb, f"{PATH} of the pod {pod.name}", "pods/proxy", told(answer))
-        # Of "error trying to reach service: dial tcp 10.0.0.7:8080: connect: connection refused" the end says it.
-        why = told(answer).rpartition("connect: ")[2].removeprefix("error trying to reach service: ")
-        self._is_silent(pod, f"{answer.status}: {printable(why)}")
+        self._is_silent(pod, f"{answer.status}: {printable(unreached(answer))}")
 
     def _refused(self, pod: Pod, status: int, reason: str, sentence: str, *, session: str) -> None:
         sentence = printable(sentence)

@@ -9,19 +9,61 @@ import fcntl
 import os
 import struct
 import termios
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What the kernel may still hold of a pty: 4 KiB in the line discipline and 8 KiB in the buffer before it.
 _PTY_DEPTH = 65536
 
 
-class Source:
+class _End:
+    """An end of a pipe or the master of a pty. One at a time may wait until it is ready, by ``watch`` of the loop."""
+
+    def __init__(
+        self, fd: int, watch: Callable[[int, Callable[[], None]], None], unwatch: Callable[[int], object]
+    ) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._watch = watch
+        self._unwatch = unwatch
+        self._waiter: asyncio.Future[None] | None = None
+
+    def close(self) -> None:
+        """Close the descriptor; whoever waits for it goes on."""
+        if self._fd >= 0:
+            self._wake()
+            os.close(self._fd)
+            self._fd = -1
+
+    async def _ready(self) -> None:
+        self._watch(self._fd, self._wake)
+        try:
+            await self._woken()
+        finally:
+            if self._fd >= 0:
+                self._unwatch(self._fd)
+
+    async def _woken(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._unwatch(self._fd)
+            self._waiter.set_result(None)
+
+
+class Source(_End):
     """The end of a pipe or the master of a pty that a process writes to. One reader at a time."""
 
     def __init__(self, fd: int) -> None:
-        os.set_blocking(fd, False)
-        self._fd = fd
-        self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
+        loop = asyncio.get_running_loop()
+        super().__init__(fd, loop.add_reader, loop.remove_reader)
         self._left: int | None = None  # bytes that may still be read, once the writer is known to have ended
 
     async def read(self, size: int) -> bytes:
@@ -32,7 +74,7 @@ class Source:
             except BlockingIOError:
                 if self._left is not None:
                     return b""
-                await self._readable()
+                await self._ready()
             except OSError as exc:
                 if exc.errno != errno.EIO:
                     raise
@@ -40,7 +82,7 @@ class Source:
                 # still be output, of one that opens its terminal again at the least.
                 if self._left is not None:
                     return b""
-                await self._ended()
+                await self._woken()
             else:
                 if self._left is not None:
                     self._left -= len(data)
@@ -62,45 +104,22 @@ class Source:
             (self._left,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4))
         self._wake()
 
-    async def _ended(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     def close(self) -> None:
         """Close the descriptor; a read under way ends as if nothing more came."""
         if self._fd >= 0:
             self._left = 0
-            self._wake()
-            os.close(self._fd)
-            self._fd = -1
-
-    async def _readable(self) -> None:
-        self._waiter = self._loop.create_future()
-        self._loop.add_reader(self._fd, self._wake)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            if self._fd >= 0:
-                self._loop.remove_reader(self._fd)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._loop.remove_reader(self._fd)
-            self._waiter.set_result(None)
+        super().close()
 
 
-class Sink:
-    """The end of a pipe or the master of a pty that a process reads from. One writer at a time."""
+class Sink(_End):
+    """The end of a pipe or the master of a pty that a process reads from. One writer at a time.
+
+    ``close`` is the reader's end of file, if this is a pipe. A write under way is given up.
+    """
 
     def __init__(self, fd: int) -> None:
-        os.set_blocking(fd, False)
-        self._fd = fd
-        self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
+        loop = asyncio.get_running_loop()
+        super().__init__(fd, loop.add_writer, loop.remove_writer)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Hand over all of `data`, as fast as the process takes it. What nobody will read is discarded."""
@@ -109,34 +128,12 @@ class Sink:
             try:
                 rest = rest[os.write(self._fd, rest) :]
             except BlockingIOError:
-                await self._writable()
+                await self._ready()
             except OSError as exc:
                 if exc.errno in {errno.EPIPE, errno.EIO}:
                     self.close()
                     return
                 raise
-
-    def close(self) -> None:
-        """Close the descriptor: the reader's end of file, if this is a pipe. A write under way is given up."""
-        if self._fd >= 0:
-            self._wake()
-            os.close(self._fd)
-            self._fd = -1
-
-    async def _writable(self) -> None:
-        self._waiter = self._loop.create_future()
-        self._loop.add_writer(self._fd, self._wake)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            if self._fd >= 0:
-                self._loop.remove_writer(self._fd)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._loop.remove_writer(self._fd)
-            self._waiter.set_result(None)
 
 
 def close_all(*fds: int) -> None:

@@ -130,11 +130,7 @@ async def _dial_once(access: Access, path: str, subprotocols: Sequence[str], mor
         more=more,
     )
     async with _connected(access, endpoint) as stream:
-        try:
-            accepted = await _exchange(stream, upgrade.request, upgrade.receive)
-        except UpstreamRefused:
-            access.succeeded()
-            raise
+        accepted = await _exchange(stream, upgrade.request, upgrade.receive)
         access.succeeded()
         return Upstream(stream, accepted.subprotocol, accepted.early)
 
@@ -143,11 +139,7 @@ async def _download_once(access: Access, path: str, more: Headers) -> tuple[Stre
     endpoint = _endpoint(access)
     exchange = DownloadExchange(endpoint.prefix + path, [*_headers(endpoint, accept="*/*"), *more])
     async with _connected(access, endpoint) as stream:
-        try:
-            download = await _exchange(stream, exchange.request, exchange.receive)
-        except UpstreamRefused:
-            access.succeeded()
-            raise
+        download = await _exchange(stream, exchange.request, exchange.receive)
         access.succeeded()
         return stream, download
 
@@ -193,7 +185,9 @@ async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream
     except UpstreamError as error:
         if stream is not None:
             stream.close()
-        if not isinstance(error, UpstreamRefused):
+        if isinstance(error, UpstreamRefused):
+            access.succeeded()  # it has answered
+        else:
             access.failed(str(error))
         raise
     except BaseException:

@@ -262,6 +262,14 @@ def told(answer: Answer) -> str:
     return "".join(c if c.isprintable() else " " for c in message)[:300].strip()
 
 
+def unreached(answer: Answer) -> str:
+    """Why the apiserver didn't reach the pod behind its proxy.
+
+    Of "error trying to reach service: dial tcp 10.0.0.7:9090: connect: connection refused" the end says it.
+    """
+    return told(answer).rpartition("connect: ")[2].removeprefix("error trying to reach service: ")
+
+
 def is_status(answer: Answer) -> bool:
     """Whether the apiserver itself has answered, and not what stands behind its proxy."""
     try:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from k8s_ws_proxy.errors import ClusterApiTimeout, ClusterApiUnavailable, ProxyError, RotationError
-from k8s_ws_proxy.rotation.api import MERGE_PATCH, is_status, path_of, told
+from k8s_ws_proxy.rotation.api import MERGE_PATCH, is_status, path_of, told, unreached
 from k8s_ws_proxy.rotation.fleet import Fleet, NotAReportError, parse_pods, parse_report
 from k8s_ws_proxy.rotation.secret import refused
 
@@ -165,9 +165,7 @@ async def _ask(api: Api, port: int, fleet: Fleet, pod: Pod) -> None:
     if answer.status == 404 and not is_status(answer):
         fleet.didnt_answer(pod, "it has no /keys: an older version?", answer.sent)
     elif answer.status != 200:
-        # Of "error trying to reach service: dial tcp 10.0.0.7:9090: connect: connection refused" the end says it.
-        why = told(answer).rpartition("connect: ")[2].removeprefix("error trying to reach service: ")
-        fleet.didnt_answer(pod, f"{answer.status}: {why}", answer.sent)
+        fleet.didnt_answer(pod, f"{answer.status}: {unreached(answer)}", answer.sent)
     else:
         try:
             fleet.answered(pod, parse_report(answer.body, asked=answer.sent, answered=answer.received))
