@@ -32,6 +32,7 @@ A few more are caught one floor above the one that raises them, and become one o
     BodyViolation               wire.http.body: a body isn't what its head says
     BadSyntax, HasParameters,   wire.requests.message_signature: it can't be read; it covers what has parameters,
     NotThere                    or isn't there
+    Gone                        recordings.cast_file: somebody took the file away
     Unfinished                  wire.container.shell_split: a quotation stays open
     NotStarted, Nonsense        wire.container.greeting: the shell ended; what answers isn't it
     NotAReportError             rotation.fleet: a pod's answer isn't one

@@ -10,6 +10,7 @@ from k8s_ws_proxy.errors import CredentialRefused, KeySourceError, Reason
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.reload import Fingerprint, Reloader, fingerprint
+from k8s_ws_proxy.wire.requests.key_names import entry_of
 from k8s_ws_proxy.wire.requests.signing import Key
 
 if TYPE_CHECKING:
@@ -175,6 +176,10 @@ class Keyring:
         """Somebody was let in by ``key``, with a signature of this ``scheme``: one of ``SCHEMES``."""
         metrics.KEY_REQUESTS.labels(key.id, scheme).inc()
         self._uses[key.secret].last_used = self._clock()
+
+    def standing_key(self) -> Key:
+        """The one to seal with: an entry's own, not what a rotation keeps beside it; of several the first by name."""
+        return next((key for key in self.keys if entry_of(key.id) == key.id), self.keys[0])
 
     def use(self, key: Key) -> Use:
         """Since when ``key`` is accepted here, and when it was last used."""

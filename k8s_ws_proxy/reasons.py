@@ -360,6 +360,16 @@ class Reason(Enum):
         "after SIGTERM; to who is still being dialled, when the drain ends",
         "the caller tries again; the node's next pod answers",
     )
+    RECORDING_UNAVAILABLE = (
+        "recording_unavailable",
+        Rule(503, "error", retry_after=5),
+        (
+            "the session has to be recorded, and its recording can't be begun: the directory isn't there or can't be "
+            "written, fewer than `RECORDING_MIN_FREE` bytes are free, the disk doesn't answer; or one that was issued "
+            "with `record: true` comes to a proxy without `RECORDING_DIR`"
+        ),
+        "the log and `/readyz` say which; make room on the disk, or look at [recordings](../operations.md#recordings)",
+    )
     UPSTREAM_REFUSED = (
         "upstream_refused",
         Rule(502, "warning"),

@@ -31,6 +31,16 @@ _LABEL_KEY: Final = re.compile(
 _MOST: Final = 2**31 - 1  # of any number: far beyond what makes sense
 # durationpy takes more than Go does: days, years, and whatever stands between two numbers.
 _GO_DURATION: Final = re.compile(r"[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)")
+_UNITS: Final[dict[str, int]] = {
+    "": 1,
+    **{unit: 1000**power for power, unit in enumerate("kMGTP", 1)},
+    **{f"{unit}i": 1024**power for power, unit in enumerate("KMGTP", 1)},
+}
+_SIZE: Final = re.compile(rf"(?P<number>[0-9]{{1,15}})(?P<unit>{'|'.join(_UNITS)})", re.ASCII)
+RECORDED: Final = ("off", "terminals", "all")
+"""Which sessions are recorded, besides those that were issued so."""
+_NOTICE: Final = "this session is recorded"
+_LONGEST_NOTICE: Final = 200  # characters
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
 _URL: Final = re.compile(r"(?:https?|wss?)://[^\s?#]+", re.ASCII)
 _ADDRESS: Final = re.compile(
@@ -58,6 +68,24 @@ class TlsSettings:
     cert_file: Path
     key_file: Path
     client_ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSettings:
+    """What is recorded of sessions, and where. Sizes are bytes, durations seconds; 0 is no limit.
+
+    Without ``required`` a session goes on where it can't be recorded. ``notice`` is a line for terminals that are.
+    """
+
+    directory: Path
+    mode: str = "off"
+    input: bool = False
+    required: bool = True
+    min_free: int = 256 * 2**20
+    max_age: float = 0.0
+    max_bytes: int = 0
+    notice: str = ""
+    uploads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +127,7 @@ class Settings:
     reap_orphans: bool = True
     state_dir: Path | None = None
     drain_timeout: float = 30.0
+    recording: RecordingSettings | None = None
 
 
 @dataclass(slots=True)
@@ -163,6 +192,17 @@ class _Reader:
             self.mistakes.append(f"{name} must be a whole number from {least} to {_MOST}; it is {value!r}")
             return default
         return int(value)
+
+    def size(self, name: str, default: int) -> int:
+        """Bytes, as Kubernetes writes quantities: ``256Mi``, ``10G``, ``1048576``."""
+        value = self.text(name)
+        if not value:
+            return default
+        found = _SIZE.fullmatch(value)
+        if found is None:
+            self.mistakes.append(f"{name} must be a size such as 256Mi, 10Gi or 500M; it is {value!r}")
+            return default
+        return int(found["number"]) * _UNITS[found["unit"]]
 
     def boolean(self, name: str, *, default: bool = False) -> bool:
         value = self.text(name, str(default)).lower()
@@ -289,6 +329,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         reap_orphans=read.boolean("REAP_ORPHANS", default=True),
         state_dir=read.path("STATE_DIR"),
         drain_timeout=read.duration("DRAIN_TIMEOUT", 30.0, least=0.0),
+        recording=_recording(read),
     )
     if settings.secret_file is None and settings.secret_dir is None:
         read.mistakes.append("SHARED_SECRET_FILE or SHARED_SECRET_DIR must be set: without a key nobody can be let in")
@@ -319,6 +360,26 @@ def doubts(settings: Settings) -> list[str]:
         beside = "CLIENT_CERT_ALLOWED_SUBJECTS doesn't: only certificates that have a name from there, too, come in"
         return [f"GUACD_SUBJECTS names {told}, and {beside}"]
     return []
+
+
+def _recording(read: _Reader) -> RecordingSettings | None:
+    mode, directory = read.choice("RECORD", "off", RECORDED), read.path("RECORDING_DIR")
+    notice = read.text("RECORDING_NOTICE")
+    settings = RecordingSettings(
+        directory or Path(),
+        mode,
+        input=read.boolean("RECORD_INPUT"),
+        required=read.boolean("RECORDING_REQUIRED", default=True),
+        min_free=read.size("RECORDING_MIN_FREE", 256 * 2**20),
+        max_age=read.duration("RECORDING_MAX_AGE", 0.0, least=0.0),
+        max_bytes=read.size("RECORDING_MAX_BYTES", 0),
+        notice={"true": _NOTICE, "1": _NOTICE, "false": "", "0": ""}.get(notice.lower(), notice),
+    )
+    if not notice.isprintable() or len(notice) > _LONGEST_NOTICE:
+        read.mistakes.append(f"RECORDING_NOTICE must be one line of at most {_LONGEST_NOTICE} characters")
+    if directory is None and mode != "off":
+        read.mistakes.append(f"RECORD={mode} needs RECORDING_DIR: where recordings are written")
+    return settings if directory else None
 
 
 def _tls(read: _Reader) -> TlsSettings | None:

@@ -126,6 +126,31 @@ APISERVER_REACHABLE: Final = Gauge(
     "k8s_ws_proxy_apiserver_reachable", "1 if the apiserver answered when last asked, else 0.", registry=REGISTRY
 )
 
+RECORDINGS_OPEN: Final = Gauge("k8s_ws_proxy_recordings_open", "Sessions that are recorded now.", registry=REGISTRY)
+RECORDINGS_FINISHED: Final = Counter(
+    "k8s_ws_proxy_recordings_finished",
+    "Recordings that have their receipt, by outcome: whole, failed on the way, interrupted with their daemon.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+RECORDING_FAILURES: Final = Counter(
+    "k8s_ws_proxy_recording_failures",
+    "Sessions that were to be recorded and couldn't be, from their begin or any more.",
+    registry=REGISTRY,
+)
+RECORDING_BYTES: Final = Counter(
+    "k8s_ws_proxy_recording_bytes", "Bytes that were written to recordings.", registry=REGISTRY
+)
+RECORDING_AVAILABLE: Final = Gauge(
+    "k8s_ws_proxy_recording_available",
+    "0 if nothing can be recorded now, else 1; also where nothing is to be.",
+    registry=REGISTRY,
+)
+RECORDING_AVAILABLE.set(1)
+RECORDINGS_REMOVED: Final = Counter(
+    "k8s_ws_proxy_recordings_removed", "Recordings that were removed for their age or for room.", registry=REGISTRY
+)
+
 # An alert on a rate needs the zero before the first one.
 for _reason in Reason:
     REFUSALS.labels(_reason.value)
@@ -135,6 +160,8 @@ for _cause in ("busy", "waiting"):
     LOOP_STALLS.labels(_cause)
 for _outcome in ("hung_up", "gone", "failed", "upstream_claims"):
     ORPHANS.labels(_outcome)
+for _outcome in ("whole", "failed", "interrupted"):
+    RECORDINGS_FINISHED.labels(_outcome)
 for _direction in ("in", "out"):
     BYTES.labels(_direction)
 

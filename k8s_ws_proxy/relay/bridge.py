@@ -216,6 +216,11 @@ class Bridge:
         self.relay.terminate(line, channel, reason)
         self._settle()
 
+    def give_up(self, line: bytes, channel: int, reason: str) -> None:
+        """The session can't go on as it has to: tell the client, close with 1011."""
+        self.relay.give_up(line, channel, reason)
+        self._settle()
+
     def ping_client(self) -> bool:
         """Ping the client out of turn, unless output to it is under way; False once the session is over."""
         if self.timer is None:

@@ -10,25 +10,40 @@ from k8s_ws_proxy.wire.requests.target import ExecTarget
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from k8s_ws_proxy.sessions.record import SessionRecord
+    from k8s_ws_proxy.sessions.record import SessionRecord, Watcher
     from k8s_ws_proxy.sessions.registry import Slot, State
-    from k8s_ws_proxy.sessions.watching import Watcher
 
 
 def session_json(
     record: SessionRecord, state: State, watchers: Sequence[Watcher], *, node: str, slot: Slot | None = None
 ) -> dict[str, Any]:
     """What is known of it; ``slot`` where it has one."""
-    principal, target = record.principal, record.target
     bridge = slot.bridge if slot else None
     return {
         "sessionId": record.id,
         "state": state.value,
+        **known(record, node),
+        "started": rfc3339(record.started),
+        "bytesIn": bridge.bytes_from_client if bridge else 0,
+        "bytesOut": bridge.bytes_to_client if bridge else 0,
+        "idleSeconds": round(bridge.idle_seconds, 1) if bridge else None,
+        "watchers": watchers_as_json(watchers),
+        "recordingPath": record.recording or None,
+    }
+
+
+def known(record: SessionRecord, node: str, command: Sequence[str] | None = None) -> dict[str, Any]:
+    """Who and what it is, which doesn't change; ``command`` is the whole one where the record has it shortened."""
+    principal, target = record.principal, record.target
+    if command is None and isinstance(target, ExecTarget):
+        command = target.command
+    return {
+        "sessionId": record.id,
         "subresource": target.subresource.value,
         "namespace": target.namespace,
         "pod": record.pod,
         "container": record.container,
-        "command": [_text(each) for each in target.command] if isinstance(target, ExecTarget) else None,
+        "command": None if command is None else [_text(each) for each in command],
         "tty": record.tty,
         "node": node,
         "caller": {"mode": principal.mode.value, "name": principal.name},
@@ -36,13 +51,12 @@ def session_json(
         "groups": list(principal.groups),
         "reason": principal.reason,
         "peer": record.peer,
-        "started": rfc3339(record.started),
-        "bytesIn": bridge.bytes_from_client if bridge else 0,
-        "bytesOut": bridge.bytes_to_client if bridge else 0,
-        "idleSeconds": round(bridge.idle_seconds, 1) if bridge else None,
-        "watchers": [{"user": each.user, "mode": each.mode.value, "since": rfc3339(each.since)} for each in watchers],
-        "recordingPath": None,
     }
+
+
+def watchers_as_json(watchers: Sequence[Watcher]) -> list[dict[str, str]]:
+    """Who watches, how, and since when."""
+    return [{"user": each.user, "mode": each.mode.value, "since": rfc3339(each.since)} for each in watchers]
 
 
 def _text(argument: str) -> str:

@@ -27,6 +27,19 @@ class WatchMode(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Watcher:
+    """One of a session's. ``session`` is its own id, ``user`` the user or else the key or subject.
+
+    ``since`` is in Unix seconds.
+    """
+
+    session: str
+    user: str
+    mode: WatchMode
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
     """Who wants what, and what that turned out to be.
 
@@ -48,6 +61,8 @@ class SessionRecord:
     watches: str = ""
     """The id of the session that this one watches, and in which mode."""
     watch_mode: WatchMode | None = None
+    recording: str = ""
+    """Where its recording is, in the directory of recordings."""
 
     @classmethod
     def of(
@@ -88,6 +103,8 @@ class SessionRecord:
             "namespace": target.namespace,
             "pod": self.pod,
         }
+        if self.recording:
+            fields["recording"] = self.recording
         if self.watch_mode is not None:
             fields |= {"watches": self.watches, "watch_mode": self.watch_mode.value}
         match target:

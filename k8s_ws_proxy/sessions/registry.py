@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.sessions import descriptors
-from k8s_ws_proxy.sessions.record import SessionRecord, shown
+from k8s_ws_proxy.sessions.record import SessionRecord, Watcher, shown
 from k8s_ws_proxy.sessions.session_log import SessionLog
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.requests.target import Target
 
     Share = tuple[Quota, Counter[Hashable], Hashable, int]
+
+
+_MOST_WATCHERS: Final = 1000  # of a session that are remembered
 
 
 class State(Enum):
@@ -70,6 +73,7 @@ class Slot:
         self._endings: list[Callable[[bool], None]] = []
         self._opened = False
         self._termination: Termination | None = None
+        self.watched_by: list[Watcher] = []  # whoever has watched it, the first ones
 
     @property
     def id(self) -> str:
@@ -96,6 +100,17 @@ class Slot:
             channel = STDOUT if self.log.record.tty else STDERR
             logger().info("session terminated", session=self.id, **self._termination.log_fields())
             self.bridge.terminate(f"\r\nk8s-ws-proxy: {text}.\r\n".encode(), channel, text)
+
+    def watched(self, watcher: Watcher) -> None:
+        """Somebody watches it."""
+        if len(self.watched_by) < _MOST_WATCHERS:
+            self.watched_by.append(watcher)
+
+    def give_up(self, text: str) -> None:
+        """End it, for a reason of our own: it is told ``text``."""
+        if self.bridge is not None and self.state is State.OPEN:
+            channel = STDOUT if self.log.record.tty else STDERR
+            self.bridge.give_up(f"\r\nk8s-ws-proxy: {text}.\r\n".encode(), channel, text)
 
     def outlast(self, dial: asyncio.Task[Any]) -> None:
         """Don't give the slot back before ``dial`` is over, whoever has left by then."""

@@ -32,6 +32,10 @@ class SessionLog:
         """No container was named: this one was meant."""
         self.record = replace(self.record, container=container)
 
+    def recorded(self, path: str) -> None:
+        """It is recorded, there."""
+        self.record = replace(self.record, recording=path)
+
     def watching(self, watched: SessionRecord, mode: WatchMode) -> None:
         """It watches another session."""
         self.record = replace(

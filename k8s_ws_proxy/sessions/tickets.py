@@ -51,6 +51,8 @@ class Issued:
     route: Route
     target: Target
     size: int
+    recorded: bool = False
+    """It is to be recorded, whatever is usual."""
 
 
 @dataclass(frozen=True, slots=True)

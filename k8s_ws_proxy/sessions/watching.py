@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.sessions.record import WatchMode, shown
+from k8s_ws_proxy.sessions.record import Watcher, WatchMode, shown
 from k8s_ws_proxy.wire.rules.relay import Phase
 from k8s_ws_proxy.wire.rules.watch import WatchRelay
 
@@ -22,19 +21,6 @@ if TYPE_CHECKING:
 _NOTICES: Final = 10  # that a terminal is told one by one in _AT_ONCE
 _AT_ONCE: Final = 10.0  # seconds
 _LAST_WORDS: Final = 10.0  # seconds in which one who was too slow may take what its connection has, and the close
-
-
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """One of a session's. ``session`` is its own id, ``user`` the user or else the key or subject.
-
-    ``since`` is in Unix seconds.
-    """
-
-    session: str
-    user: str
-    mode: WatchMode
-    since: float
 
 
 class Watching:
@@ -67,6 +53,7 @@ class Watching:
         principal = own.log.record.principal
         watcher = Watcher(own.id, principal.user or principal.name, mode, self._clock())
         self._watchers.setdefault(watched.id, {})[own.id] = watcher
+        watched.watched(watcher)
         does = "watches and may type" if mode is WatchMode.PEER else "watches"
         self._say(watched, f"{shown(watcher.user)} {does} from now on")
         watched.bridge.fanout.join(feed)

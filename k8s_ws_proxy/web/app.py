@@ -151,6 +151,9 @@ async def running(
             announce("listening", listener=name, address=str(address), port=listener.port)
 
         await access.reread()
+        if made.recorder is not None:
+            stack.push_async_callback(made.recorder.close)
+            await made.recorder.open()
         if made.orphans is not None:
             stack.push_async_callback(made.orphans.close)
             await made.orphans.recover()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Call:
     """``began`` is the loop's time at the request's first byte; ``within`` seconds from there it must be answered.
 
-    ``session`` is the id of one that was issued before.
+    ``session`` is the id of one that was issued before, ``record`` whether it is to be recorded whatever is usual.
     """
 
     request: web.BaseRequest
@@ -31,6 +31,7 @@ class Call:
     began: float
     within: float
     session: str = ""
+    record: bool = False
 
     @property
     def until(self) -> float:

@@ -9,6 +9,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from k8s_ws_proxy.keyring import Keyring
     from k8s_ws_proxy.kube.access import Access
+    from k8s_ws_proxy.recordings.recorder import Recorder
     from k8s_ws_proxy.sessions.registry import Registry
 
 
@@ -19,10 +20,11 @@ class Health:
     would have nobody left to say what is wrong.
     """
 
-    def __init__(self, keyring: Keyring, access: Access, registry: Registry) -> None:
+    def __init__(self, keyring: Keyring, access: Access, registry: Registry, recorder: Recorder | None) -> None:
         self._keyring = keyring
         self._access = access
         self._registry = registry
+        self._recorder = recorder
 
     def alive(self) -> web.Response:
         """``/healthz``."""
@@ -42,4 +44,6 @@ class Health:
             "apiserver": "ok" if self._access.reachable else self._access.last_error,
             "shutdown": "the daemon is going down" if self._registry.draining else "no",
         }
+        if self._recorder is not None:  # without it sessions may go on unrecorded; the service has nobody better to ask
+            checks["recording"] = self._recorder.problem or "ok"
         return keys and self._access.answered and not self._registry.draining, checks

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.quotas import held_by
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.tickets import Tickets
     from k8s_ws_proxy.web.api_callers import ApiCallers
     from k8s_ws_proxy.web.directory import Directory
+    from k8s_ws_proxy.web.recorded import Recorded
     from k8s_ws_proxy.web.rights import Rights
 
 
@@ -44,6 +45,7 @@ class Issuing:
         policy: Policy,
         rights: Rights,
         directory: Directory,
+        recorded: Recorded,
         public_url: str,
     ) -> None:
         self._callers = callers
@@ -52,6 +54,7 @@ class Issuing:
         self._policy = policy
         self._rights = rights
         self._directory = directory
+        self._recorded = recorded
         self._public_url = public_url
 
     async def issue(self, request: web.BaseRequest, principal: Principal, until: float) -> web.StreamResponse:
@@ -62,16 +65,15 @@ class Issuing:
         route = parse_path(order.target)
         self._policy.check(route)
         target = parse_target(route, order.target)
-        if order.record:
-            raise Refusal(Reason.BAD_BODY, "record: this proxy doesn't record sessions.")
         session = uuid7()
         record = SessionRecord.of(session, principal, target, peer_of(request), time.monotonic(), time.time())
+        record = replace(record, recording=self._recorded.path(record, asked=order.record))
         self._registry.check(record, len(order.target))
         await self._rights.check_opening(principal, target, until)
-        issued = Issued(record, route, target, held_by(len(order.target)))
+        issued = Issued(record, route, target, held_by(len(order.target)), order.record)
         ticket, expires = self._tickets.issue(session, Use.STREAM, principal, order.expires_in, issued)
         logger().info("session issued", **record.log_fields(), expires_seconds=order.expires_in)
-        return self._answer(session, ticket, f"/proxy/sessions/{session}/stream", expires)
+        return self._answer(session, ticket, f"/proxy/sessions/{session}/stream", expires, record.recording)
 
     async def ticket(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to ``POST /proxy/sessions/{id}/ticket``. Raises Refusal."""
@@ -83,16 +85,17 @@ class Issuing:
         await self._rights.check(principal, VERBS[WatchMode(mode)], slot.log.record, until)
         ticket, expires = self._tickets.issue(session, use, principal, within)
         logger().info("ticket issued", session=session, use=mode, **principal.log_fields(), name=principal.name)
-        return self._answer(session, ticket, f"/proxy/sessions/{session}/watch?mode={mode}", expires)
+        recording = slot.log.record.recording
+        return self._answer(session, ticket, f"/proxy/sessions/{session}/watch?mode={mode}", expires, recording)
 
-    def _answer(self, session: str, ticket: str, path: str, expires: float) -> web.Response:
+    def _answer(self, session: str, ticket: str, path: str, expires: float, recording: str) -> web.Response:
         told = {
             "sessionId": session,
             "ticket": ticket,
             "path": path,
             **({"url": self._public_url + path} if self._public_url else {}),
             "expires": rfc3339(expires),
-            "recordingPath": None,
+            "recordingPath": recording or None,
         }
         headers = {SESSION_HEADER: session, "Cache-Control": "no-store", "Server": "k8s-ws-proxy"}
         return web.json_response(told, status=201, headers=headers)

@@ -13,25 +13,27 @@ from k8s_ws_proxy.web.upgrade import Hijacked
 from k8s_ws_proxy.web.upstream import reach, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp import web
 
     from k8s_ws_proxy.relay.byte_stream import ByteStream
     from k8s_ws_proxy.relay.read_budget import ReadBudget
     from k8s_ws_proxy.relay.stream import Stream
-    from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Registry, Slot
     from k8s_ws_proxy.web.plan import MakeRelay, Plan, Reached
     from k8s_ws_proxy.web.turns import Turns
     from k8s_ws_proxy.wire.rules.lifetime import Limits
     from k8s_ws_proxy.wire.rules.observer import Observer
 
+    Observing = Callable[[Slot, Plan], Awaitable[Callable[[Bridge], Observer] | None]]
+
 
 class Opening:
     """Opens what a plan says. ``ping_period`` in seconds.
 
-    ``observers`` are asked for an Observer of each session that has such messages, before its first byte.
+    ``observers`` are asked before each session is dialled that has such messages, and give what makes an Observer of it
+    before its first byte; or None, or raise Refusal.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Opening:
         *,
         ping_period: float,
         limits: Limits | None,
-        observers: Sequence[Callable[[Bridge, SessionRecord], Observer | None]] = (),
+        observers: Sequence[Observing] = (),
     ) -> None:
         self._observers = tuple(observers)
         self._registry = registry
@@ -71,6 +73,7 @@ class Opening:
     async def _dial_and_relay(self, plan: Plan, slot: Slot) -> web.StreamResponse:
         call = plan.call
         clock = asyncio.get_running_loop().time
+        asked = [await observing(slot, plan) for observing in self._observers] if plan.observable else []
         dialling = clock()
         try:
             reached = await reach(
@@ -89,10 +92,9 @@ class Opening:
             return Hijacked()
         client, early = taken
         bridge = self._bridge(plan, slot, client, reached.stream, reached.relay)
-        if plan.observable:
-            for observing in self._observers:
-                if (observer := observing(bridge, slot.log.record)) is not None:
-                    bridge.observe(observer)
+        for observes in asked:
+            if observes is not None:
+                bridge.observe(observes(bridge))
         slot.opened(bridge)
         if not slot.log.record.watches:  # then nothing was dialled
             metrics.DIAL_SECONDS.observe(clock() - dialling)

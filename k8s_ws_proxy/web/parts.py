@@ -19,6 +19,7 @@ from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.kube.pods import Defaults
 from k8s_ws_proxy.kube.reviews import Reviews
+from k8s_ws_proxy.recordings.recorder import Recorder
 from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.sessions.journal import Journal
 from k8s_ws_proxy.sessions.orphans import Orphans
@@ -37,6 +38,7 @@ from k8s_ws_proxy.web.opening import Opening
 from k8s_ws_proxy.web.plan import PlanParts
 from k8s_ws_proxy.web.plans import Plans
 from k8s_ws_proxy.web.reads import Reads
+from k8s_ws_proxy.web.recorded import Recorded
 from k8s_ws_proxy.web.rights import Rights
 from k8s_ws_proxy.web.session_api import SessionApi
 from k8s_ws_proxy.web.streaming import Streaming
@@ -52,7 +54,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """One of each in a daemon. Without ``orphans`` nothing that is left in a container is hung up."""
+    """One of each in a daemon.
+
+    Without ``orphans`` nothing that is left in a container is hung up, without ``recorder`` nothing is recorded.
+    """
 
     settings: Settings
     keyring: Keyring
@@ -67,6 +72,8 @@ class Parts:
     plans: Plans
     opening: Opening
     tickets: Tickets
+    recorder: Recorder | None
+    recorded: Recorded
 
     @classmethod
     def made(cls, settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str]) -> Parts:
@@ -87,6 +94,8 @@ class Parts:
         orphans = _orphans(settings, apiserver)
         budget, turns = ReadBudget(loop.time), Turns()
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
+        recorder = _recorder(settings, keyring, budget)
+        recorded = Recorded(recorder, notice=settings.recording.notice if settings.recording else "")
         return cls(
             settings,
             keyring,
@@ -105,8 +114,11 @@ class Parts:
                 turns,
                 ping_period=settings.ping_period,
                 limits=limits if limits.idle or limits.duration else None,
+                observers=[recorded.observe] if recorder else [],
             ),
             Tickets(settings.max_tickets, clock=time.time, later=loop.call_later),
+            recorder,
+            recorded,
         )
 
     def sessions(self) -> SessionHandler:
@@ -151,6 +163,7 @@ class Parts:
             policy=self.policy,
             rights=rights,
             directory=directory,
+            recorded=self.recorded,
             public_url=settings.public_url,
         )
         streaming = Streaming(
@@ -210,3 +223,11 @@ def _orphans(settings: Settings, apiserver: Apiserver) -> Orphans | None:
         return None
     journal = Journal(settings.state_dir, asyncio.get_running_loop()) if settings.state_dir else None
     return Orphans(apiserver, patience=settings.handshake_timeout, journal=journal)
+
+
+def _recorder(settings: Settings, keyring: Keyring, budget: ReadBudget) -> Recorder | None:
+    if settings.recording is None:
+        return None
+    return Recorder(
+        settings.recording, node=settings.node_name, budget=budget, secret=lambda: keyring.standing_key().secret
+    )

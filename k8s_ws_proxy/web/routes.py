@@ -59,7 +59,7 @@ def operators(parts: Parts) -> Router:
 
 
 def _probes(parts: Parts) -> list[tuple[str, Handler]]:
-    health = Health(parts.keyring, parts.access, parts.registry)
+    health = Health(parts.keyring, parts.access, parts.registry, parts.recorder)
     return [("/healthz", _open_to_all(health.alive)), ("/readyz", _open_to_all(health.ready))]
 
 

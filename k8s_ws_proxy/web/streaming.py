@@ -51,5 +51,7 @@ class Streaming:
         offer = parse_offer(request, issued.route.subprotocols)
         grant = self._tickets.redeem(ticket, session, Use.STREAM)
         apiserver = self._apiserver.acting_for(self._impersonator.identity_of(grant.principal))
-        call = Call(request, issued.route, grant.principal, apiserver, began, self._callers.within, session)
+        call = Call(
+            request, issued.route, grant.principal, apiserver, began, self._callers.within, session, issued.recorded
+        )
         return await self._opening.open(self._plans.for_target(call, issued.target, offer))

@@ -57,6 +57,7 @@ TABLE = {
     Reason.TOO_MANY_CONNECTIONS: Rule(503, "warning", retry_after=1),
     Reason.NO_DESCRIPTORS: Rule(503, "error", retry_after=5),
     Reason.SHUTTING_DOWN: Rule(503, "info", retry_after=5),
+    Reason.RECORDING_UNAVAILABLE: Rule(503, "error", retry_after=5),
     Reason.UPSTREAM_REFUSED: Rule(502, "warning"),
     Reason.UPSTREAM_UNREACHABLE: Rule(502, "warning"),
     Reason.UPSTREAM_TIMEOUT: Rule(504, "warning"),

@@ -44,7 +44,7 @@ class Cast:
     """
 
     def __init__(self, heading: Heading) -> None:
-        self._heading = heading
+        self.heading = heading
         self._begun = False
         self._last = 0  # microseconds: what was rounded isn't added up
         self._decoders = {channel: _Decoder() for channel in _CODES}
@@ -83,7 +83,7 @@ class Cast:
         if self._begun:
             return b""
         self._begun = True
-        heading = self._heading
+        heading = self.heading
         header: dict[str, object] = {
             "version": VERSION,
             "term": {"cols": columns or COLUMNS, "rows": rows or ROWS},

@@ -53,13 +53,16 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How the session ended: ``ended`` is a date (RFC 3339), ``ending`` the reason in the log, or ``interrupted``."""
+    """How the session ended: ``ended`` is a date (RFC 3339), ``ending`` the reason in the log, or ``interrupted``.
+
+    The counts are those of the session's end in the log; None where the daemon was killed before.
+    """
 
     ended: str
     ending: str
     exit_code: int | None
-    bytes_in: int
-    bytes_out: int
+    bytes_in: int | None
+    bytes_out: int | None
     watchers: tuple[Mapping[str, str], ...] = ()
 
     def told(self) -> dict[str, Any]:

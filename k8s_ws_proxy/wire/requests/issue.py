@@ -57,7 +57,7 @@ def parse_order(body: bytes) -> Order:
     if wanted["subresource"] not in _KINDS:
         raise _bad(f"subresource must be one of {', '.join(_KINDS)}.")
     log = wanted["subresource"] == "log"
-    not_for = ("command", "tty", "stdin") if log else () if wanted["subresource"] == "exec" else ("command",)
+    not_for = ("command", "tty", "stdin", "record") if log else () if wanted["subresource"] == "exec" else ("command",)
     if odd := [name for name in not_for if name in wanted]:
         raise _bad(f"{odd[0]} is not for {wanted['subresource']}.")
     segments = ["proxy", _KINDS[wanted["subresource"]], wanted["namespace"], wanted["pod"]]

@@ -57,6 +57,7 @@ class Ending(Enum):
     DRAINED = "drained"
     TERMINATED = "terminated"  # by somebody who may
     WATCHED_ENDED = "watched_ended"  # the session that this one watched
+    RECORDING_FAILED = "recording_failed"  # and it had to be recorded
     TOO_SLOW = "too_slow"  # a watcher that took less than was said
 
 
@@ -248,6 +249,13 @@ class Relay:
         self._end_by_us(line, channel, channels.failure(reason, reason="Terminated", code=403))
         if self.phase is Phase.RELAYING:
             self._close(Ending.TERMINATED, frames.POLICY_VIOLATION, reason)
+
+    def give_up(self, line: bytes, channel: int, reason: str) -> None:
+        """It has to be recorded, and can't be any more: a line for the person, a status for the program, close 1011."""
+        if self.phase is Phase.RELAYING:
+            if not self.status_seen:
+                self.to_client.append(frames.frame(frames.BINARY, bytes((channel,)) + line))
+            self._fail(Ending.RECORDING_FAILED, reason)
 
     def _end_by_us(self, line: bytes, channel: int, status: bytes) -> None:
         if self.phase is Phase.RELAYING and not self.status_seen:

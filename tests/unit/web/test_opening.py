@@ -322,13 +322,13 @@ class Watches:
 async def test_who_wants_to_observe_is_asked_before_the_first_byte(site, wanted):
     watches, asked = Watches(), []
 
-    def observing(session, record):
-        asked.append((record.pod, session.bytes_to_client))
-        return watches if wanted else None
+    async def observing(slot, plan):
+        asked.append((slot.log.record.pod, slot.bridge, plan.call.apiserver.asked[:]))
+        return (lambda _bridge: watches) if wanted else None
 
     opening = Opening(site.registry, site.budget, Turns(), ping_period=30.0, limits=None, observers=[observing])
     await opening.open(site.terminal(EXEC, Upstream(site.stream, None, b"\x82\x02\x01x")))
-    assert asked == [("web", 0)]
+    assert asked == [("web", None, [])]
     assert watches.shown == (b"x" if wanted else b"")
 
 

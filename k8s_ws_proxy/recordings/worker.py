@@ -1,0 +1,68 @@
+"""A thread that does one thing after the other, for an event loop that waits for none of them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+_Found = TypeVar("_Found")
+
+
+class Worker:
+    """Does what it is told in a thread of its own. A disk that hangs holds it up, and nobody else.
+
+    The thread is a daemon's: the process doesn't wait for it.
+    """
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def do(
+        self, work: Callable[[], _Found], done: Callable[[_Found], None], failed: Callable[[Exception], None]
+    ) -> None:
+        """Have ``work`` done after all that was told before; one of the others is called in the loop then."""
+
+        def order() -> None:
+            try:
+                found = work()
+            except Exception as error:  # noqa: BLE001 - whoever asked decides what to do about it
+                self._tell(failed, error)
+            else:
+                self._tell(done, found)
+
+        self._orders.put(order)
+
+    async def result(self, work: Callable[[], _Found]) -> _Found:
+        """What ``work`` gives. It is done even where nobody waits for it any more."""
+        future: asyncio.Future[_Found] = self._loop.create_future()
+
+        def found(result: _Found) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        def failed(error: Exception) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self.do(work, found, failed)
+        return await future
+
+    def stop(self) -> None:
+        """Do what was told before, and then no more."""
+        self._orders.put(None)
+
+    def _tell(self, whom: Callable[[Any], None], what: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed by now
+            self._loop.call_soon_threadsafe(whom, what)
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            order()
