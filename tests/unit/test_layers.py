@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 from pathlib import Path
 
@@ -60,6 +61,7 @@ NOT_IN_WIRE = {
 }
 
 
+@functools.cache
 def imported(path):
     """Every module that a file imports, wherever in it and for whatever reason; ``from a import b`` is a.b and a."""
     names = set()

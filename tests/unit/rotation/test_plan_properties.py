@@ -6,10 +6,12 @@ come, go, restart and fall silent; operators stop and others take over, much lat
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
+from operator import itemgetter
 from random import Random
 
 from hypothesis import given, settings
@@ -63,7 +65,7 @@ class World:
         return Node(f"n{next(self.numbers)}", late, caller, every, since, self.now, self.now)
 
     def as_of(self, when):
-        return next(keys for since, keys in reversed(self.past) if since <= when)
+        return self.past[bisect.bisect_right(self.past, when, key=itemgetter(0)) - 1][1]
 
     def accepts(self, node, when):
         """What its pod has mounted: new when it was born, late from then on."""

@@ -143,7 +143,7 @@ async def test_as_whom_it_was_started_is_found_and_does_not_take_more_room_than_
 
 
 async def test_a_file_that_is_too_long_is_read_up_to_a_bound(tmp_path):
-    lines = b"".join(line_of(PLACE, process(number)) for number in range(100_000))
+    lines = b"".join(line_of(PLACE, process(number)) for number in range(MOST + 1000)) * 20
     (tmp_path / "processes").write_bytes(journal._BOOT_ID.read_bytes() + lines)
     one, found = await opened(tmp_path)
     assert len(found) == MOST
