@@ -22,11 +22,18 @@ def started(pid):
 
 
 def unread(port, peer_port):
-    """Bytes that lie unread in the socket of TCP ``port`` whose peer has ``peer_port``, both of this machine."""
-    ends = f":{port:04X}", f":{peer_port:04X}"
+    """Bytes for TCP ``port`` from ``peer_port``, both of this machine, that nobody has read, wherever they are.
+
+    A reader that is quick empties its own socket again and again while the sender's still holds the rest.
+    """
+    there, here = f":{port:04X}", f":{peer_port:04X}"
+    found = 0
     for table in ("tcp", "tcp6"):  # a socket that takes both is among the latter
         for line in Path("/proc/self/net", table).read_text().splitlines()[1:]:
             _, local, remote, _, queues, *_ = line.split()
-            if (local[-5:], remote[-5:]) == ends:
-                return int(queues.partition(":")[2], 16)
-    return 0
+            waiting_to_go, unread_here = (int(queue, 16) for queue in queues.split(":"))
+            if (local[-5:], remote[-5:]) == (there, here):
+                found += unread_here
+            elif (local[-5:], remote[-5:]) == (here, there):
+                found += waiting_to_go
+    return found
