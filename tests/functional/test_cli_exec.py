@@ -75,6 +75,7 @@ async def test_stdin_to_its_end_and_back_from_a_pipe(client):
     assert hashlib.sha256(stdout).digest() == hashlib.sha256(data).digest()
 
 
+@pytest.mark.slow
 async def test_256_mib_of_stdin_in_flat_memory(client, tmp_path):
     with (tmp_path / "big").open("wb") as big:
         digest = hashlib.sha256()

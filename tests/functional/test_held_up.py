@@ -199,6 +199,7 @@ async def answered(ws):
     raise AssertionError("the session ended")
 
 
+@pytest.mark.slow
 async def test_what_a_session_holds_of_single_bytes_is_what_they_take(start):
     """Each is a message of its own on its way up, and the program reads nothing."""
     daemon = await start()
@@ -268,6 +269,7 @@ async def test_long_commands_that_are_dialled_are_bounded_together(start, cluste
             await short
 
 
+@pytest.mark.slow
 async def test_a_log_that_nobody_reads_holds_up_nothing(start):
     """A pipe takes 64 KiB, some 300 refusals."""
     daemon = await start(LOG_LEVEL="debug")

@@ -209,6 +209,7 @@ async def test_a_shell_after_ten_thousand_lines(house):
     await joins(house, owner, cut=True)
 
 
+@pytest.mark.slow
 async def test_a_shell_after_one_large_block(house):
     owner = await shell(house)
     await owner.type("head -c 3000000 /dev/zero | tr '\\0' x | fold -w 99; echo; echo do''ne\r")

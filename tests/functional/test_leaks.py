@@ -164,6 +164,7 @@ async def left_over(daemon, cluster):
     return descriptors, count, memory(daemon, "VmRSS")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
 async def test_cut_off_again_and_again(start, cluster, stage):
     daemon = await start(WS_PROXY_ADMIN_ADDR="127.0.0.1:0", LOG_LEVEL="debug")
@@ -174,6 +175,7 @@ async def test_cut_off_again_and_again(start, cluster, stage):
     assert after[:2] == before[:2]
 
 
+@pytest.mark.slow
 async def test_cut_off_at_every_stage_in_turn(start, cluster):
     daemon = await start(WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
     await cycles(daemon, 300)

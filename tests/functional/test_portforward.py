@@ -258,6 +258,7 @@ async def test_the_client_leaves(cluster, start, pod_port, leave):
         await close(ws)
 
 
+@pytest.mark.slow
 async def test_a_reader_that_stops_holds_the_pod_back(start, pod_port):
     """While another session sees ten pings go by, what there is no room for stays with the pod."""
     daemon = await start(WS_PING_PERIOD="100ms")

@@ -78,6 +78,7 @@ async def still_there(ws):
     return await ws.until(STDOUT, b"\n") == b"ping\n"
 
 
+@pytest.mark.slow
 async def test_callers_who_never_pause_notice_nothing(three):
     """Not one refusal, not one session cut: with the old key, the new one, and both, on every node."""
     async with contextlib.AsyncExitStack() as stack:
@@ -104,6 +105,7 @@ async def test_callers_who_never_pause_notice_nothing(three):
             assert ws.answer.status == 401, "the old key is gone from every node"
 
 
+@pytest.mark.slow
 async def test_the_old_key_stays_as_long_as_somebody_uses_it(three):
     command = await three.start_rotate(overlap="3s")
     await command.event("promoted")
@@ -298,6 +300,7 @@ async def test_a_pod_that_starts_is_counted_and_not_waited_for(two):
     assert (ran.status, ran.event("begin")["starting"], ran.event("begin")["pods"]) == (0, 1, 2)
 
 
+@pytest.mark.slow
 async def test_a_second_rotation_in_an_overlap_is_refused_unless_forced(two):
     assert (await two.rotate("--until", "promoted")).status == 0
     refused = await two.rotate()

@@ -29,6 +29,7 @@ def _descriptors():
 GROUPS = sorted({(attack.access, attack.log_is_read) for attack in ALL.values()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("access", "log_is_read"), GROUPS)
 def test_who_means_well_loses_nothing_by_attacks(access, log_is_read, tmp_path):
     attacks = [attack for attack in ALL.values() if (attack.access, attack.log_is_read) == (access, log_is_read)]

@@ -321,6 +321,7 @@ async def test_a_command_line_of_100000_bytes(clients):
     assert ended.stdout == b"x" * 100_000
 
 
+@pytest.mark.slow
 async def test_a_thousand_short_commands_lose_nothing(clients):
     for number in range(1000):
         ended = await clients.sh(f"echo {number}; exit {number % 200}")

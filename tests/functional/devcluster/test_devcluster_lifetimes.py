@@ -146,6 +146,7 @@ async def test_a_process_that_does_not_read_holds_the_client_back_and_nothing_is
     assert ended.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.slow
 async def test_the_last_output_comes_before_the_status_hundreds_of_times(clients):
     for number in range(200):
         ended = await clients.sh(f"head -c 60000 /dev/zero; printf end{number} >&2")
