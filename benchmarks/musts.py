@@ -118,6 +118,19 @@ def _interrupt(table: Table) -> Iterator[Must]:
         yield Must(what, limit=1, at_most=True, unit=f"x {_PEERS[peer]}", measured=ratio)
 
 
+def _recorded(table: Table) -> Iterator[Must]:
+    """A session that is recorded, beside one that isn't."""
+    target, unit = "recorded", "x one that isn't recorded"
+    for row, text in (("stdout-64", "stdout, 64 B frames"), ("stdout-32768", "stdout, 32 KiB frames")):
+        ratio = table.ratio(row, target, "ours", _SPEED)
+        yield Must(f"recorded: {text}", limit=0.5, at_most=False, unit=unit, measured=ratio)
+    late = table.added("keystroke", target, "median_ms", "ours")
+    yield Must("recorded: keystroke's echo, median", limit=0.1, at_most=True, unit="ms more", measured=late)
+    held, plain = (table.median("growth", name, "kib_per_session") for name in (target, "ours"))
+    more = None if held is None or plain is None else held - plain
+    yield Must("recorded: idle session, memory", limit=64, at_most=True, unit="KiB more", measured=more)
+
+
 def _cost_and_growth(table: Table) -> Iterator[Must]:
     cost = table.ratio("stdout-32768", "ours", "haproxy", "cpu_seconds_per_gb")
     yield Must("CPU per GB, 32 KiB frames", limit=1.0, at_most=True, unit="x HAProxy", measured=cost)
@@ -129,5 +142,5 @@ def _cost_and_growth(table: Table) -> Iterator[Must]:
 
 def all_of(table: Table) -> list[Must]:
     """In the order of the demand."""
-    parts = (_throughput, _logs, _fifty, _memory, _opening, _keystroke, _interrupt, _cost_and_growth)
+    parts = (_throughput, _logs, _fifty, _memory, _opening, _keystroke, _interrupt, _recorded, _cost_and_growth)
     return [must for part in parts for must in part(table)]

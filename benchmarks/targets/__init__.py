@@ -6,6 +6,7 @@ ALL: dict[str, base.Target] = {
     target.name: target
     for target in (
         ours.Ours(),
+        ours.Ours("recorded", "k8s-ws-proxy, recorded", recorded=True),
         haproxy.HAProxy(),
         nginx.Nginx(),
         kubectl_proxy.KubectlProxy(),

@@ -11,12 +11,20 @@ from benchmarks import process
 from benchmarks.certs import HOST
 from benchmarks.targets.base import SECRET, Bed, Command
 
+RECORDED = {"stdout-64", "stdout-32768", "stdin-32768", "growth", "keystroke"}
+
 
 @dataclass(frozen=True)
 class Ours:
+    """Where sessions are ``recorded``, only the rows are measured that this changes."""
+
     name: str = "ours"
     label: str = "k8s-ws-proxy"
     takes_tls: bool = True
+    recorded: bool = False
+
+    def shows(self, row: str) -> bool:
+        return not self.recorded or row in RECORDED
 
     def command(self, bed: Bed) -> Command:
         plain_port = process.free_port() if bed.client_tls else bed.port
@@ -28,6 +36,8 @@ class Ours:
             "WS_PROXY_LISTEN_ADDR": f"{HOST}:{plain_port}",
             "WS_PROXY_ADMIN_ADDR": "off",
         }
+        if self.recorded:
+            env |= {"RECORD": "all", "RECORDING_DIR": str(bed.folder / "recordings")}
         if bed.client_tls:
             env |= {
                 "TLS_LISTEN_ADDR": f"{HOST}:{bed.port}",

@@ -63,7 +63,7 @@ class Recorder:
         finished: Callable[[SessionRecord | None, str, File], None] = lambda _record, _session, _file: None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.input = settings.input
+        self.takes_input = settings.input
         self.required = settings.required
         self.directory = Directory(settings.directory, uploads=settings.uploads)
         self.clock = loop.time

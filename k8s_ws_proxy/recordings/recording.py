@@ -35,7 +35,7 @@ _Event = Data | Resized
 class Host(Protocol):
     """What a recording has in common with all others of its daemon: the ``Recorder``."""
 
-    input: bool
+    takes_input: bool
     required: bool
     writer: Worker
     clock: Callable[[], float]
@@ -93,6 +93,11 @@ class Recording:
         return self
 
     @property
+    def takes_input(self) -> bool:
+        """As an Observer's: what people type holds passwords, and is taken only where the operator wants it."""
+        return self._recorder.takes_input
+
+    @property
     def full(self) -> bool:
         """As an Observer's: so much waits for the disk that the session has to."""
         held = self._pending_size + self._writing_size
@@ -104,9 +109,8 @@ class Recording:
         self._take(Data(self._recorder.clock() - self._began, channel, data), len(data))
 
     def input(self, data: bytes) -> None:
-        """As an Observer's; what people type holds passwords, and is taken only where the operator wants it."""
-        if self._recorder.input:
-            self._take(Data(self._recorder.clock() - self._began, STDIN, data), len(data))
+        """As an Observer's."""
+        self._take(Data(self._recorder.clock() - self._began, STDIN, data), len(data))
 
     def resized(self, columns: int, rows: int) -> None:
         """As an Observer's."""

@@ -14,7 +14,7 @@ from k8s_ws_proxy.wire.framing.channels import RESIZE, STDIN, STDOUT, size_paylo
 from k8s_ws_proxy.wire.framing.splitter import HEADROOM
 from k8s_ws_proxy.wire.rules.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.rules.liveness import Health
-from k8s_ws_proxy.wire.rules.observer import FEW_BYTES, Observer, Tap
+from k8s_ws_proxy.wire.rules.observer import Observer, Tap
 from k8s_ws_proxy.wire.rules.relay import Ending, Phase, Relay
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class Bridge:
             return
         self._client.due = False
         try:
-            max_read = FEW_BYTES if self._tap is not None else None
+            max_read = None if self._tap is None else self._tap.max_read_client
             end = self._client.read(self.relay.client_carry(), max_read, halted=self.relay.client_halted)
         except (EOFError, StreamLost):
             if self.relay.phase is Phase.CLOSING:

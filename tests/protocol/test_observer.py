@@ -18,8 +18,9 @@ KEY = b"\x11\x22\x33\x44"
 class Told:
     """An observer that writes down what it is told."""
 
-    def __init__(self):
+    def __init__(self, *, takes_input=True):
         self.full = False
+        self.takes_input = takes_input
         self.told = []
 
     def output(self, channel, data):
@@ -38,8 +39,8 @@ class Told:
         self.told.append(("ended", relay))
 
 
-def tapped():
-    tap, told = Tap(), Told()
+def tapped(**options):
+    tap, told = Tap(), Told(**options)
     tap.observers = (told,)
     return tap, told
 
@@ -142,6 +143,30 @@ def test_many_of_one_channel_are_many_although_they_come_as_one(two):
     tap.to_client([two] * MANY)
     assert tap.max_read == FEW_BYTES
     assert len(told.told) <= 1
+
+
+def test_who_does_not_take_what_is_typed_is_told_sizes_only():
+    tap, told = tapped(takes_input=False)
+    tap.to_upstream([message(STDIN, b"secret", KEY), message(RESIZE, b'{"Width": 80, "Height": 24}', KEY)])
+    assert told.told == [("size", 80, 24)]
+    assert tap.max_read_client is None
+    tap.to_upstream([message(STDIN, b"x", KEY)] * (MANY + 1))
+    assert tap.max_read_client == FEW_BYTES
+
+
+def test_who_takes_it_has_it_in_small_turns():
+    tap, _told = tapped()
+    assert tap.max_read_client == FEW_BYTES
+
+
+@pytest.mark.parametrize("size", [1, 63, 125, 126, 1000, 65535, 65536, 70000])
+def test_messages_of_every_length(size):
+    tap, told = tapped()
+    tap.to_client([message(STDOUT, bytes([number]) * size) for number in range(9)] + [message(STDERR, b"end")])
+    assert told.told == [(STDOUT, b"".join(bytes([number]) * size for number in range(9))), (STDERR, b"end")]
+    told.told.clear()
+    tap.to_upstream([message(STDIN, b"t" * size, KEY)])
+    assert told.told == [("typed", b"t" * size)]
 
 
 def test_a_full_one_holds_for_all():

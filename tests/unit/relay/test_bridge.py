@@ -141,7 +141,7 @@ class Told:
     """An observer that writes down what it is told."""
 
     def __init__(self):
-        self.full = False
+        self.full, self.takes_input = False, True
         self.shown, self.typed, self.ends = b"", b"", []
 
     def output(self, _channel, data):

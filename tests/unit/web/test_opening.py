@@ -308,7 +308,7 @@ async def test_the_order_of_the_checks(monkeypatch, fails):
 class Watches:
     """An observer of all that is shown."""
 
-    full = False
+    full = takes_input = False
     shown = b""
 
     def output(self, _channel, data):
