@@ -128,7 +128,9 @@ class Recorder:
         record = slot.log.record
         begun = self._begun(record, command, identity)
         words = None if begun["command"] is None else shlex.join(begun["command"])
-        file = CastFile(self.directory, slot.id, Heading(_title(record), int(record.started), words), begun)
+        tags = tuple(filter(None, (record.target.subresource.value, record.target.namespace, self._node)))
+        heading = Heading(_title(record), int(record.started), words, tags)
+        file = CastFile(self.directory, slot.id, heading, begun)
         recording = Recording(self, slot, file)
         slot.at_end(recording.dropped)
         try:

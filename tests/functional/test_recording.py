@@ -62,6 +62,7 @@ async def test_a_command_on_pipes(record, directory):
     assert cast.events[-1][1:] == ("x", "7")
     assert cast.header["version"] == 3
     assert cast.header["title"] == "default/shell/shell"
+    assert cast.header["tags"] == ["exec", "default"]
     assert cast.header["command"] == "sh -c 'echo out; echo err >&2; exit 7'"
     assert before - 1 < cast.header["timestamp"] < before + 60
     assert receipt["command"] == ["sh", "-c", "echo out; echo err >&2; exit 7"]
