@@ -2,7 +2,8 @@
 
 Nine tenths of what it takes to start a daemon are imports. A fork is a process as any other: it has its own arguments,
 environment, descriptors and end. What differs is how it came to be, so tests of the start, of the end of the process or
-of its memory start it as an operator does (`daemon.SERVE`).
+of its memory start it as an operator does (`daemon.SERVE`); so do those that start it in a namespace or under a limit,
+which this process hasn't entered.
 
 Run as a script, with the number of a socket. Each message on that is one request: JSON with the arguments, environment
 and working directory, and four descriptors: stdin, stdout, stderr, and a pipe for the exit status. The answer is the
