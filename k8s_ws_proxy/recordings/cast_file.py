@@ -92,13 +92,14 @@ class CastFile:
             if not os.fstat(self._fd).st_nlink:
                 raise Gone("the recording was taken away while it was written")
 
-    def entered(self, title: str, pod: str, container: str | None) -> None:
-        """What was meant is known now. Raises OSError."""
+    def entered(self, title: str, pod: str, container: str | None) -> int:
+        """What was meant is known now; nothing of the recording is written for it, 0 bytes. Raises OSError."""
         self._cast.heading = replace(self._cast.heading, title=title)
         found = {"pod": pod, "container": container}
         if (begun := {**self._begun, **found}) != self._begun:
             self._begun = begun
             self._directory.entry(OPEN, self.session).write_bytes(self._entry())
+        return 0
 
     def finish(self, at: float, end: End, problem: str, secret: bytes) -> File:
         """Write its end and its receipt. Raises OSError if there is no receipt; it may be tried again then."""

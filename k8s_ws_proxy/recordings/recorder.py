@@ -20,7 +20,7 @@ from k8s_ws_proxy.reasons import Reason
 from k8s_ws_proxy.recordings.cast_file import CastFile, finish_interrupted
 from k8s_ws_proxy.recordings.directory import Directory
 from k8s_ws_proxy.recordings.paths import path_of
-from k8s_ws_proxy.recordings.recording import STUCK, Recording, told
+from k8s_ws_proxy.recordings.recording import STUCK, Recording, title_of, told
 from k8s_ws_proxy.recordings.retention import Keep, clear
 from k8s_ws_proxy.recordings.worker import Worker
 from k8s_ws_proxy.rfc3339 import rfc3339
@@ -129,7 +129,7 @@ class Recorder:
         begun = self._begun(record, command, identity)
         words = None if begun["command"] is None else shlex.join(begun["command"])
         tags = tuple(filter(None, (record.target.subresource.value, record.target.namespace, self._node)))
-        heading = Heading(_title(record), int(record.started), words, tags)
+        heading = Heading(title_of(record), int(record.started), words, tags)
         file = CastFile(self.directory, slot.id, heading, begun)
         recording = Recording(self, slot, file)
         slot.at_end(recording.dropped)
@@ -153,12 +153,6 @@ class Recorder:
         """As a Host's."""
         self._live.add(recording)
         metrics.RECORDINGS_OPEN.set(len(self._live))
-        record = recording.slot.log.record
-        self.writer.do(
-            partial(recording.file.entered, _title(record), record.pod, record.container),
-            lambda _: None,
-            lambda error: recording.fail(told(error)),
-        )
 
     def discard(self, recording: Recording) -> None:
         """As a Host's."""
@@ -196,6 +190,7 @@ class Recorder:
         """As a Host's."""
         self._live.discard(recording)
         self._unkept.discard(recording)
+        self._unwritten.discard(recording)
         metrics.RECORDINGS_OPEN.set(len(self._live))
         self._finishing += 1
         self._all_finished.clear()
@@ -327,7 +322,3 @@ def _keep(files: Sequence[tuple[Recording, CastFile]]) -> list[tuple[Recording, 
         except OSError as error:
             problems.append((recording, told(error)))
     return problems
-
-
-def _title(record: SessionRecord) -> str:
-    return "/".join(filter(None, (record.target.namespace, record.pod, record.container)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.recordings.worker import Worker
     from k8s_ws_proxy.relay.bridge import Bridge
+    from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.wire.recording.receipt import File
     from k8s_ws_proxy.wire.rules.relay import Relay
@@ -79,6 +80,7 @@ class Recording:
         self._writing_since: float | None = None
         self._was_full = False
         self._end: tuple[float, End] | None = None
+        self._over = False  # its end was handed over, too
 
     @property
     def held(self) -> int:
@@ -90,6 +92,8 @@ class Recording:
         self._bridge = bridge
         self._began = self._recorder.clock()
         self._recorder.started(self)
+        record = self.slot.log.record
+        self._give(partial(self.file.entered, title_of(record), record.pod, record.container))
         return self
 
     @property
@@ -150,10 +154,16 @@ class Recording:
         if self._pending and not self.problem:
             events, self._pending = self._pending, []
             self._writing_size, self._pending_size = self._pending_size, 0
-            self._writing_since = self._recorder.clock()
-            self._recorder.writer.do(partial(self.file.write, events), self._written, self._not_written)
-        elif self._end is not None:
-            self._finish(*self._end)
+            self._give(partial(self.file.write, events))
+        elif self._end is not None and not self._over:
+            self._over = True
+            at, end = self._end
+            self._recorder.finish(self, partial(self.file.finish, at, end, self.problem))
+
+    def _give(self, work: Callable[[], int]) -> None:
+        """One at a time: nothing is finished while there is something to be written."""
+        self._writing_since = self._recorder.clock()
+        self._recorder.writer.do(work, self._written, self._not_written)
 
     def look(self, now: float) -> None:
         """Give up where the disk has had what it was handed for too long."""
@@ -189,7 +199,7 @@ class Recording:
     def _written(self, count: int) -> None:
         self._recorder.written(self, count)
         self._free()
-        if self._pending_size >= _AT_ONCE or self._end is not None:
+        if self._pending_size >= _AT_ONCE or self._was_full or self._end is not None:
             self.hand_over()
         elif self._pending:
             self._recorder.later(self)
@@ -208,12 +218,14 @@ class Recording:
     def _hold(self, count: int) -> None:
         self._recorder.hold(count)
 
-    def _finish(self, at: float, end: End) -> None:
-        self._recorder.finish(self, partial(self.file.finish, at, end, self.problem))
-
     def finished(self, file: File) -> None:
         """Its receipt is written."""
         logger().info("recording finished", session=self.slot.id, **_fields(file))
+
+
+def title_of(record: SessionRecord) -> str:
+    """What stands in the header: where it went."""
+    return "/".join(filter(None, (record.target.namespace, record.pod, record.container)))
 
 
 def told(error: Exception) -> str:
