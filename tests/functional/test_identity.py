@@ -12,23 +12,14 @@ import uuid
 import pytest
 from support import identities, rawws
 from support import site as sites
-from support.caller import HANG_UP, PIPES, TTY, V4, V5, close, get, proxy_exec, refusal_of, run, with_query
+from support.caller import PIPES, V5, close, get, proxy_exec, refusal_of, run
+from support.impersonated import API, ROUTES, TARGET, come, hang_ups, on_terminal, read, sessions_of
 from support.pki import Pki
 
 from k8s_ws_proxy.devcluster import DevCluster
 from k8s_ws_proxy.devcluster.roles import bind, cluster_role, group, rule, service_account, user
 from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
-TARGET = proxy_exec("true", **PIPES)
-API = "/api/v1/namespaces/default/pods/shell"
-ROUTES = {
-    "exec": TARGET,
-    "exec on the apiserver's path": f"{API}/exec?container=shell&command=true&stdout=true",
-    "a terminal": proxy_exec("true", **TTY),
-    "attach": with_query("/proxy/attach/default/web/web", **PIPES),
-    "log": "/proxy/logs/default/shell/shell?tailLines=1&follow=false",
-    "port-forward": "/proxy/portforward/default/web?ports=8080",
-}
 LABEL = "app.example/name"
 
 
@@ -52,25 +43,6 @@ async def cluster(rights):
 @pytest.fixture
 async def daemon(start):
     return await start(IDENTITY="user", IDENTITY_GROUP_PREFIX="oidc:")
-
-
-async def come(daemon, target, who=None, *, headers=None, port=None, tls=None):
-    """The head of the answer, and the status in channel 3 where the session says one."""
-    signed = daemon.headers_v2(target, **who) if headers is None else headers
-    spoken = (V4,) if "portforward" in target else (V5,)
-    data = rawws.request(target, signed, subprotocols=spoken)
-    async with rawws.connected(port or daemon.port, data, tls=tls) as ws:
-        if ws.answer.status != 101:
-            return ws.answer, None
-        if "portforward" in target or "attach" in target:
-            return ws.answer, None
-        ended = await ws.finish()
-        return ws.answer, ended.status if "/logs/" not in target else None
-
-
-def sessions_of(cluster, answer):
-    """The events in the apiserver's audit log that have the session's name."""
-    return cluster.audit.of(answer.headers["x-session-id"])
 
 
 ALICE, BOB = {"User": "alice"}, {"User": "bob"}
@@ -152,9 +124,7 @@ async def test_what_kubectl_reads_first_is_read_as_the_user(start, cluster, tmp_
     daemon = await start(IDENTITY="user", **pki.environ("alice,bob"))
     for name, status in (("alice", 200), ("bob", 403)):
         client = pki.servers.client(pki.callers.leaf(name))
-        plain = f"GET {API} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode()
-        async with rawws.connected(daemon.ports["https"], plain, tls=client) as connection:
-            assert connection.answer.status == status, connection.answer
+        assert await read(daemon, API, client) == status
         reads = [event for event in cluster.audit.events if event["requestURI"] == API]
         assert {event["impersonatedUser"]["username"] for event in reads[-1:]} == {name}
 
@@ -194,21 +164,9 @@ async def test_an_alias_is_looked_up_as_the_proxy(start, rights, tmp_path):
         assert ("list", "alice") not in as_whom
 
 
-async def on_terminal(stack, daemon, number=1016, who=ALICE):
-    target = proxy_exec("sleep", str(number), **TTY)
-    data = rawws.request(target, daemon.headers_v2(target, **who), subprotocols=(V5,))
-    ws = await stack.enter_async_context(rawws.connected(daemon.port, data))
-    assert ws.answer.status == 101
-    return ws
-
-
-def hang_ups(cluster):
-    return [event for event in cluster.audit.events if HANG_UP in event["requestURI"]]
-
-
 async def test_what_a_session_leaves_is_hung_up_as_the_user_under_another_name(daemon, cluster):
     async with contextlib.AsyncExitStack() as stack:
-        ws = await on_terminal(stack, daemon)
+        ws = await on_terminal(stack, daemon, who=ALICE)
         await close(ws)
         line = await daemon.event("process hung up")
     (event, *_) = hang_ups(cluster)
@@ -221,7 +179,7 @@ async def test_so_does_the_daemon_after_one_that_was_killed(start, cluster, tmp_
     state = tmp_path / "state"
     first = await start(IDENTITY="user", STATE_DIR=str(state))
     async with contextlib.AsyncExitStack() as stack:
-        ws = await on_terminal(stack, first)
+        ws = await on_terminal(stack, first, who=ALICE)
         file = state / "processes"
         while not file.exists() or b"alice" not in file.read_bytes():  # noqa: ASYNC110 - a thread writes it
             await asyncio.sleep(0)
@@ -238,7 +196,7 @@ async def test_what_is_not_admitted_of_one_is_of_another_all_the_same(daemon, cl
     status = {"kind": "Status", "status": "Failure", "message": "an admission policy denied it", "code": 403}
     cluster.faults.refuse(403, json.dumps(status).encode())
     async with contextlib.AsyncExitStack() as stack:
-        await close(await on_terminal(stack, daemon))
+        await close(await on_terminal(stack, daemon, who=ALICE))
         await daemon.event("a command was refused as it would be started: it can't be hung up")
         await close(await on_terminal(stack, daemon, 1017, {**BOB, "Groups": '"ops"'}))
         await daemon.event("process hung up")
