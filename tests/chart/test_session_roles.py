@@ -1,4 +1,4 @@
-"""Who may issue, list and end sessions: the chart's rights and docs/operations.md's roles, on a cluster with RBAC."""
+"""Who may open, issue, list and end sessions: the chart's rights, docs/operations.md's roles, and RBAC."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ import kubernetes_validate
 import pytest
 import yaml
 from support import identities, kubectl
+from support.caller import close
 from support.chart import notes, render
 from support.daemon import SECRET
+from support.impersonated import ROUTES, come, hang_ups, on_terminal, sessions_of
 from support.node import Node
 from support.operations import TEXT, shown
 from support.rights import NEW, OLD, identity
-from support.sessions import SESSIONS, SHELL, call
+from support.sessions import SESSIONS, SHELL, call, issue, presented
 
 from k8s_ws_proxy.devcluster import DevCluster
+from k8s_ws_proxy.devcluster.roles import bind, user
 from k8s_ws_proxy.web.rights import GROUP, RESOURCE
+from k8s_ws_proxy.wire.framing.channels import STDOUT
 
 ROLES = [
     document
@@ -32,13 +36,16 @@ OPERATOR, VIEWER = {"User": "olga", "Groups": '"operators"'}, {"User": "victor",
 
 
 @contextlib.asynccontextmanager
-async def site(directory, over, kubernetes=NEW):
-    """A daemon as the chart runs it, at a cluster that knows the chart's rights and the document's roles."""
+async def site(directory, over, kubernetes=NEW, *more):
+    """A daemon as the chart runs it, at a cluster that knows the chart's rights and the document's roles, and more."""
     rendered = render(over, kubernetes=kubernetes)
     world = identities.world(*rendered.every("ClusterRole"))
     node = Node(rendered, directory)
     node.write("k8s-ws-proxy-hmac", {"secret": SECRET})
-    async with DevCluster(dataclasses.replace(world, rbac=(*world.rbac, *ROLES))) as cluster, node.run(cluster) as run:
+    async with (
+        DevCluster(dataclasses.replace(world, rbac=(*world.rbac, *ROLES, *more))) as cluster,
+        node.run(cluster) as run,
+    ):
         yield cluster, run
 
 
@@ -50,6 +57,52 @@ async def ask(daemon, method, target, who, body=None):
 
 def as_user(**more):
     return identity("user", groupPrefix="oidc:", **more)
+
+
+MODES = {
+    "proxy": (identity("proxy"), None),
+    "caller": (identity("caller"), "k8s-ws-proxy:caller:secret"),
+    "user": (as_user(), "alice"),
+}
+CALLERS = bind(identities.OPERATE, user("k8s-ws-proxy:caller:secret"), namespace="default", name="callers")
+
+
+@pytest.mark.parametrize("kubernetes", [OLD, NEW])
+@pytest.mark.parametrize(("over", "whom"), MODES.values(), ids=MODES)
+async def test_each_kind_of_session_opens_with_the_chart_s_rights(over, whom, kubernetes, tmp_path):
+    async with site(tmp_path, over, kubernetes, CALLERS) as (cluster, daemon):
+
+        def as_whom(events):
+            return {event.get("impersonatedUser", {}).get("username") for event in events}
+
+        for target in ROUTES.values():
+            answer, status = await come(daemon, target, ALICE)
+            assert answer.status == 101, answer
+            assert status is None or status["status"] == "Success", (target, status)
+            await cluster.observed.wait_for(lambda name=answer: sessions_of(cluster, name))
+            events = sessions_of(cluster, answer)
+            assert {event["responseStatus"]["code"] for event in events} <= {101, 200}, target
+            assert as_whom(events) == {whom}
+        async with contextlib.AsyncExitStack() as stack:
+            await close(await on_terminal(stack, daemon, who=ALICE))
+            await daemon.event("process hung up")
+        assert as_whom(hang_ups(cluster)) == {whom}
+
+
+@pytest.mark.parametrize("kubernetes", [OLD, NEW])
+@pytest.mark.parametrize(("over", "whom"), MODES.values(), ids=MODES)
+async def test_what_is_issued_opens_with_the_chart_s_rights(over, whom, kubernetes, tmp_path):
+    async with site(tmp_path, over, kubernetes, CALLERS) as (cluster, daemon):
+        told = await issue(daemon, who=ALICE, command=["echo", "issued"])
+        async with presented(daemon, told["path"], told["ticket"]) as ws:
+            assert ws.answer.status == 101, ws.answer
+            ended = await ws.finish()
+        assert (ended.text(STDOUT), ended.status["status"]) == ("issued\r\n", "Success")
+        opened = [event for event in cluster.audit.of(told["sessionId"]) if "/exec" in event["requestURI"]]
+        assert {event.get("impersonatedUser", {}).get("username") for event in opened} == {whom}
+        told = await issue(daemon, who=ALICE, subresource="log")
+        async with presented(daemon, told["path"], told["ticket"]) as ws:
+            assert ws.answer.status == 101, ws.answer
 
 
 @pytest.mark.parametrize("kubernetes", [OLD, NEW])
