@@ -24,6 +24,7 @@ from support.caller import (
     script,
     with_query,
 )
+from support.daemon import SERVE
 from support.pki import Pki
 from support.tls13 import RawTls13
 
@@ -272,7 +273,7 @@ async def test_long_commands_that_are_dialled_are_bounded_together(start, cluste
 @pytest.mark.slow
 async def test_a_log_that_nobody_reads_holds_up_nothing(start):
     """A pipe takes 64 KiB, some 300 refusals."""
-    daemon = await start(LOG_LEVEL="debug")
+    daemon = await start(program=SERVE, LOG_LEVEL="debug")
     daemon.process._transport.get_pipe_transport(2).pause_reading()
     for _ in range(400):
         async with asyncio.timeout(SOON):

@@ -459,7 +459,7 @@ async def test_shutting_down_ends_a_follower_with_1001_and_a_body_without_its_en
 
 async def test_a_follower_without_news_is_pinged_and_one_that_does_not_answer_is_closed(own_cluster, tmp_path):
     kubeconfig = own_cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
-    async with running_daemon(kubeconfig, tmp_path, WS_PING_PERIOD="200ms") as daemon:
+    async with running_daemon(kubeconfig, tmp_path, WS_PING_PERIOD="1s") as daemon:
         async with followed(daemon, proxy_log("silent")) as ws:
             for _ in range(3):
                 ping = await ws.frame()

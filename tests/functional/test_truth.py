@@ -53,13 +53,15 @@ async def numbered_commands(daemon, count, at_once):
     return wrong
 
 
-async def test_10_000_commands_lose_neither_a_byte_nor_an_exit_code(daemon):
-    assert await numbered_commands(daemon, 10_000, 4) == []
+@pytest.mark.slow
+async def test_1_000_commands_lose_neither_a_byte_nor_an_exit_code(daemon):
+    assert await numbered_commands(daemon, 1_000, 4) == []
 
 
 @pytest.mark.soak
-async def test_10_000_commands_one_after_another_lose_neither_a_byte_nor_an_exit_code(daemon):
-    assert await numbered_commands(daemon, 10_000, 1) == []
+@pytest.mark.parametrize("at_once", [1, 4])
+async def test_10_000_commands_lose_neither_a_byte_nor_an_exit_code(daemon, at_once):
+    assert await numbered_commands(daemon, 10_000, at_once) == []
 
 
 async def two_million_lines(daemon, times):
@@ -188,8 +190,8 @@ async def ticking(ws):
 
 @pytest.fixture
 async def quick(start):
-    """A daemon that pings five times a second."""
-    return await start(WS_PING_PERIOD="200ms")
+    """A daemon that pings each second, within which a busy machine still has its turn to answer."""
+    return await start(WS_PING_PERIOD="1s")
 
 
 @pytest.fixture
@@ -200,10 +202,10 @@ async def ticker(quick):
 
 
 async def test_a_reader_that_pauses_over_a_flood_loses_nothing_and_ends_1000(quick, ticker):
-    """It takes nothing, and answers no ping, for ten periods: there is output unsent, so nobody takes it for dead."""
+    """It takes nothing, and answers no ping, for four periods: there is output unsent, so nobody takes it for dead."""
     wanted = await hash_of(30_000_000)
     async with opened(quick, script(stream(30_000_000) + "; exit 5"), limit=4096) as ws:
-        await ticker.ticks(10)
+        await ticker.ticks(4)
         assert await drain_by_hash(ws) == (wanted, 30_000_000, frames.NORMAL, 5)
     line = await quick.event("session ended", exit_code=5)
     assert (line["reason"], line["close_code"]) == ("command_ended", frames.NORMAL)
@@ -225,7 +227,7 @@ async def test_stalled_readers_leave_memory_flat_and_get_everything_later(quick,
 
         sessions = [group.create_task(stalled()) for _ in range(count)]
         await quick.event("session opened", count=count + 1)
-        await ticker.ticks(10)
+        await ticker.ticks(4)
         held = memory(quick) - before
         go.set()
     assert [session.result() for session in sessions] == [(wanted, size, frames.NORMAL, 0)] * count
@@ -246,7 +248,7 @@ async def test_a_writer_over_a_process_that_does_not_read_loses_nothing(quick, t
             await end_stdin(ws)
 
         pasting = asyncio.get_running_loop().create_task(paste())
-        await ticker.ticks(10)
+        await ticker.ticks(4)
         assert not pasting.done(), "nobody reads, and yet everything was taken"
         assert (await run(quick, script(f"echo go >{gate}"))).exit_code == 0
         ended = await ws.finish()
@@ -333,7 +335,7 @@ async def test_upstream_dies_in_a_flood(daemon, cluster, how, sent):
 async def test_upstream_dies_under_a_reader_that_pauses(quick, ticker, cluster):
     cluster.faults.die_after(20_000_000)
     async with opened(quick, script("seq 1 100000000"), limit=4096) as ws:
-        await ticker.ticks(5)
+        await ticker.ticks(3)
         ended = await ws.finish()
     assert len(ended.output[STDOUT]) > 19_900_000
     assert ended.status["status"] == "Failure"
@@ -489,7 +491,7 @@ async def test_a_clients_close_is_answered_with_its_code(daemon, code):
 
 
 async def test_a_client_that_answers_pings_stays(quick, ticker):
-    await ticker.ticks(12)
+    await ticker.ticks(4)
     assert (await run(quick, proxy_exec("true", **PIPES))).exit_code == 0
     assert "session ended" not in [line["event"] for line in quick.log if line.get("command") == ["cat"]]
 
@@ -511,9 +513,9 @@ async def test_a_client_that_answers_no_ping_is_dropped(quick, ticker, cluster):
 
 
 async def test_any_byte_from_a_client_counts_as_life(quick, ticker):
-    """It answers no ping in ten periods, but types without a pause."""
+    """It answers no ping in four periods, but types without a pause."""
     async with opened(quick, proxy_exec("cat", **PIPES)) as ws:
-        waiting = asyncio.get_running_loop().create_task(ticker.ticks(10))
+        waiting = asyncio.get_running_loop().create_task(ticker.ticks(4))
         pings = 0
         while not waiting.done():
             await ws.send(STDIN, b"x")
@@ -527,6 +529,6 @@ async def test_a_silent_session_lives(quick, ticker):
     """``sleep`` says nothing for ever; pings on both legs keep the path open, and each is answered."""
     async with opened(quick, script("sleep 5000")) as ws:
         async with ticking(ws) as silent:
-            await asyncio.gather(silent.ticks(12), ticker.ticks(12))
+            await asyncio.gather(silent.ticks(4), ticker.ticks(4))
         await close(ws)
         assert (await ws.finish()).code == frames.NORMAL
