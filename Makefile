@@ -16,6 +16,7 @@ ADVISORIES ?=
 LOCK_ARGS ?=
 IMAGE ?= k8s-ws-proxy:$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' k8s_ws_proxy/__init__.py)
 PYTHON_IMAGE ?=
+IMAGE_EXTRAS := store
 IMAGE_ARGS ?=
 NODE_DIRS := tests/clients tests/chart
 NODE_STAMPS := $(NODE_DIRS:%=%/node_modules/.stamp)
@@ -62,7 +63,7 @@ $(VENV_STAMP): pyproject.toml requirements.lock
 	$(make-venv)
 	@# What tests run with is what the image holds: the lock's versions, without its hashes, which an editable can't have.
 	@sed -n 's/^\([a-z0-9.-]*==[^ ]*\).*/\1/p' requirements.lock > .venv/constraints.txt
-	$(BIN)/python -m pip install --quiet --use-pep517 --constraint .venv/constraints.txt --editable '.[dev,test]'
+	$(BIN)/python -m pip install --quiet --use-pep517 --constraint .venv/constraints.txt --editable '.[dev,store,test]'
 	@touch $@
 
 .PHONY: node
@@ -126,7 +127,8 @@ lock: ## Write the locks anew from pyproject.toml; LOCK_ARGS=--upgrade takes new
 	$(make-venv)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
-		--custom-compile-command 'make lock' $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
+		--custom-compile-command 'make lock' $(LOCK_ARGS) $(IMAGE_EXTRAS:%=--extra %) \
+		--output-file requirements.lock pyproject.toml
 	$(BIN)/python -c 'import tomllib; \
 		print("pip", *tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	| $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \

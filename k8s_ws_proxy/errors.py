@@ -13,6 +13,11 @@
     ├── RotationError               the Secret's keys can't be rotated as it is
     │   ├── RotationRefused         not now, or not in this way
     │   └── RotationUnfinished      time is up: running it again goes on
+    ├── StoreError                  the recordings' store doesn't do what was asked of it
+    │   ├── StoreUnusable           it can't even be asked: no library, a wrong URL, credentials that can't be read
+    │   ├── StoreAway               it gave no answer, or not in time, or failed itself: it may be worth trying again
+    │   ├── StoreRefused            it answered, and said no
+    │   └── NotStored               there is no object of that name
     ├── Refusal                     a request is turned away; carries a Reason
     │   └── CredentialRefused       ... because of who is asking
     └── UpstreamError               the apiserver leg failed; carries a Reason
@@ -33,6 +38,8 @@ A few more are caught one floor above the one that raises them, and become one o
     BadSyntax, HasParameters,   wire.requests.message_signature: it can't be read; it covers what has parameters,
     NotThere                    or isn't there
     Gone                        recordings.cast_file: somebody took the file away
+    Unfit, Removed              recordings.waiting: a recording isn't what its receipt says; neither is there any more
+    _Differs                    recordings.uploads: the store gave back something else than it was given
     Unfinished                  wire.container.shell_split: a quotation stays open
     NotStarted, Nonsense        wire.container.greeting: the shell ended; what answers isn't it
     NotAReportError             rotation.fleet: a pod's answer isn't one
@@ -101,6 +108,26 @@ class RotationRefused(RotationError):
 
 class RotationUnfinished(RotationError):
     """The time given is up. Nothing is lost: what was reached is written down."""
+
+
+class StoreError(ProxyError):
+    """The recordings' store doesn't do what was asked. The message is made of words of ours, never of its answer."""
+
+
+class StoreUnusable(StoreError):
+    """Nothing can be asked of it: the library isn't installed, or its URL, CA or credentials can't be used."""
+
+
+class StoreAway(StoreError):
+    """No answer, or not in time, or it failed by its own fault (5xx)."""
+
+
+class StoreRefused(StoreError):
+    """It answered, and won't: credentials, rights, no such bucket, a redirect."""
+
+
+class NotStored(StoreError):
+    """There is no object of that name."""
 
 
 class Refusal(ProxyError):

@@ -42,6 +42,10 @@ RECORDED: Final = ("off", "terminals", "all")
 _NOTICE: Final = "this session is recorded"
 _LONGEST_NOTICE: Final = 200  # characters
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
+_STORE: Final = re.compile(
+    r"(?:(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*|file:///[^/])(?:[^\s?#@%\\]*[^\s?#@%\\])?", re.ASCII
+)
+_ENDPOINT: Final = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#@]*)?", re.ASCII)
 _URL: Final = re.compile(r"(?:https?|wss?)://[^\s?#]+", re.ASCII)
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII
@@ -71,10 +75,27 @@ class TlsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where finished recordings go. What is empty here the library looks for itself: in the environment, or the cloud.
+
+    ``credentials_dir`` is a mounted Secret: each entry is an option of the library, called as its environment variable.
+    ``keep``: seconds for which a recording that has been stored stays here, too.
+    """
+
+    url: str
+    endpoint: str = ""
+    region: str = ""
+    ca_file: Path | None = None
+    credentials_dir: Path | None = None
+    keep: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingSettings:
     """What is recorded of sessions, and where. Sizes are bytes, durations seconds; 0 is no limit.
 
     Without ``required`` a session goes on where it can't be recorded. ``notice`` is a line for terminals that are.
+    With a ``store`` what is finished is taken there.
     """
 
     directory: Path
@@ -85,7 +106,7 @@ class RecordingSettings:
     max_age: float = 0.0
     max_bytes: int = 0
     notice: str = ""
-    uploads: bool = False
+    store: StoreSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +373,14 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
 
 def doubts(settings: Settings) -> list[str]:
     """A sentence for each thing that works, and that hardly anybody means."""
+    found = _guacd_doubts(settings)
+    store = settings.recording.store if settings.recording else None
+    if store is not None and store.endpoint.startswith("http:"):
+        found.append("RECORDING_STORE_ENDPOINT is http: recordings go to the store in the clear")
+    return found
+
+
+def _guacd_doubts(settings: Settings) -> list[str]:
     others = sorted(settings.guacd_subjects - settings.allowed_subjects)
     if others and not settings.allowed_subjects:
         return ["GUACD_SUBJECTS has no effect: nobody comes in by certificate, CLIENT_CERT_ALLOWED_SUBJECTS is empty"]
@@ -373,13 +402,44 @@ def _recording(read: _Reader) -> RecordingSettings | None:
         min_free=read.size("RECORDING_MIN_FREE", 256 * 2**20),
         max_age=read.duration("RECORDING_MAX_AGE", 0.0, least=0.0),
         max_bytes=read.size("RECORDING_MAX_BYTES", 0),
+        store=_store(read),
         notice={"true": _NOTICE, "1": _NOTICE, "false": "", "0": ""}.get(notice.lower(), notice),
     )
     if not notice.isprintable() or len(notice) > _LONGEST_NOTICE:
         read.mistakes.append(f"RECORDING_NOTICE must be one line of at most {_LONGEST_NOTICE} characters")
     if directory is None and mode != "off":
         read.mistakes.append(f"RECORD={mode} needs RECORDING_DIR: where recordings are written")
+    if directory is None and settings.store is not None:
+        read.mistakes.append("RECORDING_STORE needs RECORDING_DIR: where recordings are until they are stored")
     return settings if directory else None
+
+
+def store_settings(url: str, environ: Mapping[str, str]) -> tuple[StoreSettings | None, list[str]]:
+    """Those of the store at ``url``, whatever ``RECORDING_STORE`` says; the rest is the environment's."""
+    read = _Reader({**environ, "RECORDING_STORE": url})
+    return _store(read), read.mistakes
+
+
+def _store(read: _Reader) -> StoreSettings | None:
+    url, endpoint = read.text("RECORDING_STORE"), read.text("RECORDING_STORE_ENDPOINT")
+    region, ca_file = read.text("RECORDING_STORE_REGION"), read.path("RECORDING_STORE_CA_FILE")
+    credentials_dir = read.path("RECORDING_STORE_CREDENTIALS_DIR")
+    keep = read.duration("RECORDING_KEEP", 3600.0, least=0.0)
+    if not url:
+        return None
+    # What is wrong with these isn't shown: somebody may have written a password into one.
+    if not _STORE.fullmatch(url):
+        read.mistakes.append(
+            "RECORDING_STORE must be s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or "
+            "file:///DIRECTORY, without a user, a query and a fragment"
+        )
+        return None
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):
+        read.mistakes.append("RECORDING_STORE_ENDPOINT must be a URL such as https://minio.example:9000")
+    for name, value in (("RECORDING_STORE_ENDPOINT", endpoint), ("RECORDING_STORE_REGION", region)):
+        if value and not url.startswith("s3:"):
+            read.mistakes.append(f"{name} is for s3:// only")
+    return StoreSettings(url, endpoint, region, ca_file, credentials_dir, keep)
 
 
 def _tls(read: _Reader) -> TlsSettings | None:

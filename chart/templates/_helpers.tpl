@@ -22,9 +22,10 @@ app.kubernetes.io/name: {{ .Chart.Name }}-uninstall
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{/* Seconds that a pod may take to end: the sleep, the drain, the last words and the hang-ups. */}}
+{{/* Seconds that a pod may take to end: the sleep, the drain, the last words and the hang-ups, the last recordings. */}}
 {{- define "bp-k8s-ws-proxy.grace" -}}
-{{ include "bp-k8s-ws-proxy.seconds" .Values.k8sWsProxy.drainTimeout | float64 | ceil | int64 | add 10 (int .Values.k8sWsProxy.preStopSleepSeconds) }}
+{{- $recordings := include "bp-k8s-ws-proxy.recording" . | empty | ternary 0 10 -}}
+{{ include "bp-k8s-ws-proxy.seconds" .Values.k8sWsProxy.drainTimeout | float64 | ceil | int64 | add 10 $recordings (int .Values.k8sWsProxy.preStopSleepSeconds) }}
 {{- end }}
 
 {{- define "bp-k8s-ws-proxy.serviceAccountName" -}}
@@ -159,7 +160,7 @@ true
 {{- $mistakes = append $mistakes (printf "allowedPorts has %v, which is no range of ports: FIRST-LAST, 65535 at most" .) -}}
 {{- end -}}
 {{- end -}}
-{{- $mistakes = concat $mistakes (include "bp-k8s-ws-proxy.identityMistakes" . | fromJsonArray) -}}
+{{- $mistakes = concat $mistakes (include "bp-k8s-ws-proxy.identityMistakes" . | fromJsonArray) (include "bp-k8s-ws-proxy.recordingMistakes" . | fromJsonArray) -}}
 {{- if $mistakes -}}
 {{- fail (printf "\n\nk8sWsProxy can't be rendered:\n  - %s\n" (join "\n  - " $mistakes)) -}}
 {{- end -}}

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from k8s_ws_proxy.errors import CertificateError, KeySourceError, SettingsError
+from k8s_ws_proxy.errors import CertificateError, KeySourceError, SettingsError, StoreUnusable
 
 if TYPE_CHECKING:
     import argparse
@@ -90,6 +90,13 @@ def prepare(environ: Mapping[str, str]) -> tuple[Settings, KeySource, Reading]:
             make_context(settings.tls, ask_for_certificate=bool(settings.allowed_subjects))
         except CertificateError as error:
             mistakes.append(str(error))
+    if settings.recording is not None and settings.recording.store is not None:
+        from k8s_ws_proxy.recordings.store import open_store  # noqa: PLC0415
+
+        try:
+            open_store(settings.recording.store)
+        except StoreUnusable as error:
+            mistakes.append(f"RECORDING_STORE: {error}")
     if mistakes or reading is None:
         raise SettingsError(mistakes)
     return settings, source, reading

@@ -80,6 +80,20 @@ ORPHANS: Final = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+RECORDINGS_WAITING: Final = Gauge(
+    "k8s_ws_proxy_recordings_waiting", "Recordings on this node that wait for their upload.", registry=REGISTRY
+)
+RECORDINGS_WAITING_OLDEST: Final = Gauge(
+    "k8s_ws_proxy_recordings_waiting_oldest_seconds",
+    "For how long the oldest of them has waited.",
+    registry=REGISTRY,
+)
+RECORDING_UPLOADS: Final = Counter(
+    "k8s_ws_proxy_recording_uploads",
+    "Attempts to store a recording, by what became of them.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 KEYS_LOADED: Final = Gauge("k8s_ws_proxy_keys_loaded", "Keys that are accepted.", registry=REGISTRY)
 KEYS_RELOAD_OK: Final = Gauge(
     "k8s_ws_proxy_keys_reload_ok", "1 if the last reading of the keys succeeded, else 0.", registry=REGISTRY
@@ -162,6 +176,8 @@ for _outcome in ("hung_up", "gone", "failed", "upstream_claims"):
     ORPHANS.labels(_outcome)
 for _outcome in ("whole", "failed", "interrupted"):
     RECORDINGS_FINISHED.labels(_outcome)
+for _outcome in ("stored", "store_away", "refused", "different", "unfit", "gone", "lost"):
+    RECORDING_UPLOADS.labels(_outcome)
 for _direction in ("in", "out"):
     BYTES.labels(_direction)
 

@@ -65,7 +65,7 @@ class Recorder:
         loop = asyncio.get_running_loop()
         self.takes_input = settings.input
         self.required = settings.required
-        self.directory = Directory(settings.directory, uploads=settings.uploads)
+        self.directory = Directory(settings.directory, uploads=settings.store is not None)
         self.clock = loop.time
         self.problem = ""
         """Why nothing can be recorded now."""

@@ -151,9 +151,13 @@ async def running(
             announce("listening", listener=name, address=str(address), port=listener.port)
 
         await access.reread()
+        if made.uploads is not None:
+            stack.push_async_callback(made.uploads.close)  # after the recorder's: there is a last one to store
         if made.recorder is not None:
             stack.push_async_callback(made.recorder.close)
             await made.recorder.open()
+        if made.uploads is not None:
+            made.uploads.start()
         if made.orphans is not None:
             stack.push_async_callback(made.orphans.close)
             await made.orphans.recover()

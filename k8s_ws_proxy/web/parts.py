@@ -20,6 +20,9 @@ from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.kube.pods import Defaults
 from k8s_ws_proxy.kube.reviews import Reviews
 from k8s_ws_proxy.recordings.recorder import Recorder
+from k8s_ws_proxy.recordings.store import StoreSource
+from k8s_ws_proxy.recordings.uploads import Uploads
+from k8s_ws_proxy.recordings.waiting import Waiting
 from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.sessions.journal import Journal
 from k8s_ws_proxy.sessions.orphans import Orphans
@@ -56,7 +59,8 @@ if TYPE_CHECKING:
 class Parts:
     """One of each in a daemon.
 
-    Without ``orphans`` nothing that is left in a container is hung up, without ``recorder`` nothing is recorded.
+    Without ``orphans`` nothing that is left in a container is hung up, without ``recorder`` nothing is recorded, and
+    without ``uploads`` recordings stay here.
     """
 
     settings: Settings
@@ -73,6 +77,7 @@ class Parts:
     opening: Opening
     tickets: Tickets
     recorder: Recorder | None
+    uploads: Uploads | None
     recorded: Recorded
 
     @classmethod
@@ -94,7 +99,7 @@ class Parts:
         orphans = _orphans(settings, apiserver)
         budget, turns = ReadBudget(loop.time), Turns()
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
-        recorder = _recorder(settings, keyring, budget)
+        recorder, uploads = _recorder(settings, keyring, budget)
         recorded = Recorded(recorder, notice=settings.recording.notice if settings.recording else "")
         return cls(
             settings,
@@ -118,6 +123,7 @@ class Parts:
             ),
             Tickets(settings.max_tickets, clock=time.time, later=loop.call_later),
             recorder,
+            uploads,
             recorded,
         )
 
@@ -225,9 +231,18 @@ def _orphans(settings: Settings, apiserver: Apiserver) -> Orphans | None:
     return Orphans(apiserver, patience=settings.handshake_timeout, journal=journal)
 
 
-def _recorder(settings: Settings, keyring: Keyring, budget: ReadBudget) -> Recorder | None:
+def _recorder(settings: Settings, keyring: Keyring, budget: ReadBudget) -> tuple[Recorder | None, Uploads | None]:
     if settings.recording is None:
-        return None
-    return Recorder(
-        settings.recording, node=settings.node_name, budget=budget, secret=lambda: keyring.standing_key().secret
+        return None, None
+    store, uploads = settings.recording.store, None
+    recorder = Recorder(
+        settings.recording,
+        node=settings.node_name,
+        budget=budget,
+        secret=lambda: keyring.standing_key().secret,
+        finished=lambda _record, _session, _file: None if uploads is None else uploads.wake(),
     )
+    if store is not None:
+        waiting = Waiting(recorder.directory.root, recorder.directory.own)
+        uploads = Uploads(waiting, StoreSource(store), keep=store.keep)
+    return recorder, uploads

@@ -11,9 +11,12 @@ import pytest
 from support.chart import EVERYTHING, merged, render, values_at
 
 from k8s_ws_proxy import settings
-from k8s_ws_proxy.settings import Address
+from k8s_ws_proxy.settings import Address, RecordingSettings, StoreSettings
 
-TLS = {"tls": {"enabled": True}}
+ON = {
+    "tls": {"enabled": True},
+    "recording": {"record": "all", "store": {"url": "s3://bucket", "existingSecret": "store", "caConfigMap": "ca"}},
+}
 
 # variable: the value that sets it, one that isn't its default, and what the daemon then gets.
 VALUES = {
@@ -49,12 +52,33 @@ VALUES = {
     "WS_PING_PERIOD": ("wsPingPeriod", "500ms", "500ms"),
     "WS_HANDSHAKE_TIMEOUT": ("wsHandshakeTimeout", "3s", "3s"),
     "DRAIN_TIMEOUT": ("drainTimeout", "0", "0"),
+    "RECORD": ("recording.record", "terminals", "terminals"),
+    "RECORD_INPUT": ("recording.recordInput", True, "true"),
+    "RECORDING_REQUIRED": ("recording.required", False, "false"),
+    "RECORDING_NOTICE": ("recording.notice", "It is recorded: all of it.", "It is recorded: all of it."),
+    "RECORDING_MIN_FREE": ("recording.minFree", "1Gi", "1Gi"),
+    "RECORDING_MAX_AGE": ("recording.maxAge", "720h", "720h"),
+    "RECORDING_MAX_BYTES": ("recording.maxBytes", 10_000_000_000, "10000000000"),
+    "RECORDING_KEEP": ("recording.keep", "0s", "0s"),
+    "RECORDING_STORE": ("recording.store.url", "s3://another.one/with/a/prefix", "s3://another.one/with/a/prefix"),
+    "RECORDING_STORE_ENDPOINT": ("recording.store.endpoint", "https://minio:9000", "https://minio:9000"),
+    "RECORDING_STORE_REGION": ("recording.store.region", "eu-central-1", "eu-central-1"),
+    "RECORDING_STORE_CA_FILE": ("recording.store.caKey", "tls.crt", "/etc/k8s-ws-proxy/store-ca/tls.crt"),
     "TLS_LISTEN_ADDR": ("tls.port", 9443, ":9443"),
     "CLIENT_CERT_ALLOWED_SUBJECTS": ("tls.clientSubject", "jane", "jane"),
     "GUACD_SUBJECTS": ("guacdSubjects", [], ""),
 }
 # What follows from where the chart mounts things, and from the node.
-FIXED = {"SHARED_SECRET_DIR", "STATE_DIR", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "NODE_NAME"}
+FIXED = {
+    "SHARED_SECRET_DIR",
+    "STATE_DIR",
+    "TLS_CERT_FILE",
+    "TLS_KEY_FILE",
+    "TLS_CLIENT_CA_FILE",
+    "NODE_NAME",
+    "RECORDING_DIR",
+    "RECORDING_STORE_CREDENTIALS_DIR",
+}
 # The chart mounts the whole Secret, so that a rotation can add keys.
 NOT_USED = {"SHARED_SECRET_FILE"}
 
@@ -63,7 +87,9 @@ def variables():
     """Every variable that the daemon's settings read."""
     text = Path(settings.__file__).read_text("utf-8")
     constants = (node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
-    return {name for name in constants if isinstance(name, str) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+|IDENTITY", name)}
+    return {
+        name for name in constants if isinstance(name, str) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+|IDENTITY|RECORD", name)
+    }
 
 
 def test_every_setting_has_a_value_or_follows_from_the_chart():
@@ -71,14 +97,14 @@ def test_every_setting_has_a_value_or_follows_from_the_chart():
 
 
 def test_the_daemon_set_names_every_setting_that_is_and_none_that_isn_t():
-    named = {entry["name"] for entry in render(TLS).proxy["env"]}
+    named = {entry["name"] for entry in render(ON).proxy["env"]}
     assert named == variables() - NOT_USED
 
 
 @pytest.mark.parametrize("variable", sorted(VALUES))
 def test_a_value_reaches_the_daemon(variable):
     path, value, expected = VALUES[variable]
-    before, after = render(TLS).environ, render(merged(TLS, values_at(path, value))).environ
+    before, after = render(ON).environ, render(merged(ON, values_at(path, value))).environ
     assert after[variable] == expected
     assert before[variable] != expected
     changed = {name for name in before if before[name] != after[name]}
@@ -88,7 +114,7 @@ def test_a_value_reaches_the_daemon(variable):
 @pytest.mark.parametrize("variable", sorted(VALUES))
 def test_the_daemon_takes_what_the_chart_gives_it(variable):
     path, value, _expected = VALUES[variable]
-    _settings, mistakes = settings.parse(render(merged(TLS, values_at(path, value))).environ)
+    _settings, mistakes = settings.parse(render(merged(ON, values_at(path, value))).environ)
     assert mistakes == []
 
 
@@ -96,12 +122,19 @@ def test_the_chart_s_defaults_are_the_daemon_s():
     plain = {name: value for name, value in render().environ.items() if name not in ("SHARED_SECRET_DIR", "STATE_DIR")}
     defaults, _mistakes = settings.parse({})
     assert settings.parse(plain)[0] == defaults
-    with_tls, mistakes = settings.parse(render(TLS).environ)
+    with_tls, mistakes = settings.parse(render(ON).environ)
     assert mistakes == []
     assert with_tls.tls.listen == Address("", 8443)
     assert with_tls.allowed_subjects == with_tls.guacd_subjects == {"guacd"}
     without = replace(with_tls, tls=None, allowed_subjects=frozenset(), guacd_subjects=frozenset(), secret_dir=None)
-    assert replace(without, state_dir=None) == defaults
+    assert with_tls.recording.store == StoreSettings(
+        "s3://bucket",
+        ca_file=Path("/etc/k8s-ws-proxy/store-ca/ca.crt"),
+        credentials_dir=Path("/etc/k8s-ws-proxy/store"),
+    )
+    directory = Path("/var/lib/k8s-ws-proxy-recordings")
+    assert replace(with_tls.recording, store=None) == RecordingSettings(directory, "all")
+    assert replace(without, state_dir=None, recording=None) == defaults
 
 
 def test_everything_at_once_is_taken_too():

@@ -20,6 +20,15 @@ import k8s_ws_proxy
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 LOCKS = ["requirements.lock", "requirements-build.lock"]
+IN_THE_IMAGE = ["store"]  # extras
+
+
+def at_run_time():
+    """What the image's Python packages are asked for."""
+    return [
+        *PROJECT["project"]["dependencies"],
+        *(text for extra in IN_THE_IMAGE for text in PROJECT["project"]["optional-dependencies"][extra]),
+    ]
 
 
 def locked(name):
@@ -70,13 +79,18 @@ def test_a_lock_names_no_index_and_no_place_on_this_machine(lock):
 
 def test_the_lock_is_what_the_run_time_dependencies_lead_to():
     """Not less, or the image lacks a package; not more, or it holds one that nobody asked for."""
-    assert locked("requirements.lock").keys() == closure(PROJECT["project"]["dependencies"]).keys()
+    assert locked("requirements.lock").keys() == closure(at_run_time()).keys()
 
 
 def test_the_tests_run_with_the_locked_versions():
     """`make venv` takes the lock's versions as constraints; after `make lock`, run it again."""
     wanted = {name: version for name, (version, _) in locked("requirements.lock").items()}
-    assert wanted == closure(PROJECT["project"]["dependencies"])
+    assert wanted == closure(at_run_time())
+
+
+def test_make_lock_locks_the_extras_that_the_image_has():
+    text = (ROOT / "Makefile").read_text("utf-8")
+    assert re.search(r"^IMAGE_EXTRAS := (.*)$", text, re.MULTILINE)[1].split() == IN_THE_IMAGE
 
 
 def test_the_build_s_lock_has_the_build_s_requirements_and_pip():
