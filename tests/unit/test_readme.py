@@ -167,6 +167,15 @@ def test_what_a_document_points_to_is_there(document):
         assert not anchor or anchor in anchors(there), target
 
 
+FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_that_a_document_names_is_there(document):
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w/]+\.py)`", document.read_text("utf-8"))
+    assert [name for name in named if not (PACKAGE / name).is_file()] == []
+
+
 @pytest.mark.parametrize("document", ["README.md", "DESIGN.md"])
 def test_what_everybody_reads_first_is_short(document):
     assert len((ROOT / document).read_text("utf-8").splitlines()) <= 200
