@@ -91,9 +91,10 @@ def prepare(environ: Mapping[str, str]) -> tuple[Settings, KeySource, Reading]:
         except CertificateError as error:
             mistakes.append(str(error))
     if settings.recording is not None and settings.recording.store is not None:
-        from k8s_ws_proxy.recordings.store import open_store  # noqa: PLC0415
+        from k8s_ws_proxy.recordings.store import open_store, refuse_own_directory  # noqa: PLC0415
 
         try:
+            refuse_own_directory(settings.recording.store, settings.recording.directory)
             open_store(settings.recording.store)
         except StoreUnusable as error:
             mistakes.append(f"RECORDING_STORE: {error}")

@@ -13,6 +13,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from k8s_ws_proxy.errors import NotStored, StoreAway, StoreError, StoreRefused, StoreUnusable
@@ -21,7 +22,6 @@ from k8s_ws_proxy.reload import fingerprint
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from datetime import datetime
-    from pathlib import Path
     from types import ModuleType
 
     from k8s_ws_proxy.reload import Fingerprint
@@ -180,6 +180,16 @@ def open_store(settings: StoreSettings) -> Store:
         detail = found[0] if found else type(error).__name__
         raise StoreUnusable(f"the store can't be opened with these options ({detail})") from None
     return Store(obstore, inner)
+
+
+def refuse_own_directory(settings: StoreSettings, directory: Path) -> None:
+    """Whatever way leads there: what is in the store is removed here, and would be gone. Raises StoreUnusable."""
+    if not settings.url.startswith("file:"):
+        return
+    store = Path(settings.url.removeprefix("file://"))
+    with contextlib.suppress(FileNotFoundError):
+        if store.resolve() == directory.resolve() or store.samefile(directory):
+            raise StoreUnusable("the store is the directory of the recordings itself")
 
 
 class StoreSource:

@@ -3,8 +3,8 @@
 A recording has arrived when what was read back from the store has the hash that the receipt tells; before it is removed
 here the store is asked once more. It is tried for ever. A store that is away is waited for once for all, not once a
 recording; one that can't be stored for a reason of its own waits for itself. Large ones go by themselves, one at a
-time, so small ones wait for none of them. Files are read in two threads of its own: a disk that hangs holds up nobody
-else.
+time, so small ones wait for none of them. Each of the two has a thread for its files: a disk that hangs holds up
+nobody else.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import io
 import random
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from k8s_ws_proxy.errors import StoreAway, StoreError, StoreRefused
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.recordings.waiting import Entry, Removed, Unfit, now
+from k8s_ws_proxy.recordings.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -35,16 +35,13 @@ if TYPE_CHECKING:
 LARGE: Final = 1024 * 1024
 """Bytes of a recording from which on it goes by itself."""
 _AT_ONCE: Final = 4  # small ones
-_ROUND: Final = 100  # recordings between two looks at the directory
+_ROUND: Final = 1000  # recordings between two looks at the directory
 _IDLE: Final = 60.0  # seconds between looks, where nobody wakes us
 _LONGEST_PAUSE: Final = 60.0  # seconds between questions to a store that is away
 _LONGEST_WAIT: Final = 600.0  # seconds until a recording that can't be stored is tried again
 _REMEMBERED: Final = 10_000  # recordings that couldn't be stored
 _IN_A_ROW: Final = 3  # recordings that are refused without one that isn't: it isn't about these
 _LAST_CHANCE: Final = 5.0  # seconds for what waits when the daemon ends
-
-_Args = ParamSpec("_Args")
-_Result = TypeVar("_Result")
 
 
 class _Differs(Exception):
@@ -80,7 +77,9 @@ class Uploads:
         self._waiting = waiting
         self._source = source
         self._keep = keep
-        self._threads = ThreadPoolExecutor(2, "uploads")
+        loop = asyncio.get_running_loop()
+        self._threads = (Worker("small uploads", loop), Worker("large uploads", loop))
+        self._next_old = 0.0  # monotonic seconds: when it is looked at those that are kept
         self._troubles: dict[str, _Trouble] = {}
         self._small, self._large = asyncio.Event(), asyncio.Event()
         self._oldest: float | None = None  # Unix seconds
@@ -109,7 +108,8 @@ class Uploads:
             await asyncio.wait({self._running}, timeout=_LAST_CHANCE)
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for thread in self._threads:
+            thread.stop()
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as lanes:
@@ -141,21 +141,23 @@ class Uploads:
 
     async def _round(self, *, large: bool) -> float:
         """Store and remove what is due of this lane, up to a hundred of each. Seconds until something is due again."""
-        found = await self._blocking(self._look, large=large)
+        thread = self._threads[large]
+        found = await thread.result(functools.partial(self._look, large=large))
         metrics.RECORDINGS_WAITING.set(found.count)
         self._oldest = found.oldest
-        store = await self._blocking(self._source.store)
-        upload, remove = functools.partial(self._upload, store), functools.partial(self._remove, store)
+        store = await thread.result(self._source.store)
+        upload = functools.partial(self._upload, store, thread)
+        remove = functools.partial(self._remove, store, thread)
         await self._go_through(found.due, upload, 1 if large else _AT_ONCE)
         await self._go_through(found.old, remove, _AT_ONCE)
         return 0.0 if found.due or found.old else found.rest  # what is told of them is counted anew
 
     def _look(self, *, large: bool) -> _Look:
         """In a thread. The directory may be long, what is held of it isn't."""
-        look, clock, at = _Look(), now(), time.monotonic()
+        look, at = _Look(), time.monotonic()
 
-        def ready(entry: Entry, since: float) -> bool:
-            wait = max(since, self._trouble(entry).until - at)
+        def ready(entry: Entry) -> bool:
+            wait = self._trouble(entry).until - at
             if wait > 0:
                 look.rest = min(look.rest, wait)
             return wait <= 0
@@ -164,14 +166,33 @@ class Uploads:
             for entry in self._waiting.waiting():
                 look.count += 1
                 look.oldest = entry.since if look.oldest is None else min(look.oldest, entry.since)
-                if (entry.size >= LARGE) == large and ready(entry, 0.0):
+                if (entry.size >= LARGE) == large and ready(entry):
                     yield entry
 
         look.due = heapq.nsmallest(_ROUND, due(), lambda entry: (self._trouble(entry).times, entry.session))
+        if not large and at >= self._next_old:
+            look.old = self._look_at_kept(at)
         if not large:
-            old = (entry for entry in self._waiting.kept() if ready(entry, entry.since + self._keep - clock))
-            look.old = heapq.nsmallest(_ROUND, old, lambda entry: entry.since)
+            look.rest = min(look.rest, max(0.0, self._next_old - at))
         return look
+
+    def _look_at_kept(self, at: float) -> list[Entry]:
+        """As _look(). There may be very many, so they aren't looked at whenever one more waits."""
+        clock, soonest = now(), _IDLE
+
+        def old() -> Iterator[Entry]:
+            nonlocal soonest
+            for entry in self._waiting.kept():
+                wait = max(entry.since + self._keep - clock, self._trouble(entry).until - at)
+                if wait <= 0:
+                    yield entry
+                else:
+                    soonest = min(soonest, wait)
+
+        found = heapq.nsmallest(_ROUND, old(), lambda entry: entry.since)
+        if len(found) < _ROUND:
+            self._next_old = at + max(soonest, min(self._keep / 60, _IDLE))
+        return found
 
     def _trouble(self, entry: Entry) -> _Trouble:
         return self._troubles.get(entry.session, _NONE)
@@ -219,6 +240,7 @@ class Uploads:
         trouble.times += 1
         trouble.until = time.monotonic() + _backed_off(trouble.times, longest)
         self._troubles[session] = trouble
+        self._next_old = min(self._next_old, trouble.until)  # it may be one that is kept
 
     def _away(self, error: Exception) -> None:
         """All wait: for the store, or for the directory."""
@@ -235,57 +257,55 @@ class Uploads:
             logger().info("recordings can be stored again", was=self._problem)
             self._problem = ""
 
-    async def _upload(self, store: Store, entry: Entry) -> None:
+    async def _upload(self, store: Store, thread: Worker, entry: Entry) -> None:
         session = entry.session
         began = time.monotonic()
         try:
-            sealed, file = await self._taken(session)
+            sealed, file = await self._taken(thread, session)
         except Removed:
             logger().warning("a recording was removed before it was stored", session=session)
             metrics.RECORDING_UPLOADS.labels("gone").inc()
-            await self._blocking(self._waiting.forget, session)
+            await thread.result(lambda: self._waiting.forget(session))
             return
         with file:
             await _deliver(store, sealed.path, file, sealed.size, sealed.sha256)
         receipt = io.BytesIO(sealed.receipt)
         await _deliver(store, sealed.receipt_path, receipt, len(sealed.receipt), sealed.receipt_sha256)
-        await self._blocking(self._waiting.stored, session)
+        await thread.result(lambda: self._waiting.stored(session))
+        self._next_old = min(self._next_old, time.monotonic() + self._keep)
         self._back()
         metrics.RECORDING_UPLOADS.labels("stored").inc()
+        metrics.RECORDINGS_WAITING.dec()
         took = round(time.monotonic() - began, 3)
         logger().info("recording stored", session=session, path=sealed.path, bytes=sealed.size, seconds=took)
 
-    async def _remove(self, store: Store, entry: Entry) -> None:
+    async def _remove(self, store: Store, thread: Worker, entry: Entry) -> None:
         session = entry.session
         try:
-            sealed = await self._blocking(self._waiting.sealed, session)
+            sealed = await thread.result(lambda: self._waiting.sealed(session))
         except Removed:
-            await self._blocking(self._waiting.forget, session)
+            await thread.result(lambda: self._waiting.forget(session))
             return
         for path, size in ((sealed.path, sealed.size), (sealed.receipt_path, len(sealed.receipt))):
             found = await store.head(path)
             if found is None or found.size != size:
                 logger().error("the store has lost a recording: it is stored again", session=session, path=path)
                 metrics.RECORDING_UPLOADS.labels("lost").inc()
-                await self._blocking(self._waiting.lost, session)
+                await thread.result(lambda: self._waiting.lost(session))
                 self.wake()
                 return
-        await self._blocking(self._waiting.remove, sealed, session)
+        await thread.result(lambda: self._waiting.remove(sealed, session))
         self._back()
         logger().info("recording removed here: it is in the store", session=session, path=sealed.path)
 
-    async def _taken(self, session: str) -> tuple[Sealed, BinaryIO]:
+    async def _taken(self, thread: Worker, session: str) -> tuple[Sealed, BinaryIO]:
         """As Waiting.take(); what is opened for nobody is closed."""
-        taking = tasks.start(self._blocking(self._waiting.take, session), name="open a recording")
+        taking = tasks.start(thread.result(lambda: self._waiting.take(session)), name="open a recording")
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
             taking.add_done_callback(_close)
             raise
-
-    async def _blocking(self, what: Callable[_Args, _Result], *args: _Args.args, **kwargs: _Args.kwargs) -> _Result:
-        call = functools.partial(what, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 async def _deliver(store: Store, name: str, file: BinaryIO, size: int, sha256: str) -> None:

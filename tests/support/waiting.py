@@ -93,6 +93,10 @@ class Site(Waiting):
         with contextlib.suppress(RuntimeError):
             asyncio.run_coroutine_threadsafe(tell(), self._loop)
 
+    def kept(self) -> Any:
+        self.tell("looked at what is kept")
+        return super().kept()
+
     def take(self, session: str) -> Any:
         self.tell("tried", session)
         return super().take(session)

@@ -164,6 +164,21 @@ async def test_mistakes_are_told_without_what_was_written(tmp_path, environ, tol
     assert "top-secret" not in said
 
 
+async def test_a_store_that_is_the_directory_itself_is_refused(tmp_path):
+    """What is in the store is removed here: it would be gone."""
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "recordings")
+    (tmp_path / "secret").write_bytes(b"x" * 44)
+    for store in ("recordings", "link", "recordings/", "x/../recordings"):
+        status, told = await serve(
+            SHARED_SECRET_FILE=str(tmp_path / "secret"),
+            RECORDING_DIR=str(tmp_path / "recordings"),
+            RECORDING_STORE=f"file://{tmp_path}/{store}",
+        )
+        assert status == 2
+        assert "RECORDING_STORE: the store is the directory of the recordings itself" in told
+
+
 async def test_a_store_in_the_clear_is_said(record):
     daemon = await record()
     line = await daemon.event("doubtful setting")

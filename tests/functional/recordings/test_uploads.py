@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import threading
 
 import pytest
 from support.objectstore import ACCESS, SECRET, always, liar, reply, s3_server, wire
@@ -13,7 +14,7 @@ from support.waiting import Site, uploading
 from k8s_ws_proxy.observe.metrics import RECORDING_UPLOADS, RECORDINGS_WAITING, RECORDINGS_WAITING_OLDEST
 from k8s_ws_proxy.recordings import uploads as uploads_
 from k8s_ws_proxy.recordings.paths import path_of, receipt_of
-from k8s_ws_proxy.recordings.store import open_store
+from k8s_ws_proxy.recordings.store import Store, open_store
 from k8s_ws_proxy.recordings.uploads import LARGE
 
 
@@ -68,19 +69,15 @@ async def test_one_that_comes_later(s3, site):
 
 async def test_the_receipt_comes_after_the_recording(s3, site, monkeypatch):
     """Who finds a receipt in the store finds its recording."""
-    names = []
+    names, put = [], Store.put
 
-    async with uploading(site, s3.settings()) as uploads:
-        store = await uploads._blocking(uploads._source.store)
-        put = store.put
+    async def told(store, name, file, size):
+        names.append(name)
+        await put(store, name, file, size)
 
-        async def told(name, file, size):
-            names.append(name)
-            await put(name, file, size)
-
-        monkeypatch.setattr(store, "put", told)
+    monkeypatch.setattr(Store, "put", told)
+    async with uploading(site, s3.settings()):
         session = site.write()
-        uploads.wake()
         await site.became("stored", session)
     assert names == [path_of(session), receipt_of(path_of(session))]
 
@@ -98,6 +95,16 @@ async def test_removed_when_it_was_kept_long_enough(s3, site):
     assert len(site.files(young)) == 2
     assert site.states(young) == {"kept"}
     assert len(s3.objects()) == 4
+
+
+async def test_what_is_kept_is_not_looked_at_with_each_that_comes(s3, site):
+    """There may be an hour's."""
+    async with uploading(site, s3.settings()) as uploads:
+        for _ in range(20):
+            session = site.write()
+            uploads.wake()
+            await site.became("stored", session)
+    assert [what for what, _ in site.seen].count("looked at what is kept") <= 2
 
 
 async def test_the_time_to_keep_is_over_while_it_runs(s3, site):
@@ -491,6 +498,23 @@ async def test_an_end_in_the_middle_of_a_large_one(s3, site, monkeypatch):
         await site.became("stored", session)
 
 
+async def test_a_disk_that_hangs_holds_up_no_end(s3, site, monkeypatch):
+    monkeypatch.setattr(uploads_, "_LAST_CHANCE", 0.1)
+    comes_back, take = threading.Event(), site.take
+
+    def hanging(session):
+        taken = take(session)
+        comes_back.wait()
+        return taken
+
+    monkeypatch.setattr(site, "take", hanging)
+    session = site.write()
+    async with uploading(site, s3.settings()):
+        await site.became("tried", session)
+    comes_back.set()
+    assert site.states(session) == {"waiting"}
+
+
 async def test_how_many_wait_and_since_when(s3, site):
     await s3.stop()
     sessions = [site.write() for _ in range(3)]
@@ -504,7 +528,8 @@ async def test_how_many_wait_and_since_when(s3, site):
         uploads._paused_until = 0
         uploads.wake()
         await site.became("stored", *sessions)
-        await site.until(lambda: not RECORDINGS_WAITING._value.get())
+        await site.until(lambda: uploads._oldest is None)
+        assert RECORDINGS_WAITING._value.get() == 0
         (family,) = RECORDINGS_WAITING_OLDEST.collect()
         assert family.samples[0].value == 0
 
