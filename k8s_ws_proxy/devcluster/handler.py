@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from k8s_ws_proxy.devcluster import api, audit, codec, http, log, podproxy, requestinfo, status, websocket
+from k8s_ws_proxy.devcluster import api, audit, codec, http, log, podproxy, podupgrade, requestinfo, status, websocket
 from k8s_ws_proxy.devcluster.access import Access
 from k8s_ws_proxy.devcluster.authorizer import Authorizer
 from k8s_ws_proxy.devcluster.exec import ExecSession
@@ -14,6 +14,7 @@ from k8s_ws_proxy.devcluster.faults import Death, Die, Hang, Say
 from k8s_ws_proxy.devcluster.http import Response
 from k8s_ws_proxy.devcluster.log import LogTarget
 from k8s_ws_proxy.devcluster.observed import Seen
+from k8s_ws_proxy.devcluster.podproxy import ProxyTarget
 from k8s_ws_proxy.devcluster.portforward import forward_channels
 from k8s_ws_proxy.devcluster.subresources import Action, ForwardTarget, StreamTarget
 from k8s_ws_proxy.devcluster.tunnel import Tunnel
@@ -21,8 +22,10 @@ from k8s_ws_proxy.devcluster.websocket import ClientLeft, WebSocket
 from k8s_ws_proxy.devcluster.world import Phase
 from k8s_ws_proxy.observe import tasks
 
+_Done = TypeVar("_Done")
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from k8s_ws_proxy.devcluster.api import Answer
     from k8s_ws_proxy.devcluster.audit import AuditLog, Entry
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.devcluster.http import Connection, Request
     from k8s_ws_proxy.devcluster.nodes import Node
     from k8s_ws_proxy.devcluster.observed import Observed
-    from k8s_ws_proxy.devcluster.podproxy import ProxyTarget
     from k8s_ws_proxy.devcluster.state import State
     from k8s_ws_proxy.devcluster.tls import TlsStream
 
@@ -88,6 +90,9 @@ class Handler:
         if isinstance(answer, LogTarget):
             await self._log(connection, stream, answer, death, entry)
             return
+        if isinstance(answer, ProxyTarget) and request.wants_upgrade:
+            await self._upgrade(answer, connection, stream, death, entry)
+            return
         if not isinstance(answer, StreamTarget | ForwardTarget):
             with self._observed.answering():
                 await self._respond(answer, connection, stream, entry)
@@ -117,16 +122,18 @@ class Handler:
         if isinstance(answer, Response):
             await _send(answer, connection, entry)
             return
-        forwarding = tasks.start(podproxy.forward(answer), name="devcluster pod proxy")
-        try:
-            await asyncio.wait((forwarding, stream.left), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not forwarding.done():
-                forwarding.cancel()
-                await asyncio.wait((forwarding,))
-        if forwarding.cancelled():
-            raise ConnectionResetError("the client has left")
-        await _send(forwarding.result(), connection, entry)
+        await _send(await _unless_left(podproxy.forward(answer), stream), connection, entry)
+
+    async def _upgrade(
+        self, target: ProxyTarget, connection: Connection, stream: TlsStream, death: Die | None, entry: Entry
+    ) -> None:
+        upgraded = await _unless_left(podupgrade.connect(target, stream.peer), stream)
+        if isinstance(upgraded, Response):
+            await _send(upgraded, connection, entry)
+            return
+        entry.started(101)
+        with self._counted():
+            await podupgrade.carry(upgraded, stream, connection.hand_over(), death)
 
     async def _log(
         self, connection: Connection, stream: TlsStream, target: LogTarget, death: Die | None, entry: Entry
@@ -191,6 +198,23 @@ class Handler:
             entry.unauthenticated(request, certificate=bool(certificate))
             return http.of_status(status.UNAUTHORIZED)
         return api.answer(request, Access(user, self._authorizer, entry), self._state, self._faults)
+
+
+async def _unless_left(work: Coroutine[Any, Any, _Done], stream: TlsStream) -> _Done:
+    """What comes of `work`.
+
+    Raises ConnectionResetError if the client has left before.
+    """
+    task: asyncio.Task[_Done] = tasks.start(work, name="devcluster pod proxy")
+    try:
+        await asyncio.wait((task, stream.left), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+    if task.cancelled():
+        raise ConnectionResetError("the client has left")
+    return task.result()
 
 
 async def _send(response: Response, connection: Connection, entry: Entry) -> None:

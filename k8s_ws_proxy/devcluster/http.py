@@ -175,6 +175,11 @@ class Connection:
         await self._stream.drain()
         return self._h11.trailing_data[0]
 
+    def hand_over(self) -> bytes:
+        """Give up HTTP without an answer; returns what the client has already sent after its request."""
+        self._h11.send_failed()
+        return self._h11.trailing_data[0]
+
     async def _say(self, event: h11.Event) -> None:
         self._stream.write(self._h11.send(event) or b"")
         await self._stream.drain()

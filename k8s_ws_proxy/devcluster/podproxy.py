@@ -18,7 +18,7 @@ pod would; raising OSError is a pod that can't be reached.
 """
 
 _CHUNK = 65536
-_DROPPED = frozenset(
+DROPPED = frozenset(
     # The apiserver takes the credential out before anything else; the rest is hop by hop (RFC 9110, section 7.6.1).
     {"authorization", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -37,7 +37,7 @@ async def forward(target: ProxyTarget) -> Response:
     """The pod's answer, or 503 if there is none."""
     request = dataclasses.replace(
         target.request,
-        headers=tuple((name, value) for name, value in target.request.headers if name not in _DROPPED),
+        headers=tuple((name, value) for name, value in target.request.headers if name not in DROPPED),
     )
     try:
         return await _ask(request, target.backend)
@@ -100,5 +100,5 @@ async def _response(reader: asyncio.StreamReader, client: h11.Connection) -> Res
     assert head is not None
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
     content_type = headers.pop("content-type", "")
-    kept = tuple((k, v) for k, v in headers.items() if k not in _DROPPED and k != "content-length")
+    kept = tuple((k, v) for k, v in headers.items() if k not in DROPPED and k != "content-length")
     return Response(head.status_code, b"".join(body), content_type, kept)

@@ -164,6 +164,11 @@ def backend_unreachable(address: str) -> Status:
     return Status(f"error dialing backend: dial tcp {address}: connect: connection refused", code=500)
 
 
+def upgrade_failed(why: str) -> Status:
+    """500: the pod proxy got no answer to an upgrade, or none that is one."""
+    return Status(why, code=500)
+
+
 def request_failed(url: str, address: str) -> Status:
     """500: the same, where the apiserver asks the kubelet itself and doesn't only connect to it."""
     return Status(f'Get "{url}": dial tcp {address}: connect: connection refused', code=500)

@@ -182,3 +182,61 @@ async def test_a_caller_that_leaves_takes_its_question_with_it(cluster, clients)
     client.leave()
     await ended.wait()
     await cluster.observed.wait_for(lambda: cluster.observed.under_way == 0)
+
+
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Ours: 1\r\n\r\n"
+
+
+@pytest.mark.usefixtures("foreign")
+async def test_an_upgrade_is_passed_on_without_its_query_and_then_bytes_both_ways(cluster, clients):
+    heads = []
+
+    async def serve(reader, writer):
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
+        writer.write(SWITCHING + b"early")
+        while data := await reader.read(100):
+            writer.write(data.upper())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    cluster.state.add_pod(ForeignPod("up", ports={1: server.sockets[0].getsockname()}))
+    client = await clients.ask(f"{PODS}/up:1/proxy/a?x=1")
+    assert (client.code, client.headers["X-Ours"]) == (101, "1")
+    assert await client.reader.readexactly(5) == b"early"
+    client.writer.write(b"any bytes")
+    assert await client.reader.readexactly(9) == b"ANY BYTES"
+    await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 1)
+    (head,) = heads
+    assert head.startswith("get /a http/1.1\r\n"), "an apiserver loses the query of an upgrade"
+    assert "authorization" not in head
+    assert "x-forwarded-for: 127.0.0.1\r\n" in head
+    assert "sec-websocket-protocol: v5.channel.k8s.io\r\n" in head
+    client.leave()
+    await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 0)
+    server.close()
+
+
+@pytest.mark.usefixtures("foreign")
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (b"HTTP/1.1 403 X\r\nContent-Length: 2\r\n\r\nno", 403, b"no"),
+        (b"HTTP/1.1 503 X\r\n\r\nno", 503, b"no"),
+        (b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nno", 500, b"invalid upgrade response: status code 200"),
+        (b"", 500, b"unexpected EOF"),
+    ],
+)
+async def test_what_a_pod_says_to_an_upgrade_instead(clients, listener, answer, code, said):
+    listener.answer = answer
+    client = await clients.ask(f"{PODS}/proxy:9090/proxy/x")
+    assert client.code == code
+    assert said in await client.body()
+
+
+async def test_an_upgrade_needs_the_same_right_and_somebody_who_listens(clients, foreign):
+    client = await clients.ask(f"{PODS}/proxy:9090/proxy/x", user="proxy")
+    assert client.code == 403
+    client = await clients.ask(f"{PODS}/proxy:1/proxy/x")
+    assert client.code == 500
+    told = await client.json()
+    assert told["message"] == f"dial tcp {foreign['status']['podIP']}:1: connect: connection refused"
