@@ -11,14 +11,15 @@ from urllib.parse import quote
 
 import aiohttp
 
-from k8s_ws_proxy.cli.answers import Refused, printable, session_of
-from k8s_ws_proxy.cli.connection import URL_VARIABLE, Connection
+from k8s_ws_proxy.cli.answers import Refused, session_of
 from k8s_ws_proxy.cli.signer import Signer
 from k8s_ws_proxy.errors import ProxyError
 from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from k8s_ws_proxy.cli.connection import Connection
 
 _Answer = TypeVar("_Answer")
 
@@ -56,8 +57,14 @@ async def upgraded(
 
     Raises ProxyError with a sentence that says what to do.
     """
+    async with upgraded_by(Signer(to, _target(path, query)), subprotocols) as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def upgraded_by(signer: Signer, subprotocols: Sequence[str] = SUBPROTOCOLS) -> AsyncIterator[Upgraded]:
+    """A WebSocket by the request that ``signer`` signs, until the block is left. Raises ProxyError."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
-    signer = Signer(to, _target(path, query))
     transports: list[asyncio.BaseTransport] = []
     named: list[str] = []
 
@@ -76,14 +83,20 @@ async def upgraded(
             transports.append(response.connection.transport)
         return response
 
-    async with aiohttp.ClientSession(timeout=timeout, middlewares=(look, signer.sign)) as session:
+    way = signer.to.way
+    async with aiohttp.ClientSession(
+        timeout=timeout, middlewares=(look, signer.sign), trust_env=way is not None
+    ) as session:
 
         async def ask() -> aiohttp.ClientWebSocketResponse[Any]:
             async with asyncio.timeout(_HANDSHAKE):
                 return await session.ws_connect(
                     signer.url,
                     protocols=subprotocols,
-                    ssl=to.tls or True,
+                    ssl=signer.to.tls or True,
+                    proxy=way.proxy if way else None,
+                    proxy_headers=way.proxy_headers if way else None,
+                    server_hostname=way.server_name if way else None,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE),
                     max_msg_size=_LARGEST_MESSAGE,
                     autoping=False,  # see keepalive.py: answering must not wait for the socket
@@ -153,7 +166,7 @@ async def _until_taken(signer: Signer, ask: Callable[[], Awaitable[_Answer]]) ->
     """What ``ask`` gives, with each of the signatures that there is a reason to try. Raises ProxyError."""
     while True:
         try:
-            with _told(signer.to):
+            with _told(signer):
                 return await ask()
         except Refused as refused:
             if not await signer.another(refused):
@@ -161,14 +174,12 @@ async def _until_taken(signer: Signer, ask: Callable[[], Awaitable[_Answer]]) ->
 
 
 @contextlib.contextmanager
-def _told(to: Connection) -> Iterator[None]:
+def _told(signer: Signer) -> Iterator[None]:
     """What goes wrong before there is an answer, as a ProxyError."""
     try:
         yield
-    except TimeoutError as error:
-        raise ProxyError(f"{to.url} didn't answer in time: is this the proxy's address?") from error
-    except aiohttp.ClientError as error:
-        raise ProxyError(_sentence(to, error)) from error
+    except (TimeoutError, aiohttp.ClientError) as error:
+        raise ProxyError(signer.unanswered(error)) from error
 
 
 async def _body(response: aiohttp.ClientResponse, max_bytes: int = _LARGEST_BODY) -> bytes:
@@ -176,43 +187,3 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int = _LARGEST_BODY
     while len(body) < max_bytes and (part := await response.content.read(_LARGEST_BODY)):
         body += part
     return body
-
-
-def _sentence(to: Connection, error: aiohttp.ClientError) -> str:
-    where = to.url
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return (
-                f"{where} shows a certificate that can't be trusted: {printable(str(error.certificate_error))}. "
-                "If it is signed by a CA of your own, name that CA's file with --cacert (or in SSL_CERT_FILE)"
-            )
-        case aiohttp.ClientSSLError():
-            return f"{where} doesn't speak TLS as it should ({_os_text(error)}): is this its TLS listener?"
-        case aiohttp.ClientConnectorDNSError():
-            return f"the host {error.host} can't be found: {_os_text(error)}. Check --url or {URL_VARIABLE}"
-        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
-            return (
-                f"nothing listens at {where}: start the proxy (k8s-ws-proxy serve, or k8s-ws-proxy dev), "
-                f"or say where it is with --url or {URL_VARIABLE}"
-            )
-        case aiohttp.ClientConnectorError():
-            return f"{where} can't be reached: {_os_text(error)}"
-        case aiohttp.WSServerHandshakeError():
-            return f"{where} answered the upgrade, but not as RFC 6455 asks ({error.message}): is this the proxy?"
-        case _ if to.secret is None:
-            # A server's alert may be lost in the reset that follows it, so it isn't told from other ends.
-            return (
-                f"{where} closed the connection in place of an answer ({printable(str(error))}): it doesn't seem to "
-                "take the certificate in --cert. Has it expired, or is it of another CA than TLS_CLIENT_CA_FILE there?"
-            )
-        case _:
-            other = "http" if to.url.startswith("https:") else "https"
-            return (
-                f"{where} closed the connection without an answer ({printable(str(error))}): "
-                f"is it perhaps a listener for {other}?"
-            )
-
-
-def _os_text(error: aiohttp.ClientError) -> str:
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    return printable(getattr(cause, "strerror", None) or str(cause))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import ssl
 
     from k8s_ws_proxy.cli.signing import Signing
+    from k8s_ws_proxy.rotation.way import Way
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 URL_VARIABLE: Final = "K8S_WS_PROXY_URL"
@@ -25,13 +26,14 @@ class Connection:
     """``url`` is ``http(s)://...`` without a slash at the end; a path in it is put before every request's.
 
     ``secret`` is None where a certificate stands in its place: nothing is signed then, whatever ``signing`` says.
-    ``tls`` is None where the system's defaults will do.
+    ``tls`` is None where the system's defaults will do. ``way`` is there where an apiserver stands before the proxy.
     """
 
     url: str
     signing: Signing
     secret: bytes | None = field(repr=False)
     tls: ssl.SSLContext | None = None
+    way: Way | None = None
 
 
 def add_connection_options(parser: argparse.ArgumentParser) -> None:

@@ -75,6 +75,7 @@ class Conversation:
         self._stdin = stdin
         self._outputs = {channels.STDOUT: stdout, channels.STDERR: stderr}
         self._terminal = terminal
+        self._patience: float | None = None
         self._ending: Ending | None = None
         self._shown = b""  # the end of what was written last
         self._raw = terminal is not None and stdin is not None
@@ -83,11 +84,7 @@ class Conversation:
         """Carry it to its end."""
         async with asyncio.TaskGroup() as group:
             keepalive = Keepalive(self._ws, group)
-            helpers = []
-            if self._terminal is not None:
-                helpers.append(group.create_task(self._send_sizes(self._terminal), name="send sizes"))
-            if self._stdin is not None:
-                helpers.append(group.create_task(self._send_input(self._stdin), name="send input"))
+            helpers = self._begin(group)
             try:
                 return await self._receive(keepalive)
             finally:
@@ -95,13 +92,22 @@ class Conversation:
                     task.cancel()
                 keepalive.stop()
 
+    def _begin(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """What goes on until it ends."""
+        helpers = []
+        if self._terminal is not None:
+            helpers.append(group.create_task(self._watch_sizes(self._terminal), name="watch sizes"))
+        if self._stdin is not None:
+            helpers.append(group.create_task(self._send_input(self._stdin), name="send input"))
+        return helpers
+
     async def _receive(self, keepalive: Keepalive) -> Ending:
         while True:
             try:
                 # After the status only the close can come; nobody waits for ever for a proxy that forgot it.
-                message = await self._ws.receive(_CLOSE_AFTER_STATUS if self._ending else None)
+                message = await self._ws.receive(_CLOSE_AFTER_STATUS if self._ending else self._patience)
             except TimeoutError:
-                break
+                return self._ending or self._silent()
             match message.type:
                 case aiohttp.WSMsgType.BINARY | aiohttp.WSMsgType.TEXT:
                     with keepalive.stuck():
@@ -113,9 +119,15 @@ class Conversation:
                 case aiohttp.WSMsgType.PONG:
                     pass
                 case _:
-                    return self._ending or self._named(_lost(message))
-        assert self._ending is not None
-        return self._ending
+                    return self._ending or self._named(self._lost(message))
+
+    def _silent(self) -> Ending:
+        """Nothing was heard for as long as there is patience."""
+        return self._named(Ending(message=f"there was no sign of life for {self._patience:g} s"))
+
+    def _lost(self, message: aiohttp.WSMessage) -> Ending:
+        """The connection ended, and channel 3 had said nothing."""
+        return _lost(message)
 
     async def _take(self, data: bytes) -> Ending | None:
         """One message of the session; an Ending where there is nobody to show it to."""
@@ -155,7 +167,7 @@ class Conversation:
         except OSError:
             return b""  # what can't be read is at its end
 
-    async def _send_sizes(self, terminal: Terminal) -> None:
+    async def _watch_sizes(self, terminal: Terminal) -> None:
         """The size now and after each change, and the terminal raw again after a stop."""
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
@@ -173,11 +185,15 @@ class Conversation:
                 while await changed.wait():
                     changed.clear()
                     if (size := terminal.size()) is not None:
-                        told = json.dumps({"Width": size[0], "Height": size[1]}).encode()
-                        await self._ws.send_bytes(bytes((channels.RESIZE,)) + told)
+                        await self._resized(*size)
         finally:
             loop.remove_signal_handler(signal.SIGWINCH)
             loop.remove_signal_handler(signal.SIGCONT)
+
+    async def _resized(self, columns: int, rows: int) -> None:
+        """Our terminal is so large. Raises ConnectionError."""
+        told = json.dumps({"Width": columns, "Height": rows}).encode()
+        await self._ws.send_bytes(bytes((channels.RESIZE,)) + told)
 
 
 def _ended(payload: bytes) -> Ending:

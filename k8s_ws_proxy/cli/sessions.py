@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.cli.cluster import FAILED, UNFINISHED, USAGE, add_kubeconfig
 from k8s_ws_proxy.cli.connection import URL_VARIABLE, add_certificate_options, add_user_options
+from k8s_ws_proxy.cli.descriptors import keep_standard_descriptors
 from k8s_ws_proxy.cli.parser import CommandParser, port_number, whole_number
 from k8s_ws_proxy.cli.sign import add_secret_file
 from k8s_ws_proxy.errors import ProxyError
@@ -74,7 +75,7 @@ def add_to(commands: Any) -> None:
         parser = add(name, _look_on, text, more)
         parser.set_defaults(mode=name)
         parser.add_argument("session", metavar="ID", type=_id, help="its id, or the end of it")
-        _add_one_proxy(parser)
+        _add_whom_to_ask(parser)
         _add_reason(parser)
 
 
@@ -94,13 +95,12 @@ Its terminal is told who ends it and why, and what ran in it is hung up."""
 
 
 _WATCH: Final = """\
-  k8s-ws-proxy sessions watch --url http://10.0.0.7:8080 5f0c3b1a
+  k8s-ws-proxy sessions watch 5f0c3b1a
 
 What is on the screen is shown, and what comes. Nothing that you type goes there; Ctrl-C or Ctrl-] leaves it.
-The terminal is told that you watch, unless its proxy says otherwise. Ask the proxy that has the session:
-'sessions show' tells its node."""
+The terminal is told that you watch, unless its proxy says otherwise."""
 _JOIN: Final = """\
-  k8s-ws-proxy sessions join --url http://10.0.0.7:8080 5f0c3b1a
+  k8s-ws-proxy sessions join 5f0c3b1a
 
 As watch, and what you type goes there. Ctrl-] leaves it, and the session goes on."""
 
@@ -182,14 +182,10 @@ def _end(arguments: argparse.Namespace) -> int:
 
 
 def _look_on(arguments: argparse.Namespace) -> int:
+    keep_standard_descriptors()  # before anything else takes their numbers
     from k8s_ws_proxy.cli.sessions_ask import joined  # noqa: PLC0415 - see _list
 
-    arguments.url = arguments.url or os.environ.get(URL_VARIABLE)
-    if not arguments.url:
-        raise ProxyError(
-            f"say which proxy has the session, with --url or {URL_VARIABLE}: 'k8s-ws-proxy sessions show' has its node"
-        )
-    return joined(arguments, arguments.session, peer=arguments.mode == "join")
+    return _run(arguments, joined(arguments.session, peer=arguments.mode == "join"))
 
 
 def _run(arguments: argparse.Namespace, work: Work) -> int:

@@ -15,7 +15,7 @@ from k8s_ws_proxy.cli.cluster import FAILED, UNFINISHED
 from k8s_ws_proxy.cli.connection import connection
 from k8s_ws_proxy.cli.exec import finish, say
 from k8s_ws_proxy.cli.session import Ending
-from k8s_ws_proxy.cli.sessions_source import THE_API, OneProxy
+from k8s_ws_proxy.cli.sessions_source import THE_API, OneProxy, several
 from k8s_ws_proxy.cli.sessions_table import ENDED, Changes, Row, Table, at_length, row_of
 from k8s_ws_proxy.cli.sign import read_secret
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.cli.sessions_source import SessionJson, Silent, Source
     from k8s_ws_proxy.cli.signing import Signing
 
-    Work = Callable[[Source], Awaitable[int]]
-    """A command, and its exit status."""
+    Work = Callable[[Source], Awaitable[Ending]]
+    """A command, and how it ends."""
 
 _WHOLE: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _RATE: Final = 1000.0  # requests a second: how many are under way is what bounds them
@@ -50,7 +50,7 @@ async def _run(arguments: argparse.Namespace, signs: Signing, work: Work) -> End
     with cancelled_by_signals() as caught:
         try:
             async with _source(arguments, signs) as source:
-                return Ending(await work(source))
+                return await work(source)
         except asyncio.CancelledError:
             if not caught:
                 raise
@@ -88,7 +88,7 @@ def listed(wanted: Mapping[str, str], output: str) -> Work:
     return partial(_list_json if output == "json" else _list, wanted=wanted, wide=output == "wide")
 
 
-async def _list(source: Source, *, wanted: Mapping[str, str], wide: bool) -> int:
+async def _list(source: Source, *, wanted: Mapping[str, str], wide: bool) -> Ending:
     rows = await _rows(source, wanted, wide=wide)
     rows.sort(key=lambda row: row.order)
     for line in Table(wide=wide).lines(rows, source.now()):
@@ -99,7 +99,7 @@ async def _list(source: Source, *, wanted: Mapping[str, str], wide: bool) -> int
     return _tell_silence(source)
 
 
-async def _list_json(source: Source, *, wanted: Mapping[str, str], wide: bool) -> int:
+async def _list_json(source: Source, *, wanted: Mapping[str, str], wide: bool) -> Ending:
     """As they come: nothing of them is kept."""
     del wide
     before = '{"sessions": ['
@@ -122,7 +122,7 @@ def watched(wanted: Mapping[str, str], output: str) -> Work:
     return partial(_watch, wanted=wanted, output=output)
 
 
-async def _watch(source: Source, *, wanted: Mapping[str, str], output: str) -> int:
+async def _watch(source: Source, *, wanted: Mapping[str, str], output: str) -> Ending:
     changes, table, silence = Changes(), Table(wide=output == "wide"), _Silence()
     # What leaves a state is news, too, so this is looked at here.
     state = wanted.get("state")
@@ -156,13 +156,13 @@ def shown(session: str, output: str) -> Work:
     return partial(_show, session=session, output=output)
 
 
-async def _show(source: Source, *, session: str, output: str) -> int:
+async def _show(source: Source, *, session: str, output: str) -> Ending:
     with _naming_silence(source):
         told = await source.show(await _whole(source, session))
     for line in [json.dumps(told, indent=2)] if output == "json" else at_length(told, source.now()):
         print(line)
     _flush()
-    return 0
+    return Ending(status=0)
 
 
 def ended(session: str, reason: str) -> Work:
@@ -170,7 +170,7 @@ def ended(session: str, reason: str) -> Work:
     return partial(_end, session=session, reason=reason)
 
 
-async def _end(source: Source, *, session: str, reason: str) -> int:
+async def _end(source: Source, *, session: str, reason: str) -> Ending:
     if not reason.isprintable():
         raise ProxyError("--reason: it can hold printable characters only")
     with _naming_silence(source):
@@ -178,24 +178,20 @@ async def _end(source: Source, *, session: str, reason: str) -> int:
         row = row_of(await source.end(whole, reason), wide=False)
     print(f"ending session {row.id}: {row.user} in {row.pod} on {row.node}")
     _flush()
-    return 0
+    return Ending(status=0)
 
 
-def joined(arguments: argparse.Namespace, session: str, *, peer: bool) -> int:
-    """Show the terminal of one that a single proxy has, and with ``peer`` type into it. Raises ProxyError."""
+def joined(session: str, *, peer: bool) -> Work:
+    """Show the terminal of one, and with ``peer`` type into it."""
+    return partial(_join, session=session, peer=peer)
+
+
+async def _join(source: Source, *, session: str, peer: bool) -> Ending:
     from k8s_ws_proxy.cli.watch import watch_session  # noqa: PLC0415 - the other commands don't need it
 
-    signs = signing(arguments, say)
-    signs.given = (*signs.given, THE_API)
-    to = connection(arguments, signs)
-
-    async def looking() -> Ending:
-        return await watch_session(to, await _whole(OneProxy(to), session), peer=peer)
-
-    try:
-        return finish(asyncio.run(looking()))
-    except KeyboardInterrupt:  # while the id was looked up
-        return finish(Ending(signal=signal.SIGINT))
+    with _naming_silence(source):
+        whole = await _whole(source, session, sure=peer)
+        return await watch_session(source.joined(whole, peer=peer), peer=peer)
 
 
 async def _rows(
@@ -217,24 +213,28 @@ async def _whole(source: Source, session: str, *, sure: bool = False) -> str:
     """The id that ends so. ``sure``: not where a node might have another one. Raises ProxyError."""
     if _WHOLE.fullmatch(session):
         return session
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
 
     def take(sessions: list[SessionJson]) -> None:
-        rows = [row_of(each, wide=False) for each in sessions]
-        found.update((row.id, row.node) for row in rows if row.id.endswith(session))
+        for row in [row_of(each, wide=False) for each in sessions]:
+            # What isn't an id might, in a path, ask for something else than a person means.
+            if row.id.endswith(session) and _WHOLE.fullmatch(row.id):
+                found.setdefault(row.id, []).append(row.node)
 
     await source.gather({}, take)
     if not found:
         raise ProxyError(f"there is no session whose id ends with {session}, or none that you may list")
     if len(found) > 1:
         raise ProxyError(f"several ids end with {session}: {', '.join(sorted(found))}. Give more of it")
-    ((whole, node),) = found.items()
+    ((whole, nodes),) = found.items()
+    if len(nodes) > 1:
+        raise ProxyError(several(whole, nodes))
     if sure and source.silent:
         raise ProxyError(
             f"of the nodes that answered one has a session whose id ends so, but not all did: if it is {whole} that is "
-            "to end, give the whole id"
+            "meant, give the whole id"
         )
-    source.first = node
+    source.first = nodes[0]
     return whole
 
 
@@ -282,12 +282,12 @@ def _naming_silence(source: Source) -> Any:
         raise
 
 
-def _tell_silence(source: Source) -> int:
+def _tell_silence(source: Source) -> Ending:
     """Name them; the exit status that follows."""
     _say_silent(source.silent)
     if not source.silent:
-        return 0
-    return UNFINISHED if len(source.silent) < source.asked else FAILED
+        return Ending(status=0)
+    return Ending(UNFINISHED if len(source.silent) < source.asked else FAILED)
 
 
 def _say_silent(silent: Sequence[Silent]) -> None:

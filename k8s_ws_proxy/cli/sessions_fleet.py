@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.cli.answers import advice, printable
+from k8s_ws_proxy.cli.client import upgraded_by
+from k8s_ws_proxy.cli.connection import Connection
 from k8s_ws_proxy.cli.identity_headers import node_header, v2_headers
-from k8s_ws_proxy.cli.sessions_source import PATH, Silent, object_in, sessions_in, target_of
+from k8s_ws_proxy.cli.sessions_source import PATH, Silent, joining, object_in, sessions_in, several, target_of
 from k8s_ws_proxy.cli.sessions_table import MalformedAnswer
 from k8s_ws_proxy.cli.sign import V2
+from k8s_ws_proxy.cli.through import Through
 from k8s_ws_proxy.errors import ClusterApiTimeout, ProxyError, Reason
 from k8s_ws_proxy.rotation.api import is_status, path_of, refusal_in, told, unreached
 from k8s_ws_proxy.rotation.pods import list_pods
@@ -19,8 +23,9 @@ from k8s_ws_proxy.rotation.secret import refused
 from k8s_ws_proxy.rotation.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
+    from k8s_ws_proxy.cli.client import Upgraded
     from k8s_ws_proxy.cli.sessions_source import SessionJson, Take
     from k8s_ws_proxy.cli.signing import Signing
     from k8s_ws_proxy.rotation.api import Answer, Api
@@ -86,6 +91,8 @@ class Fleet:
         await self._each(await self._pods(), one, until=lambda: bool(found))
         if not found:
             raise ProxyError(self._nowhere(session))
+        if len(found) > 1:
+            raise ProxyError(several(session, [pod.node for pod, _ in found]))
         pod, answer = found[0]
         self._home = pod
         if isinstance(answer, ProxyError):
@@ -94,11 +101,7 @@ class Fleet:
 
     async def end(self, session: str, reason: str) -> SessionJson:
         """Find it, and end it there. Raises ProxyError."""
-        with contextlib.suppress(_Denied):  # who may not see it may still be somebody who may end it
-            await self.show(session)
-        pod = self._home
-        assert pod is not None
-        self.silent = []
+        pod = await self._find(session)
         target = target_of(f"{PATH}/{session}", {"reason": reason} if reason else {})
         answer = await self._heard(pod, "DELETE", target, session=session)
         if answer is not None:
@@ -106,6 +109,25 @@ class Fleet:
         if self.silent:
             raise ProxyError(f"it may go on: no answer from {pod.node} (pod {pod.name}): {self.silent[0].why}")
         raise ProxyError(f"it has just ended by itself: there is no session {session} on {pod.node} any more")
+
+    @contextlib.asynccontextmanager
+    async def joined(self, session: str, *, peer: bool) -> AsyncIterator[Upgraded]:
+        """Find it, and join it there. Raises ProxyError."""
+        pod = await self._find(session)
+        self._signing.say(f"session {session} is on {pod.node}")
+        way = await self._api.way()
+        signs = replace(self._signing, who=self._who(pod))
+        to = Connection(way.url + self._proxied(pod), signs, self._secret, way.tls, way)
+        async with upgraded_by(Through(to, joining(session, peer=peer), pod)) as opened:
+            yield opened
+
+    async def _find(self, session: str) -> Pod:
+        """The pod that has it. Raises ProxyError."""
+        with contextlib.suppress(_Denied):  # who may not see it may still be somebody who may do something with it
+            await self.show(session)
+        assert self._home is not None
+        self.silent = []
+        return self._home
 
     async def _pods(self) -> list[Pod]:
         pods, _ = await list_pods(self._api, self._daemons, leaving=True)
@@ -154,9 +176,8 @@ class Fleet:
 
         What is signed is what the pod gets to see. Raises ProxyError where nobody may ask; _Denied.
         """
-        name = f"{pod.name}:{self._daemons.port}"
-        path = path_of("api", "v1", "namespaces", self._api.namespace, "pods", name, "proxy") + target
-        who = {**self._signing.who, **node_header("the node", pod.node)}
+        path = self._proxied(pod) + target
+        who = self._who(pod)
 
         def headers() -> Mapping[str, str]:
             return v2_headers(self._secret, method, target, who)
@@ -177,6 +198,14 @@ class Fleet:
         elif not session or refusal[0] != _NOT_THERE:
             self._refused(pod, answer.status, *refusal, session=session)
         return None
+
+    def _proxied(self, pod: Pod) -> str:
+        """Where the apiserver has the pod's own paths."""
+        name = f"{pod.name}:{self._daemons.port}"
+        return path_of("api", "v1", "namespaces", self._api.namespace, "pods", name, "proxy")
+
+    def _who(self, pod: Pod) -> Mapping[str, str]:
+        return {**self._signing.who, **node_header("the node", pod.node)}
 
     def _no_refusal(self, pod: Pod, method: str, answer: Answer) -> None:
         """The apiserver says why not, or something that isn't a proxy. Raises ClusterApiError for what is all pods'."""

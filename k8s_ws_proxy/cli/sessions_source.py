@@ -13,13 +13,15 @@ from urllib.parse import quote
 from yarl import URL
 
 from k8s_ws_proxy.cli.answers import Refused
-from k8s_ws_proxy.cli.client import answer_of
+from k8s_ws_proxy.cli.client import answer_of, upgraded
 from k8s_ws_proxy.cli.sessions_table import MalformedAnswer
 from k8s_ws_proxy.errors import ProxyError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
+    from k8s_ws_proxy.cli.client import Upgraded
     from k8s_ws_proxy.cli.connection import Connection
 
     SessionJson = dict[str, Any]
@@ -63,6 +65,9 @@ class Source(Protocol):
     async def end(self, session: str, reason: str) -> SessionJson:
         """End it; what it was. Raises ProxyError."""
 
+    def joined(self, session: str, *, peer: bool) -> AbstractAsyncContextManager[Upgraded]:
+        """Its terminal, to look at, and with ``peer`` to type into, until the block is left. Raises ProxyError."""
+
 
 class OneProxy:
     """The proxy at the other end of a connection."""
@@ -97,6 +102,10 @@ class OneProxy:
         """See Source."""
         return await self._ask("DELETE", target_of(f"{PATH}/{session}", {"reason": reason} if reason else {}))
 
+    def joined(self, session: str, *, peer: bool) -> AbstractAsyncContextManager[Upgraded]:
+        """See Source."""
+        return upgraded(self._to, joining(session, peer=peer), "")
+
     async def _ask(self, method: str, target: str) -> SessionJson:
         try:
             body, self._date = await answer_of(self._to, method, target, max_bytes=_LARGEST)
@@ -113,6 +122,19 @@ class OneProxy:
             yield
         except MalformedAnswer as error:
             raise ProxyError(f"{self._to.url} answered, but not as {THE_API} does: is this the proxy?") from error
+
+
+def joining(session: str, *, peer: bool) -> str:
+    """The path to join it by, which needs no query (see through.py)."""
+    return f"{PATH}/{session}/{'join' if peer else 'watch'}"
+
+
+def several(session: str, nodes: Sequence[str]) -> str:
+    """What to say where more than one has it, of which a session's id allows none."""
+    return (
+        f"{' and '.join(sorted(nodes))} each say that they have session {session}, and only one can: "
+        "nothing was done, and one of them is not to be trusted"
+    )
 
 
 def object_in(body: bytes) -> SessionJson:

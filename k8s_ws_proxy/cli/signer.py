@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from yarl import URL
 
 from k8s_ws_proxy.cli.answers import CLOCKS_AGREE, V1_ONLY, V2_ONLY, Refused, ahead, refused
+from k8s_ws_proxy.cli.no_answer import no_answer
 from k8s_ws_proxy.cli.sign import V1, V2
 from k8s_ws_proxy.errors import ProxyError, Reason
 
@@ -37,6 +38,8 @@ class Signer:
         """As aiohttp's middleware, which is run for each sending of a request: aiohttp itself sends one again when the
         connection was closed without an answer, and a nonce is good once.
         """
+        if self.to.way is not None:
+            request.headers.update(self.to.way.headers)
         if self.to.secret is not None:
             signed = self.to.signing.headers(self._version, self.to.secret, request.method, self._target)
             request.headers.update(signed)
@@ -46,6 +49,10 @@ class Signer:
         """What to say of this answer."""
         version = None if self.to.secret is None else self._version
         return refused(response, body, version, self.to.signing.given)
+
+    def unanswered(self, error: TimeoutError | aiohttp.ClientError) -> str:
+        """What to say where there was no answer."""
+        return no_answer(self.to, error)
 
     async def another(self, refusal: Refused) -> bool:
         """Whether the request is to be signed and sent again, after ``refusal``. Each cause is one for it once."""

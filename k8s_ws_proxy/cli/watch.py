@@ -9,60 +9,84 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.cli.client import upgraded
+import aiohttp
+
+from k8s_ws_proxy.cli.answers import printable
 from k8s_ws_proxy.cli.descriptors import Input, Output
 from k8s_ws_proxy.cli.session import Conversation, Ending
-from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.cli.terminal import Terminal
 from k8s_ws_proxy.wire.framing import channels
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from k8s_ws_proxy.cli.client import Upgraded
-    from k8s_ws_proxy.cli.connection import Connection
 
 LEAVE: Final = b"\x1d"  # Ctrl-], as telnet and docker's kin have it
+PATIENCE: Final = 60.0  # seconds without a sign of life, which is asked for four times in them
 _INTERRUPT: Final = b"\x03"
 _LEFT: Final = Ending(status=0, message="left; the session goes on")
+_MAY_GO_ON: Final = "The session may go on"
+_WAITING: Final = 1 << 20  # bytes of input that wait for whoever takes none
+_MESSAGE: Final = 32768  # bytes of input in one message
+_LAST_WORDS: Final = 1.0  # seconds for what was typed before the key to leave
 
 
-async def watch_session(to: Connection, session: str, *, peer: bool) -> Ending:
+async def watch_session(
+    opening: AbstractAsyncContextManager[Upgraded], *, peer: bool, patience: float = PATIENCE
+) -> Ending:
     """Stay until the session has ended, or the person leaves it. The terminal is as it was before, then.
 
     Raises ProxyError if it can't be joined.
     """
-    mode = "peer" if peer else "observe"
     terminal = Terminal(0) if os.isatty(0) else None
     with (
-        cancelled_by_signals() as caught,
         Input(0) if peer or terminal else contextlib.nullcontext() as source,
         Output(1) as out,
         Output(2) as err,
     ):
-        try:
-            async with upgraded(to, f"/proxy/sessions/{session}/watch", f"mode={mode}") as opened:
-                with terminal.raw() if terminal else contextlib.nullcontext():
-                    watching = _Watching(opened, source, out, err, terminal, peer=peer)
-                    return await watching.run()
-        except asyncio.CancelledError:
-            if not caught:
-                raise
-            return Ending(signal=caught[0])
+        async with opening as opened:
+            with terminal.raw() if terminal else contextlib.nullcontext():
+                return await _Watching(opened, source, out, err, terminal, peer=peer, patience=patience).run()
 
 
 class _Watching(Conversation):
     """A conversation in which one side is somebody else's."""
 
     def __init__(
-        self, opened: Upgraded, stdin: Input | None, out: Output, err: Output, own: Terminal | None, *, peer: bool
+        self,
+        opened: Upgraded,
+        stdin: Input | None,
+        out: Output,
+        err: Output,
+        own: Terminal | None,
+        *,
+        peer: bool,
+        patience: float,
     ) -> None:
-        super().__init__(opened, stdin, out, err, None)
-        self._own = own
+        super().__init__(opened, stdin, out, err, own)
         self._peer = peer
         self._err = err
+        self._patience = patience
+        self._every = patience / 4
+        self._shown_size: tuple[int, int] | None = None
+        self._fits = True
+        self._typed = bytearray()  # and not yet sent
+        self._changed = asyncio.Condition()
+
+    def _begin(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        return [
+            *super()._begin(group),
+            group.create_task(self._ask_for_life(), name="ask for life"),
+            group.create_task(self._send_typed(), name="send what was typed"),
+        ]
 
     async def _take(self, data: bytes) -> Ending | None:
         if data[:1] == bytes((channels.RESIZE,)):
-            await self._compare(data[1:])
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                size = json.loads(data[1:])
+                self._shown_size = int(size["Width"]), int(size["Height"])
+            await self._compare(self._terminal.size() if self._terminal else None)
             return None
         if data[:1] == bytes((channels.STATUS,)):
             # How a command of somebody else's ended is told, and isn't how this one did.
@@ -73,28 +97,73 @@ class _Watching(Conversation):
             return None
         return await super()._take(data)
 
-    async def _compare(self, payload: bytes) -> None:
-        """Say so where the terminal that is shown doesn't fit into this one."""
-        own = self._own.size() if self._own else None
-        try:
-            size = json.loads(payload)
-            columns, rows = int(size["Width"]), int(size["Height"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+    def _silent(self) -> Ending:
+        """The session may be well: it is the way there that isn't, or its proxy."""
+        return self._named(Ending(message=f"no sign of life from the proxy for {self._patience:g} s. {_MAY_GO_ON}"))
+
+    def _lost(self, message: aiohttp.WSMessage) -> Ending:
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            reason = printable(str(message.extra or "")) or "without a reason"
+            return Ending(message=f"the proxy let you go: {reason}. {_MAY_GO_ON}")
+        if message.type is aiohttp.WSMsgType.ERROR:
+            return super()._lost(message)
+        return Ending(message=f"the connection was lost. {_MAY_GO_ON}")
+
+    async def _resized(self, columns: int, rows: int) -> None:
+        """It is the session's own client who says how large its terminal is: this one's size is only looked at."""
+        await self._compare((columns, rows))
+
+    async def _compare(self, own: tuple[int, int] | None) -> None:
+        """Say so where the terminal that is shown doesn't fit into this one any more: once, and not at each step."""
+        if own is None or self._shown_size is None:
             return
-        if own is not None and (columns > own[0] or rows > own[1]):
+        columns, rows = self._shown_size
+        fitted, self._fits = self._fits, columns <= own[0] and rows <= own[1]
+        if fitted and not self._fits:
             text = f"it is {columns}x{rows}, and yours {own[0]}x{own[1]}: what doesn't fit is shown wrongly"
             with contextlib.suppress(OSError):
                 await self._err.write(memoryview(f"\r\nk8s-ws-proxy: {text}\r\n".encode()))
 
     async def _send_input(self, stdin: Input) -> None:
+        """Look for the key to leave in all that is typed, whether what came before it can be sent or not."""
+        while data := await self._read(stdin):
+            leaves = False
+            if self._terminal is not None:
+                data, leave, _ = data.partition(LEAVE)
+                leaves = bool(leave) or (not self._peer and _INTERRUPT in data)
+            if self._peer:
+                await self._type(data)
+            if leaves:
+                await self._leave()
+                return
+
+    async def _type(self, data: bytes) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._typed) < _WAITING)
+            self._typed += data
+            self._changed.notify_all()
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS), self._changed:
+                await self._changed.wait_for(lambda: not self._typed)
+        self._ending = replace(_LEFT)
+        await self._ws.close()
+
+    async def _send_typed(self) -> None:
+        with contextlib.suppress(ConnectionError):  # _receive learns why
+            while True:
+                async with self._changed:
+                    await self._changed.wait_for(lambda: bool(self._typed))
+                data = bytes(self._typed[:_MESSAGE])
+                await self._ws.send_bytes(bytes((channels.STDIN,)) + data)
+                async with self._changed:
+                    del self._typed[: len(data)]
+                    self._changed.notify_all()
+
+    async def _ask_for_life(self) -> None:
+        """What stands between may live on while the proxy doesn't: the kernel's keepalive sees only the former."""
         with contextlib.suppress(ConnectionError):
-            while data := await self._read(stdin):
-                before, leave, _ = data.partition(LEAVE)
-                if not self._peer and _INTERRUPT in data:
-                    leave = LEAVE
-                if self._peer and before:
-                    await self._ws.send_bytes(bytes((channels.STDIN,)) + before)
-                if leave and self._own is not None:
-                    self._ending = replace(_LEFT)
-                    await self._ws.close()
-                    return
+            while True:
+                await asyncio.sleep(self._every)
+                await self._ws.ping()

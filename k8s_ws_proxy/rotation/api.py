@@ -25,6 +25,7 @@ from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 from k8s_ws_proxy import __version__
 from k8s_ws_proxy.errors import ClusterApiError, ClusterApiTimeout, ClusterApiUnavailable, ClusterConfigError
 from k8s_ws_proxy.kube.config import SERVICE_ACCOUNT
+from k8s_ws_proxy.rotation.way import Way
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -122,6 +123,19 @@ class Api:
                 self._next = max(self._next, asyncio.get_running_loop().time() + pause)
         return answer
 
+    async def way(self) -> Way:
+        """For what isn't a request and its answer: a WebSocket. Credentials that expire are fresh."""
+        configuration = self._client.configuration
+        _, url, headers, *_ = await self._client.param_serialize("GET", "", auth_settings=["BearerToken"])
+        return Way(
+            url.rstrip("/"),
+            self._client.rest_client.ssl_context,
+            headers,
+            configuration.proxy,
+            configuration.proxy_headers,
+            configuration.tls_server_name,
+        )
+
     async def _once(
         self,
         method: str,
@@ -158,7 +172,7 @@ class Api:
             except TimeoutError as error:
                 raise ClusterApiTimeout(f"the apiserver didn't answer within {timeout:g} s") from error
             except aiohttp.ClientError as error:
-                raise ClusterApiUnavailable(f"the apiserver can't be reached: {_sentence(error)}") from error
+                raise ClusterApiUnavailable(unreachable(error)) from error
             ended = loop.time()
         self._set_clock(response.headers.get("Date", ""), ended)
         assert self._ahead is not None
@@ -294,6 +308,11 @@ async def _begin(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     if len(body) > max_bytes:
         response.close()
     return body
+
+
+def unreachable(error: aiohttp.ClientError) -> str:
+    """What to say where the apiserver gave no answer."""
+    return f"the apiserver can't be reached: {_sentence(error)}"
 
 
 def _sentence(error: aiohttp.ClientError) -> str:

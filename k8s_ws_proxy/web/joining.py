@@ -1,4 +1,4 @@
-"""``GET /proxy/sessions/{id}/watch``: somebody joins a terminal, signed or with a ticket for it."""
+"""``GET /proxy/sessions/{id}/watch`` and ``/join``: somebody joins a terminal, signed or with a ticket for it."""
 
 from __future__ import annotations
 
@@ -89,8 +89,16 @@ class Joining:
 
 
 def _mode(request: web.BaseRequest) -> WatchMode:
-    """The query's; observe where it says none. Raises Refusal(``bad_query``)."""
-    pairs = parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True, errors="surrogateescape")
+    """The path's or the query's; observe where neither says one. Raises Refusal(``bad_query``).
+
+    An apiserver's pod proxy takes the query from an upgrade (kubernetes/kubernetes#77142), so ``/join`` needs none.
+    """
+    path, _, query = request.raw_path.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    if path.endswith("/join"):
+        if pairs:
+            raise Refusal(Reason.BAD_QUERY, "Here there is no parameter.")
+        return WatchMode.PEER
     if pairs == []:
         return WatchMode.OBSERVE
     if len(pairs) != 1 or pairs[0][0] != "mode" or pairs[0][1] not in {mode.value for mode in WatchMode}:

@@ -37,6 +37,7 @@ class SessionApi:
             ("/proxy/sessions/{}/ticket", _told(self._issuing.ticket)),
             ("/proxy/sessions/{}/stream", self._streaming.open),
             ("/proxy/sessions/{}/watch", _told(self._joining.open)),
+            ("/proxy/sessions/{}/join", _told(self._joining.open)),
         ]
 
     async def _collection(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import re
@@ -12,12 +11,12 @@ import time
 
 import pytest
 from support.command import Client
-from support.daemon import SECRET, running_daemon
+from support.daemon import SECRET
+from support.fleet import CALLERS, WORLD, two_nodes
 from support.listing import session_of
-from support.site import NAMESPACE, site
+from support.site import site
 
 from k8s_ws_proxy.devcluster import Response
-from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, User, grant
 from k8s_ws_proxy.errors import Refusal
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.uuid7 import uuid7
@@ -26,18 +25,6 @@ from k8s_ws_proxy.wire.requests.message_signature import Message
 from k8s_ws_proxy.wire.requests.signing import Key
 from k8s_ws_proxy.wire.requests.signing_v2 import Terms, verify
 
-CALLERS = 8080
-LOOKING = (
-    grant("daemonsets.apps", "get", names="k8s-ws-proxy", namespace=NAMESPACE),
-    grant("pods", "list", namespace=NAMESPACE),
-    grant("pods/proxy", "get", namespace=NAMESPACE),
-)
-# What docs/reference/command-line.md says that it takes, and nothing more.
-VIEWER = User("viewer", "viewer", LOOKING)
-OPERATOR = User("operator", "ops", (*LOOKING, grant("pods/proxy", "delete", namespace=NAMESPACE)))
-LISTER = User("lister", "lister", LOOKING[:2])
-READER = User("reader", "reader", (grant("daemonsets.apps", "get", namespace=NAMESPACE),))
-WORLD = dataclasses.replace(DEFAULT_WORLD, users=(*DEFAULT_WORLD.users, VIEWER, OPERATOR, LISTER, READER))
 PROGRAM = (sys.executable, "-m", "k8s_ws_proxy")  # what is under way when it ends is left to the system
 
 
@@ -67,18 +54,7 @@ def client(at, tmp_path):
 @pytest.fixture
 async def nodes(at, tmp_path):
     """Two nodes with real proxies, and one where nothing answers."""
-    kubeconfig = at.cluster.write_kubeconfig(tmp_path / "kubeconfig-proxy", "proxy")
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(node):
-            home = tmp_path / node
-            home.mkdir()
-            return await stack.enter_async_context(running_daemon(kubeconfig, home, NODE_NAME=node))
-
-        daemons = await asyncio.gather(*map(start, ("node-a", "node-b")))
-        for node, daemon in zip(("node-a", "node-b"), daemons, strict=True):
-            at.add_node(node, ("127.0.0.1", daemon.port), port_number=CALLERS)
-        at.add_node("node-down")
+    async with two_nodes(at, tmp_path) as daemons:
         yield daemons
 
 
@@ -125,7 +101,7 @@ async def test_one_is_ended_wherever_it_is_and_nothing_else_is_asked_to(at, clie
         assert "it needs a Role with 'delete' on 'pods/proxy'" in stderr
         status, _, stderr = await client().run("end", bob[-8:])
         assert status == 1
-        assert f"if it is {bob} that is to end, give the whole id" in stderr
+        assert f"if it is {bob} that is meant, give the whole id" in stderr
         status, stdout, stderr = await client().run("end", bob, "--as", "jane", "--reason", "ticket 7: 100% & more")
         assert (status, stderr) == (0, "")
         assert stdout.decode() == f"ending session {bob}: bob in default/shell on node-b\n"

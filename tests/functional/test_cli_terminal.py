@@ -27,7 +27,7 @@ async def screen():
 @pytest.fixture
 async def start_exec(screen, daemon, tmp_path):
     """Starts ``exec`` on the screen; it is gone after the test."""
-    async with programs(screen, daemon, tmp_path) as start:
+    async with programs(screen, tmp_path, K8S_WS_PROXY_URL=daemon.url) as start:
         yield partial(start, "exec")
 
 

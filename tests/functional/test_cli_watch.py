@@ -24,7 +24,7 @@ async def screen():
 @pytest.fixture
 async def start_sessions(screen, daemon, tmp_path):
     """Starts ``sessions ...`` on the screen; it is gone after the test."""
-    async with programs(screen, daemon, tmp_path) as start:
+    async with programs(screen, tmp_path, K8S_WS_PROXY_URL=daemon.url) as start:
         yield partial(start, "sessions")
 
 
@@ -81,7 +81,7 @@ async def test_who_is_ended_by_somebody_is_told(screen, daemon, start_sessions, 
         assert screen.is_restored
 
 
-async def test_without_a_url_it_is_said_how_to_find_it(daemon, tmp_path):
+async def test_without_a_url_and_a_cluster_it_is_said_how_to_name_one(daemon, tmp_path):
     status, _, stderr = await Client("", tmp_path / "secret", tmp_path, "sessions").run("watch", "abcd1234")
     assert status == 1
     assert "--url" in stderr

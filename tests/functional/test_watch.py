@@ -74,6 +74,26 @@ async def test_a_peer_may_type_and_whoever_leaves_is_told(daemon):
         assert (await listed(daemon))[0]["watchers"] == []
 
 
+async def test_to_join_needs_no_query_which_a_pod_proxy_takes_away(daemon):
+    async with terminal(daemon) as (owner, one):
+        target = f"{one}/join"
+        data = rawws.request(target, daemon.headers_v2(target, User="carol"), subprotocols=(V5,))
+        async with rawws.connected(daemon.port, data) as peer:
+            assert peer.answer.status == 101
+            await owner.until(STDOUT, b"carol watches and may type from now on")
+            await peer.send(STDIN, b"from a peer\n")
+            await owner.until(STDOUT, b"from a peer\r\nfrom a peer\r\n")
+        for mode, status in (("observe", 401), ("peer", 101)):
+            answer = await call(daemon, "POST", f"{one}/ticket", {"mode": mode}, User="carol")
+            ticket = json.loads(answer.body)["ticket"]
+            daemon.confidential.add(ticket)
+            async with presented(daemon, target, ticket) as ws:
+                assert ws.answer.status == status
+        target += "?mode=peer"
+        async with rawws.connected(daemon.port, rawws.request(target, daemon.headers_v2(target))) as ws:
+            assert refusal_of(ws.answer, one)[1] == "bad_query"
+
+
 async def test_a_terminal_need_not_be_told(start):
     daemon = await start(WATCH_NOTICES="false")
     async with terminal(daemon) as (owner, one), watching(daemon, one) as watcher:
@@ -167,6 +187,10 @@ async def guarded(start, tmp_path):
 )
 async def test_who_may(guarded, who, observe, peer):
     async with terminal(guarded, User="alice") as (_, one):
+        target = f"{one}/join"
+        data = rawws.request(target, guarded.headers_v2(target, **who), subprotocols=(V5,))
+        async with rawws.connected(guarded.port, data) as ws:
+            assert ws.answer.status == peer
         for mode, status in (("observe", observe), ("peer", peer)):
             async with watching(guarded, one, mode, **who) as ws:
                 assert ws.answer.status == status

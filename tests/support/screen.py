@@ -17,13 +17,13 @@ PROGRAM = ["setsid", "--ctty", sys.executable, "-W", "error", "-m", "k8s_ws_prox
 
 
 @contextlib.asynccontextmanager
-async def programs(screen, daemon, home):
-    """Starts the command line's ``words`` on the screen, for the daemon; what was started is gone afterwards."""
+async def programs(screen, home, **environ):
+    """Starts the command line's ``words`` on the screen; what was started is gone afterwards."""
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
-        "K8S_WS_PROXY_URL": daemon.url,
         "SHARED_SECRET_FILE": str(home / "secret"),
+        **environ,
     }
     started = []
 
@@ -89,3 +89,15 @@ class Screen:
         asyncio.get_running_loop().remove_reader(self.master)
         os.close(self.master)
         os.close(self.slave)
+
+    def cook(self):
+        """As a shell leaves the terminal that takes it while a program is stopped."""
+        termios.tcsetattr(self.slave, termios.TCSANOW, self.before)
+
+    async def paste(self, text):
+        """Type more than the terminal takes at once."""
+        while text:
+            try:
+                text = text[os.write(self.master, text) :]
+            except BlockingIOError:
+                await asyncio.sleep(0.01)  # epoll calls a pty's master writable when it isn't
