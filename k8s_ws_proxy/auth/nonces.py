@@ -7,14 +7,14 @@ from typing import Final
 
 from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal
 
-MOST: Final = 20_000
+CAPACITY: Final = 20_000
 """Signatures: 2 MiB. They are kept for two ``SIGNATURE_MAX_AGE`` at the most."""
 
 
 class Nonces:
     """Remembers at most ``most``, each until its signature's created is more than ``max_age`` seconds ago."""
 
-    def __init__(self, max_age: float, *, capacity: int = MOST) -> None:
+    def __init__(self, max_age: float, *, capacity: int = CAPACITY) -> None:
         self._max_age = max_age
         self._capacity = capacity
         self._used: set[bytes] = set()

@@ -23,7 +23,7 @@ from k8s_ws_proxy.web.errors import refuse
 from k8s_ws_proxy.web.handshakes import Handshakes
 from k8s_ws_proxy.web.listener import Listener, bind
 from k8s_ws_proxy.web.parts import Parts
-from k8s_ws_proxy.web.pending import HEADS, IDLE, PendingConnections, places
+from k8s_ws_proxy.web.pending import IDLE_PLACES, MAX_HEAD_BYTES, PendingConnections, places
 from k8s_ws_proxy.web.transport import MAX_HEADER, MAX_LINE, StreamTransport
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ async def running(
     metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
     daemon = Daemon(made)
     pending = PendingConnections(loop, lambda: places(settings.max_sessions - registry.open))
-    idle = PendingConnections(loop, lambda: IDLE, heads=HEADS // 4)
+    idle = PendingConnections(loop, lambda: IDLE_PLACES, heads=MAX_HEAD_BYTES // 4)
     handshakes = Handshakes(loop)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(Watchdog(loop).stop)

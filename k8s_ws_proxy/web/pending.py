@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Hashable
 
-LEAST: Final = 256  # places for the unknown, however many sessions there are
-MOST: Final = 1024
-IDLE: Final = 64  # places for the known: kubectl has its next question ready at once
-HEADS: Final = 4 * 1024 * 1024  # bytes of requests; kubectl's has one KiB
+MIN_PLACES: Final = 256  # places for the unknown, however many sessions there are
+MAX_PLACES: Final = 1024
+IDLE_PLACES: Final = 64  # places for the known: kubectl has its next question ready at once
+MAX_HEAD_BYTES: Final = 4 * 1024 * 1024  # bytes of requests; kubectl's has one KiB
 _READS_AT_ONCE: Final = 64  # of heads that have begun: a first read is never put off
 _TELL: Final = 1.0  # seconds that are told in one line
 
@@ -32,7 +32,9 @@ class PendingConnections:
     means well is through in a moment, so it is hardly ever one.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, places: Callable[[], int], *, heads: int = HEADS) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, places: Callable[[], int], *, heads: int = MAX_HEAD_BYTES
+    ) -> None:
         self._loop = loop
         self._places = places
         self._most_held = heads
@@ -112,4 +114,4 @@ class PendingConnections:
 
 def places(spare: int) -> int:
     """Places for the unknown while ``spare`` sessions may still be opened: what those don't hold is there for them."""
-    return min(LEAST + max(spare, 0), MOST)
+    return min(MIN_PLACES + max(spare, 0), MAX_PLACES)

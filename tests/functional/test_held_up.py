@@ -29,7 +29,7 @@ from support.pki import Pki
 from support.tls13 import RawTls13
 
 from k8s_ws_proxy.web.handshakes import AT_ONCE
-from k8s_ws_proxy.web.pending import IDLE
+from k8s_ws_proxy.web.pending import IDLE_PLACES
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import STDIN
 
@@ -224,7 +224,7 @@ async def test_connections_that_were_known_once_do_not_pile_up(start, pki):
     plain = b"GET /api HTTP/1.1\r\nHost: proxy\r\n\r\n"
     async with contextlib.AsyncExitStack() as stack:
         made = []
-        for _ in range(IDLE + 10):
+        for _ in range(IDLE_PLACES + 10):
             ws = await stack.enter_async_context(rawws.connected(daemon.ports["https"], plain, tls=operator))
             assert ws.answer.status == 200
             made.append(ws)

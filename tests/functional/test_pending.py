@@ -23,14 +23,14 @@ from support.caller import (
 )
 from support.pki import Pki
 
-from k8s_ws_proxy.web.pending import LEAST
+from k8s_ws_proxy.web.pending import MIN_PLACES
 from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
 TRUE = proxy_exec("true", **PIPES)
 LINE = f"GET {signed_path(TRUE)} HTTP/1.1\r\nHost: proxy\r\n".encode()
 MIB = 1 << 20
 FEW = {"MAX_SESSIONS": "3"}
-PLACES = LEAST + 3
+PLACES = MIN_PLACES + 3
 PLAIN = b"GET /api HTTP/1.1\r\nHost: proxy\r\n\r\n"
 
 

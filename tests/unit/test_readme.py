@@ -139,7 +139,7 @@ def test_the_rules_of_a_signature_name_reasons_and_the_numbers_are_the_code_s():
         f"{shortest} to {longest} characters: new for each request",
         f'must be `"{signing_v2.TAG}"`',
         f"A body may have {MAX_BODY // 1024} KiB",
-        f"up to\n{nonces.MOST:,} of them",
+        f"up to\n{nonces.CAPACITY:,} of them",
         f"At most {claims.MOST_GROUPS} and {claims.LONGEST_GROUPS} bytes in all",
         f"at most {claims.LONGEST_REASON} characters of UTF-8",
     ):

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from k8s_ws_proxy.observe import metrics
-from k8s_ws_proxy.web.pending import _READS_AT_ONCE, HEADS, LEAST, MOST, PendingConnections, places
+from k8s_ws_proxy.web.pending import _READS_AT_ONCE, MAX_HEAD_BYTES, MAX_PLACES, MIN_PLACES, PendingConnections, places
 
 
 class Door:
@@ -39,7 +39,14 @@ def evicted():
 
 
 @pytest.mark.parametrize(
-    ("spare", "places"), [(-3, LEAST), (0, LEAST), (100, LEAST + 100), (MOST - LEAST, MOST), (2000, MOST)]
+    ("spare", "places"),
+    [
+        (-3, MIN_PLACES),
+        (0, MIN_PLACES),
+        (100, MIN_PLACES + 100),
+        (MAX_PLACES - MIN_PLACES, MAX_PLACES),
+        (2000, MAX_PLACES),
+    ],
 )
 async def test_there_are_as_many_places_as_sessions_leave(spare, places):
     door = Door(spare)
@@ -51,7 +58,7 @@ async def test_there_are_as_many_places_as_sessions_leave(spare, places):
 
 async def test_when_sessions_take_the_room_the_next_to_come_finds_it_gone():
     door = Door(spare=3)
-    door.enter(*range(LEAST + 3))
+    door.enter(*range(MIN_PLACES + 3))
     door.spare = 0
     door.enter("one more")
     assert door.out == [0, 1, 2, 3]
@@ -59,7 +66,7 @@ async def test_when_sessions_take_the_room_the_next_to_come_finds_it_gone():
 
 async def test_whoever_has_left_has_no_place():
     door = Door()
-    door.enter(*range(LEAST))
+    door.enter(*range(MIN_PLACES))
     door.pending.leave(0)
     door.pending.leave(0)
     door.enter("one more")
@@ -72,30 +79,30 @@ async def test_of_heads_that_are_too_much_together_the_first_goes():
     door = Door()
     door.enter("silent", "second", "first", "third")
     door.pending.holds("first", 1)
-    door.pending.holds("second", HEADS // 2)
-    door.pending.holds("third", HEADS // 2 - 1)
+    door.pending.holds("second", MAX_HEAD_BYTES // 2)
+    door.pending.holds("third", MAX_HEAD_BYTES // 2 - 1)
     assert door.out == []
-    door.pending.holds("third", HEADS // 2)
+    door.pending.holds("third", MAX_HEAD_BYTES // 2)
     assert door.out == ["first"]
-    door.pending.holds("third", HEADS // 2 + 1)
+    door.pending.holds("third", MAX_HEAD_BYTES // 2 + 1)
     assert door.out == ["first", "second"]
-    door.pending.holds("first", HEADS)  # it may have had more to say
+    door.pending.holds("first", MAX_HEAD_BYTES)  # it may have had more to say
     assert door.out == ["first", "second"]
 
 
 async def test_what_a_known_caller_holds_does_not_count():
     door = Door()
     door.enter("known", "other")
-    door.pending.holds("known", HEADS)
+    door.pending.holds("known", MAX_HEAD_BYTES)
     door.pending.leave("known")
-    door.pending.holds("other", HEADS)
-    door.pending.holds("known", HEADS)
+    door.pending.holds("other", MAX_HEAD_BYTES)
+    door.pending.holds("known", MAX_HEAD_BYTES)
     assert door.out == []
 
 
 async def test_all_that_go_are_counted_and_told_in_one_line():
     door, before = Door(), evicted()
-    door.enter(*range(LEAST + 500))
+    door.enter(*range(MIN_PLACES + 500))
     assert (evicted() - before, len(door.timers)) == (500, 1)
     assert door.tell() == [
         {
