@@ -40,6 +40,7 @@ A few more are caught one floor above the one that raises them, and become one o
     Gone                        recordings.cast_file: somebody took the file away
     Unfit, Removed              recordings.waiting: a recording isn't what its receipt says; neither is there any more
     _Differs                    recordings.uploads: the store gave back something else than it was given
+    NotACast                    wire.recording.cast_reader: a file is no asciicast
     Unfinished                  wire.container.shell_split: a quotation stays open
     NotStarted, Nonsense        wire.container.greeting: the shell ended; what answers isn't it
     NotAReportError             rotation.fleet: a pod's answer isn't one
