@@ -6,10 +6,11 @@ at most, so that whoever wrote it decides nothing about our memory.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import orjson
 
 from k8s_ws_proxy.errors import ProxyError
 
@@ -27,7 +28,6 @@ _LARGEST: Final = 9999  # columns or rows
 _LONGEST: Final = 10**9  # seconds from the begin, some thirty years
 _NANO: Final = 10**9
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", re.ASCII)
-_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class NotACast(ProxyError):
@@ -137,7 +137,7 @@ class CastReader:
         self._now = self._now + nanoseconds if self.header.version == 3 else max(self._now, nanoseconds)
         if self._now > _LONGEST * _NANO:
             self._refuse("its time is too far off")
-        return Event(self._now / _NANO, _whole(code), _whole(data))
+        return Event(self._now / _NANO, code, data)
 
     def _header(self, line: bytes) -> Header:
         found = self._json(line)
@@ -183,12 +183,12 @@ class CastReader:
             return ""
         if not isinstance(value, str):
             self._refuse(f"{name} isn't a text")
-        return _whole(value)
+        return value
 
     def _texts(self, value: Sequence[Any]) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             self._refuse("tags isn't a list of texts")
-        return tuple(map(_whole, value))
+        return tuple(value)
 
     def _seconds(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST:
@@ -197,18 +197,9 @@ class CastReader:
 
     def _json(self, line: bytes) -> Any:
         try:
-            return json.loads(line.decode("utf-8"), parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
             self._refuse("it isn't JSON in UTF-8")
 
     def _refuse(self, why: str) -> NoReturn:
         raise NotACast(f"line {self._line} can't be read as asciicast: {why}")
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are no JSON
-
-
-def _whole(text: str) -> str:
-    """JSON may hold halves of characters, which can't be written anywhere."""
-    return _HALF.sub("\N{REPLACEMENT CHARACTER}", text) if _HALF.search(text) else text
