@@ -40,6 +40,7 @@ A few more are caught one floor above the one that raises them, and become one o
     Gone                        recordings.cast_file: somebody took the file away
     Unfit, Removed              recordings.waiting: a recording isn't what its receipt says; neither is there any more
     _Differs                    recordings.uploads: the store gave back something else than it was given
+    OutOfRange                  wire.http.byte_range: none of the bytes that are asked for are there
     NotACast                    wire.recording.cast_reader: a file is no asciicast
     Unfinished                  wire.container.shell_split: a quotation stays open
     NotStarted, Nonsense        wire.container.greeting: the shell ended; what answers isn't it
@@ -139,6 +140,7 @@ class Refusal(ProxyError):
         self.reason = reason
         self.level: LogLevel | None = None  # where it isn't the reason's own
         self.allow: tuple[str, ...] = ("GET",)  # the methods that there are, where it is for the method
+        self.size = 0  # bytes that there are, where it is for the range
         self.session = ""  # the id of the one that it would have been, if it had come so far
 
 

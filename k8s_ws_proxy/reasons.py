@@ -291,6 +291,36 @@ class Reason(Enum):
         "no session of this id is on this node, or not any more",
         "is it on another node?",
     )
+    NO_SUCH_RECORDING = (
+        "no_such_recording",
+        Rule(404, "info"),
+        (
+            "no recording of this id is on this node that the caller may read, it has no receipt yet, or there is no "
+            "`RECORDING_DIR`"
+        ),
+        (
+            "is it on another node, or in the store? The log's `detail` says so where [a right](recordings.md#who-may) "
+            "is missing"
+        ),
+    )
+    BAD_RANGE = (
+        "bad_range",
+        Rule(416, "info"),
+        "none of the bytes that `Range` asks for are there; `Content-Range` says how many there are",
+        "ask for others, or for all of it without `Range`",
+    )
+    RECORDINGS_UNREADABLE = (
+        "recordings_unreadable",
+        Rule(503, "error", retry_after=5),
+        "`RECORDING_DIR` can't be read, or not within ten seconds",
+        "the log says why: look at the volume",
+    )
+    TOO_MANY_READERS = (
+        "too_many_readers",
+        Rule(429, "warning", retry_after=5),
+        "64 requests for recordings are answered at once, or 16 of one caller",
+        "find who reads so many (`recording read` in the log), or let them read one after the other",
+    )
     NOT_A_TERMINAL = (
         "not_a_terminal",
         Rule(409, "info"),

@@ -34,11 +34,15 @@ class Policy:
 
     def check_namespace(self, namespace: str) -> None:
         """Raises Refusal(``namespace_denied``)."""
-        if self.namespaces and namespace not in self.namespaces:
+        if not self.allows_namespace(namespace):
             raise Refusal(
                 Reason.NAMESPACE_DENIED,
                 f"Namespace {namespace} is not among those this proxy may reach (ALLOWED_NAMESPACES).",
             )
+
+    def allows_namespace(self, namespace: str) -> bool:
+        """It may be reached."""
+        return not self.namespaces or namespace in self.namespaces
 
     def check_ports(self, target: Target) -> None:
         """Raises Refusal(``port_denied``) for a port-forward to a port that isn't allowed, or to nobody knows which."""

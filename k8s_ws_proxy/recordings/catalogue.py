@@ -93,12 +93,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A recording. ``told`` is JSON, as a list tells it; ``running`` while its session goes on."""
+    """A recording. ``told`` is JSON, as a list tells it; ``daemon`` has it open, while its session goes on."""
 
     id: str
     namespace: str
     user: str | None
-    running: bool
+    daemon: str | None
     told: bytes
 
 
@@ -134,6 +134,16 @@ class Catalogue:
     def running(self) -> dict[str, str]:
         """The sessions that aren't finished, each with its daemon."""
         return dict(itertools.islice(self._running_ones(), _MAX_RUNNING))
+
+    def goes_on(self, known: Known) -> bool:
+        """More may come of it."""
+        if known.daemon is None or self.receipt(known.id) is not None:
+            return False
+        try:
+            read_file(self.root, f"{DAEMONS}/{known.daemon}/{OPEN}/{known.id}", 0)
+        except FileNotFoundError:
+            return known.id in self.running()  # another daemon may have taken it over, to finish it
+        return True
 
     def walk(self, wanted: Wanted) -> Walk:
         """Those that are wanted, newest first."""
@@ -196,7 +206,7 @@ class Catalogue:
     def _finished(self, session: str) -> Known | None:
         if (found := self.receipt(session)) is None or (facts := parse(found)) is None:
             return None
-        return _known(session, facts, running=False) if facts["sessionId"] == session else None
+        return _known(session, facts) if facts["sessionId"] == session else None
 
     def _running(self, session: str, daemon: str | None) -> Known | None:
         if daemon is None or (fd := self.open(session)) is None:
@@ -212,7 +222,7 @@ class Catalogue:
         if not isinstance(facts, dict):
             return None
         more = {"sessionId": session, "recordingPath": path_of(session), "size": size, "watchers": []}
-        return _known(session, {**facts, **more}, running=True)
+        return _known(session, {**facts, **more}, daemon)
 
 
 class Walk:
@@ -262,15 +272,15 @@ def _newest(going_on: Sequence[str], receipts: Iterator[str], wanted: Wanted, be
     return heapq.nlargest(_AT_ONCE, fit)
 
 
-def _known(session: str, facts: Mapping[str, Any], *, running: bool) -> Known | None:
+def _known(session: str, facts: Mapping[str, Any], daemon: str | None = None) -> Known | None:
     namespace, user = facts.get("namespace"), facts.get("user")
     if not isinstance(namespace, str) or not isinstance(user, str | None):
         return None
     told = {name: facts.get(name) for name in FIELDS}
-    told["state"] = RECORDING if running else FINISHED
+    told["state"] = RECORDING if daemon else FINISHED
     told["command"] = _shortened(told["command"])
     try:
-        return Known(session, namespace, user, running, orjson.dumps(told))
+        return Known(session, namespace, user, daemon, orjson.dumps(told))
     except orjson.JSONEncodeError:  # halves of characters, numbers without an end: nobody here wrote that
         return None
 

@@ -9,6 +9,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal
@@ -41,6 +42,8 @@ class Use(Enum):
     STREAM = "stream"
     OBSERVE = "observe"
     PEER = "peer"
+    REPLAY = "replay"
+    RECEIPT = "receipt"  # what plays a recording shows this, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Tickets:
         self._capacity = capacity
         self._clock = clock
         self._later = later
-        self._out: dict[bytes, tuple[Grant, Timer]] = {}
+        self._out: dict[tuple[bytes, Use], tuple[Grant, Timer]] = {}
         self._size = 0
 
     def __len__(self) -> int:
@@ -89,25 +92,38 @@ class Tickets:
         return len(self._out)
 
     def issue(
-        self, session: str, use: Use, principal: Principal, within: float, issued: Issued | None = None
+        self,
+        session: str,
+        use: Use,
+        principal: Principal,
+        within: float,
+        issued: Issued | None = None,
+        *,
+        also: tuple[Use, ...] = (),
     ) -> tuple[str, float]:
-        """A ticket, good for ``within`` seconds, and when it expires. Raises Refusal(``too_many_tickets``)."""
-        grant = Grant(session, use, principal, self._clock() + within, issued)
-        if len(self._out) >= self._capacity or (grant.size and self._size + grant.size > MOST_BYTES):
+        """A ticket, good for ``within`` seconds, and when it expires. Raises Refusal(``too_many_tickets``).
+
+        ``also`` is what else it is good for, once each.
+        """
+        expires = self._clock() + within
+        grants = [Grant(session, each, principal, expires, issued) for each in (use, *also)]
+        size = sum(grant.size for grant in grants)
+        if len(self._out) + len(grants) > self._capacity or (size and self._size + size > MOST_BYTES):
             raise Refusal(
                 Reason.TOO_MANY_TICKETS, "As many tickets are out as this proxy may issue: try again in a while."
             )
         ticket = secrets.token_urlsafe(_BITS // 8)
-        digest = _digest(ticket)
-        self._out[digest] = grant, self._later(within, lambda: self._forget(digest))
-        self._size += grant.size
+        for grant in grants:
+            key = (_digest(ticket), grant.use)
+            self._out[key] = grant, self._later(within, partial(self._forget, key))
+        self._size += size
         metrics.TICKETS.labels(use.value).inc()
-        return ticket, grant.expires
+        return ticket, expires
 
     def redeem(self, ticket: str, session: str, *uses: Use) -> Grant:
         """What ``ticket`` opens, once. Raises as look() does."""
         grant = self.look(ticket, session, *uses)
-        self._forget(_digest(ticket))
+        self._forget((_digest(ticket), grant.use))
         return grant
 
     def look(self, ticket: str, session: str, *uses: Use) -> Grant:
@@ -115,8 +131,10 @@ class Tickets:
 
         Raises CredentialRefused(``bad_ticket``): why it doesn't isn't told.
         """
-        grant, _ = self._out.get(_digest(ticket), (None, None))
-        if grant is None or grant.session != session or grant.use not in uses or grant.expires <= self._clock():
+        digest = _digest(ticket)
+        found = [self._out[digest, use][0] for use in uses if (digest, use) in self._out]
+        grant = found[0] if found else None
+        if grant is None or grant.session != session or grant.expires <= self._clock():
             raise CredentialRefused(
                 Reason.BAD_TICKET,
                 "The ticket isn't good for this, or not any more: each is good once, for a short while, on the node "
@@ -130,13 +148,13 @@ class Tickets:
 
     def revoke(self, session: str) -> Issued | None:
         """Let nobody open ``session`` any more, or join it; what it would have been, if it was waiting."""
-        found = [(digest, grant) for digest, (grant, _) in self._out.items() if grant.session == session]
-        for digest, _ in found:
-            self._forget(digest)
+        found = [(key, grant) for key, (grant, _) in self._out.items() if grant.session == session]
+        for key, _ in found:
+            self._forget(key)
         return next((grant.issued for _, grant in found if grant.issued is not None), None)
 
-    def _forget(self, digest: bytes) -> None:
-        if (found := self._out.pop(digest, None)) is not None:
+    def _forget(self, key: tuple[bytes, Use]) -> None:
+        if (found := self._out.pop(key, None)) is not None:
             grant, timer = found
             timer.cancel()  # else those that were used would be kept by it for all of their time
             self._size -= grant.size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal
@@ -18,6 +19,8 @@ from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER
 from k8s_ws_proxy.wire.requests.target import bad_path
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import web
 
     from k8s_ws_proxy.auth.authorizer import Authorizer
@@ -29,11 +32,21 @@ _SIGNED: Final = (INPUT_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, HMAC_HEADER)
 
 
 def session_in(request: web.BaseRequest) -> str:
-    """The id in ``/proxy/sessions/{id}...``. Raises Refusal(``bad_path``) where it is none."""
+    """The id in ``/proxy/sessions/{id}...``, or of a recording. Raises Refusal(``bad_path``) where it is none."""
     session = request.raw_path.partition("?")[0].split("/")[3]
     if not _SESSION_ID.fullmatch(session):
         raise bad_path(request.raw_path)
     return session
+
+
+def parameters(request: web.BaseRequest, names: tuple[str, ...]) -> dict[str, str]:
+    """The query's parameters, each once at most. Raises Refusal(``bad_query``)."""
+    pairs = parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True, errors="surrogateescape")
+    found = dict(pairs)
+    if len(found) != len(pairs) or (unknown := sorted(found.keys() - set(names))):
+        told_ = f"{unknown[0][:40]!a} is unknown" if len(found) == len(pairs) else "one comes twice"
+        raise Refusal(Reason.BAD_QUERY, f"Parameters here are {', '.join(names) or 'none'}; {told_}.")
+    return found
 
 
 def transport_of(request: web.BaseRequest) -> StreamTransport:
@@ -92,15 +105,49 @@ class ApiCallers:
             raise Refusal(Reason.IDENTITY_UNSIGNED, f"{claimed[0]} can't be believed here: the ticket says who asks.")
         ticket = ticket_in(headers.getall("Authorization", []), offered_subprotocols(headers)) or ""
         self._tickets.look(ticket, session, *uses)
-        for origin in headers.getall("Origin", []):
-            if origin not in self._origins and not same_origin(origin, headers.get("Host", "")):
-                raise Refusal(
-                    Reason.ORIGIN_DENIED,
-                    "A page of this origin may not use tickets here (ALLOWED_ORIGINS).",
-                    detail=origin[:200],
-                )
+        if (origin := self._strange_origin(request)) is not None:
+            raise Refusal(
+                Reason.ORIGIN_DENIED,
+                "A page of this origin may not use tickets here (ALLOWED_ORIGINS).",
+                detail=origin[:200],
+            )
         transport_of(request).caller_known()
         return ticket
+
+    def preflight(self, request: web.BaseRequest) -> Mapping[str, str] | None:
+        """What a browser is told that asks whether a page of another origin may send a ticket by GET (Fetch, "CORS").
+
+        None where that isn't asked, or it may not.
+        """
+        headers = request.headers
+        asked = request.method == "OPTIONS" and headers.get("Access-Control-Request-Method") == "GET"
+        if not asked or "Origin" not in headers or self._strange_origin(request) is not None:
+            return None
+        transport_of(request).request_began()
+        return {
+            **self.to_its_page(request),
+            "Access-Control-Allow-Methods": "GET",
+            "Access-Control-Allow-Headers": "Authorization, Range",
+        }
+
+    @staticmethod
+    def to_its_page(request: web.BaseRequest) -> Mapping[str, str]:
+        """What lets a page of another origin read the answer to a request whose origin was looked at."""
+        if (origin := request.headers.get("Origin")) is None:
+            return {}
+        return {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": "Accept-Ranges, Content-Range, ETag, X-Session-Id",
+            "Vary": "Origin",
+        }
+
+    def _strange_origin(self, request: web.BaseRequest) -> str | None:
+        """The origin of a page that may not use tickets."""
+        host = request.headers.get("Host", "")
+        for origin in request.headers.getall("Origin", []):
+            if origin not in self._origins and not same_origin(origin, host):
+                return origin
+        return None
 
     def redeem(self, ticket: str, session: str, *uses: Use) -> Grant:
         """Use it up."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -13,7 +12,7 @@ from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.sessions.as_json import session_json
 from k8s_ws_proxy.sessions.registry import State, Termination
-from k8s_ws_proxy.web.api_callers import session_in
+from k8s_ws_proxy.web.api_callers import parameters, session_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +55,7 @@ class Directory:
 
     async def list(self, request: web.BaseRequest, principal: Principal, until: float) -> web.StreamResponse:
         """The answer to ``GET /proxy/sessions``: what may be seen. Raises Refusal or UpstreamError."""
-        wanted = _parameters(request, _FILTERS)
+        wanted = parameters(request, _FILTERS)
         if (state := wanted.get("state")) is not None and state not in {each.value for each in State}:
             raise Refusal(Reason.BAD_QUERY, f"state must be one of {', '.join(each.value for each in State)}.")
         found = [known for known in self._all() if _fits(known, wanted)]
@@ -93,10 +92,10 @@ class Directory:
         principal, until = await self._callers.signed(request, "GET", "DELETE")
         known = self._known(session)
         if request.method == "GET":
-            _parameters(request, ())
+            parameters(request, ())
             await self._rights.check(principal, "get", known[0], until)
             return _as_json(self._told(known))
-        reason = _parameters(request, ("reason",)).get("reason", "")
+        reason = parameters(request, ("reason",)).get("reason", "")
         if len(reason) > _LONGEST_REASON or not reason.isprintable():
             raise Refusal(Reason.BAD_QUERY, f"reason may have {_LONGEST_REASON} printable characters.")
         await self._rights.check(principal, "delete", known[0], until)
@@ -142,16 +141,6 @@ def _fits(known: Known, wanted: dict[str, str]) -> bool:
     record, state, _ = known
     is_ = {"namespace": record.target.namespace, "user": record.principal.user, "state": state.value}
     return all(is_[name] == value for name, value in wanted.items())
-
-
-def _parameters(request: web.BaseRequest, names: tuple[str, ...]) -> dict[str, str]:
-    """The query's, each once at most. Raises Refusal(``bad_query``)."""
-    pairs = parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True, errors="surrogateescape")
-    found = dict(pairs)
-    if len(found) != len(pairs) or (unknown := sorted(found.keys() - set(names))):
-        told_ = f"{unknown[0][:40]!a} is unknown" if len(found) == len(pairs) else "one comes twice"
-        raise Refusal(Reason.BAD_QUERY, f"Parameters here are {', '.join(names) or 'none'}; {told_}.")
-    return found
 
 
 def _no_such(session: str) -> Refusal:

@@ -55,6 +55,8 @@ def refuse(request: web.BaseRequest, refusal: Refusal) -> web.Response:
         headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 §4.4
     if refusal.reason is Reason.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(refusal.allow)
+    if refusal.reason is Reason.BAD_RANGE:
+        headers["Content-Range"] = f"bytes */{refusal.size}"  # RFC 9110 §15.5.17
     if isinstance(refusal, CredentialRefused):
         headers["WWW-Authenticate"] = "X-Catalyst-HMAC"  # RFC 9110 §11.6.1 wants one
     if refusal.session:

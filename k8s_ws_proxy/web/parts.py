@@ -19,6 +19,8 @@ from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.kube.pods import Defaults
 from k8s_ws_proxy.kube.reviews import Reviews
+from k8s_ws_proxy.recordings.catalogue import Catalogue
+from k8s_ws_proxy.recordings.readers import Readers
 from k8s_ws_proxy.recordings.recorder import Recorder
 from k8s_ws_proxy.recordings.store import StoreSource
 from k8s_ws_proxy.recordings.uploads import Uploads
@@ -42,6 +44,7 @@ from k8s_ws_proxy.web.plan import PlanParts
 from k8s_ws_proxy.web.plans import Plans
 from k8s_ws_proxy.web.reads import Reads
 from k8s_ws_proxy.web.recorded import Recorded
+from k8s_ws_proxy.web.recordings import Recordings
 from k8s_ws_proxy.web.rights import Rights
 from k8s_ws_proxy.web.session_api import SessionApi
 from k8s_ws_proxy.web.streaming import Streaming
@@ -190,7 +193,19 @@ class Parts:
             parts=self.plans.parts,
             opening=self.opening,
         )
-        return SessionApi(callers, issuing, directory, streaming, joining)
+        return SessionApi(callers, issuing, directory, streaming, joining, self._recordings(callers, rights))
+
+    def _recordings(self, callers: ApiCallers, rights: Rights) -> Recordings:
+        settings = self.settings
+        return Recordings(
+            callers,
+            self.tickets,
+            catalogue=Catalogue(settings.recording.directory) if settings.recording else None,
+            readers=Readers(asyncio.get_running_loop()),
+            rights=rights,
+            policy=self.policy,
+            settings=settings,
+        )
 
     def reads(self, handler: SessionHandler) -> Reads:
         """What answers kubectl's questions; ``handler`` where a name in them is none."""

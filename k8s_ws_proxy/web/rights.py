@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 GROUP: Final = "terminal.openova.io"
 RESOURCE: Final = "sessions"
+RECORDINGS: Final = "recordings"
 _AT_ONCE: Final = 16  # reviews
 _Found = TypeVar("_Found")
 
 
 class Rights:
-    """By RBAC on the resource ``sessions`` of ``terminal.openova.io``, where callers have an identity of their own.
+    """By RBAC on ``sessions`` and ``recordings`` of ``terminal.openova.io``, where callers have an identity.
 
     Where the apiserver sees the proxy only, whoever comes in may. ``until`` is the loop's time by which an answer must
     be there; whoever can't be asked by then, or at all, raises as web/upstream.py's reach() does.
@@ -85,22 +86,32 @@ class Rights:
                 detail=who.user,
             )
 
-    async def visible(self, principal: Principal, namespaces: Iterable[str], until: float) -> frozenset[str]:
-        """Those of ``namespaces`` whose sessions may be listed."""
+    async def may_read(self, principal: Principal, namespace: str, until: float) -> bool:
+        """Whether recordings of that namespace may be read: one's own are as everybody's."""
+        who = self._impersonator.identity_of(principal)
+        if who is None:
+            return True
+        question = Question(who, "get", RECORDINGS, namespace, GROUP)
+        return await self._asked(lambda: self._reviews.allows(question), until)
+
+    async def visible(
+        self, principal: Principal, namespaces: Iterable[str], until: float, resource: str = RESOURCE
+    ) -> frozenset[str]:
+        """Those of ``namespaces`` whose sessions may be listed, or whose recordings."""
         wanted = frozenset(namespaces)
         who = self._impersonator.identity_of(principal)
         if who is None or not wanted:
             return wanted
-        return await self._asked(lambda: self._visible(who, wanted), until)
+        return await self._asked(lambda: self._visible(who, wanted, resource), until)
 
-    async def _visible(self, who: Identity, wanted: frozenset[str]) -> frozenset[str]:
-        if await self._reviews.allows(Question(who, "list", RESOURCE, "", GROUP)):
+    async def _visible(self, who: Identity, wanted: frozenset[str], resource: str) -> frozenset[str]:
+        if await self._reviews.allows(Question(who, "list", resource, "", GROUP)):
             return wanted
         turn = asyncio.Semaphore(_AT_ONCE)
 
         async def may(namespace: str) -> bool:
             async with turn:
-                return await self._reviews.allows(Question(who, "list", RESOURCE, namespace, GROUP))
+                return await self._reviews.allows(Question(who, "list", resource, namespace, GROUP))
 
         asked = sorted(wanted)
         answers = await asyncio.gather(*map(may, asked))

@@ -13,31 +13,44 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.directory import Directory
     from k8s_ws_proxy.web.issuing import Issuing
     from k8s_ws_proxy.web.joining import Joining
+    from k8s_ws_proxy.web.recordings import Recordings
     from k8s_ws_proxy.web.router import Handler
     from k8s_ws_proxy.web.streaming import Streaming
 
 
 class SessionApi:
-    """Answers requests for ``/proxy/sessions...``."""
+    """Answers requests for ``/proxy/sessions...`` and ``/proxy/recordings...``."""
 
     def __init__(
-        self, callers: ApiCallers, issuing: Issuing, directory: Directory, streaming: Streaming, joining: Joining
+        self,
+        callers: ApiCallers,
+        issuing: Issuing,
+        directory: Directory,
+        streaming: Streaming,
+        joining: Joining,
+        recordings: Recordings,
     ) -> None:
         self._callers = callers
         self._issuing = issuing
         self._directory = directory
         self._streaming = streaming
         self._joining = joining
+        self._recordings = recordings
 
     def rows(self) -> list[tuple[str, Handler]]:
         """Its routes. They stand before ``/proxy/{}/{}/{}``, which would take them for a session's path."""
         return [
-            ("/proxy/sessions", _told(self._collection)),
-            ("/proxy/sessions/{}", _told(self._directory.one)),
-            ("/proxy/sessions/{}/ticket", _told(self._issuing.ticket)),
+            ("/proxy/sessions", as_proxy(self._collection)),
+            ("/proxy/sessions/{}", as_proxy(self._directory.one)),
+            ("/proxy/sessions/{}/ticket", as_proxy(self._issuing.ticket)),
             ("/proxy/sessions/{}/stream", self._streaming.open),
             ("/proxy/sessions/{}/watch", _told(self._joining.open)),
             ("/proxy/sessions/{}/join", _told(self._joining.open)),
+            ("/proxy/sessions/{}/watch", as_proxy(self._joining.open)),
+            ("/proxy/recordings", as_proxy(self._recordings.list)),
+            ("/proxy/recordings/{}", as_proxy(self._recordings.one)),
+            ("/proxy/recordings/{}/receipt", as_proxy(self._recordings.receipt)),
+            ("/proxy/recordings/{}/ticket", as_proxy(self._recordings.ticket)),
         ]
 
     async def _collection(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -47,7 +60,7 @@ class SessionApi:
         return await self._directory.list(request, principal, until)
 
 
-def _told(handler: Handler) -> Handler:
+def as_proxy(handler: Handler) -> Handler:
     """``handler``, whose questions to the apiserver are the proxy's own: what it says of them isn't the caller's."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:

@@ -101,6 +101,7 @@ class StreamTransport(asyncio.Transport):
         self._answer_timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._answered = False
+        self._last = False  # the answer under way is the last one, and takes its time
         self._put_off = False  # it waits for its turn to be read
         self._first_byte_at: float | None = None
         pending.enter(self, self.evict)
@@ -121,6 +122,15 @@ class StreamTransport(asyncio.Transport):
         self._pending.leave(self)
         self._pending = self._idle
         self._pending.leave(self)
+
+    def answers_last(self, keepalive: float) -> None:
+        """The answer to this request may take for ever, and there is none after it: what else comes is dropped.
+
+        It has no place among those that wait for their next request. A peer that is gone is noticed by the kernel,
+        which asks it after ``keepalive`` seconds of silence.
+        """
+        self._last = True
+        self._stream.keep_alive(keepalive)
 
     def evict(self) -> None:
         """Somebody else needs the place. What can be told is told at once: nothing is kept for it.
@@ -177,6 +187,8 @@ class StreamTransport(asyncio.Transport):
         if count == 0:
             self._protocol.eof_received()
             self._lose(None)
+            return
+        if self._last:
             return
         data = bytes(self._block.view[:count])
         if not self._fits(data):
@@ -253,7 +265,7 @@ class StreamTransport(asyncio.Transport):
         """Send ``data`` after what waits already."""
         if self._closing or self._detached:
             return
-        if self._head is None:
+        if self._head is None and not self._last:
             self._head = Head()  # what comes after an answer is the next request
             self._answered = True
             self._pending.enter(self, self.evict)

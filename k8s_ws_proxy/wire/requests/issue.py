@@ -80,6 +80,12 @@ def parse_join(body: bytes) -> tuple[Literal["observe", "peer"], int]:
     return mode, wanted.get("expiresIn", DEFAULT_TIME)
 
 
+def parse_replay(body: bytes) -> int:
+    """Seconds in a body of ``POST /proxy/recordings/{id}/ticket``: it may be empty. Raises Refusal(``bad_body``)."""
+    wanted: int = _fields(body, {"expiresIn": "seconds"}).get("expiresIn", DEFAULT_TIME) if body else DEFAULT_TIME
+    return wanted
+
+
 def _fields(body: bytes, types: Mapping[str, str]) -> dict[str, Any]:
     try:
         wanted = json.loads(body, object_pairs_hook=_no_doubles)

@@ -108,7 +108,28 @@ def test_one_that_is_finished_and_still_open_is_there_once(made, catalogue):
     entry.parent.mkdir(parents=True)
     entry.write_bytes(b"{}")
     assert listed(catalogue) == [finished]
-    assert not catalogue.find(finished).running
+    assert catalogue.find(finished).daemon is None
+
+
+def test_whether_more_may_come(made, catalogue):
+    session = made.running()
+    known = catalogue.find(session)
+    assert catalogue.goes_on(known)
+    entry = made.root / DAEMONS / "one" / OPEN / session
+    taken = made.root / DAEMONS / "two" / OPEN / session
+    taken.parent.mkdir(parents=True)
+    entry.rename(taken)
+    assert catalogue.goes_on(known)
+    made.finish(session)
+    assert not catalogue.goes_on(known)
+    assert not catalogue.goes_on(catalogue.find(session))
+
+
+def test_what_was_taken_away_doesn_t_go_on(made, catalogue):
+    session = made.running()
+    known = catalogue.find(session)
+    (made.root / DAEMONS / "one" / OPEN / session).unlink()
+    assert not catalogue.goes_on(known)
 
 
 def test_a_list_goes_on_where_it_was(made, catalogue):
