@@ -176,8 +176,8 @@ class Recordings:
             raise self._no_such(session, "it isn't there")
         if not self._policy.allows_namespace(known.namespace):
             raise self._no_such(session, f"the namespace {known.namespace} isn't in ALLOWED_NAMESPACES")
-        if not await self._rights.may_read(principal, known.namespace, until):
-            raise self._no_such(session, f"who asks may not get {RECORDINGS} in the namespace {known.namespace}")
+        if why := await self._rights.why_not_read(principal, known.namespace, until):
+            raise self._no_such(session, why)
         return known
 
     def _kept(self) -> Catalogue:

@@ -86,13 +86,15 @@ class Rights:
                 detail=who.user,
             )
 
-    async def may_read(self, principal: Principal, namespace: str, until: float) -> bool:
-        """Whether recordings of that namespace may be read: one's own are as everybody's."""
+    async def why_not_read(self, principal: Principal, namespace: str, until: float) -> str:
+        """Why recordings of that namespace may not be read; empty where they may. One's own are as everybody's."""
         who = self._impersonator.identity_of(principal)
         if who is None:
-            return True
+            return ""
         question = Question(who, "get", RECORDINGS, namespace, GROUP)
-        return await self._asked(lambda: self._reviews.allows(question), until)
+        if await self._asked(lambda: self._reviews.allows(question), until):
+            return ""
+        return f"{who.user} may not get {RECORDINGS}.{GROUP} in the namespace {namespace}"
 
     async def visible(
         self, principal: Principal, namespaces: Iterable[str], until: float, resource: str = RESOURCE
