@@ -157,6 +157,30 @@ async def answer_of(to: Connection, method: str, target: str, *, max_bytes: int)
         return await _until_taken(signer, ask)
 
 
+@contextlib.asynccontextmanager
+async def download(to: Connection, target: str) -> AsyncIterator[aiohttp.StreamReader]:
+    """The body of a good answer to a GET, as it comes, until the block is left. Raises ProxyError."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
+    signer = Signer(to, target)
+    async with aiohttp.ClientSession(timeout=timeout, middlewares=(signer.sign,)) as session:
+
+        async def ask() -> aiohttp.ClientResponse:
+            async with asyncio.timeout(_HANDSHAKE):
+                response = await session.get(signer.url, ssl=to.tls or True, allow_redirects=False)
+                if response.status in _GOOD:
+                    return response
+                async with response:
+                    raise signer.refused(response, await _body(response))
+
+        response = await _until_taken(signer, ask)
+        try:
+            yield response.content
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ProxyError(f"{to.url} broke off in the middle: what came isn't whole. Try again") from error
+        finally:
+            response.close()
+
+
 def _target(path: str, query: str) -> str:
     """What stands in the request line, as the proxy gets to see it."""
     return f"{quote(path)}?{query}" if query else quote(path)

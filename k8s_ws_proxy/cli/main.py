@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "logs",
     "port-forward",
     "sessions",
+    "recordings",
     "sign",
     "kubeconfig",
     "keys",

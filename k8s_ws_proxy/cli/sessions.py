@@ -60,14 +60,14 @@ def add_to(commands: Any) -> None:
     parser = add("show", _show, "show all that is known of a session", _SHOW)
     parser.add_argument("session", metavar="ID", type=_id, help="its id, or the end of it")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for a person, or a machine")
-    _add_whom_to_ask(parser)
-    _add_reason(parser)
+    add_whom_to_ask(parser)
+    add_reason(parser)
     parser = add("end", _end, "end a session", _END)
     parser.add_argument("session", metavar="ID", type=_id, help="its id, or the end of it")
     parser.add_argument(
         "--reason", dest="why", metavar="TEXT", default="", help="why: it is told on the terminal, and in the log"
     )
-    _add_whom_to_ask(parser)
+    add_whom_to_ask(parser)
     for name, text, more in (
         ("watch", "look at somebody's terminal", _WATCH),
         ("join", "type into somebody's terminal", _JOIN),
@@ -77,6 +77,8 @@ def add_to(commands: Any) -> None:
         parser.add_argument("session", metavar="ID", type=_id, help="its id, or the end of it")
         _add_whom_to_ask(parser)
         _add_reason(parser)
+        _add_one_proxy(parser)
+        add_reason(parser)
 
 
 _LIST: Final = """\
@@ -119,8 +121,8 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
         default="table",
         help="wide has whole ids and more columns",
     )
-    _add_whom_to_ask(parser)
-    _add_reason(parser)
+    add_whom_to_ask(parser)
+    add_reason(parser)
 
 
 def _add_one_proxy(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +133,8 @@ def _add_one_proxy(parser: argparse.ArgumentParser) -> None:
     add_certificate_options(one)
 
 
-def _add_whom_to_ask(parser: argparse.ArgumentParser) -> None:
+def add_whom_to_ask(parser: argparse.ArgumentParser) -> None:
+    """Add the options for one proxy and for all of a cluster."""
     _add_one_proxy(parser)
     every = parser.add_argument_group("every proxy of a cluster")
     add_kubeconfig(every)
@@ -156,7 +159,8 @@ def _add_whom_to_ask(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_reason(parser: argparse.ArgumentParser) -> None:
+def add_reason(parser: argparse.ArgumentParser) -> None:
+    """Add ``--reason``."""
     parser.add_argument("--reason", metavar="TEXT", help="why this is asked, for the proxy's log")
 
 
@@ -191,6 +195,12 @@ def _look_on(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, work: Work) -> int:
     from k8s_ws_proxy.cli.sessions_ask import run  # noqa: PLC0415 - see _list
 
+    settle_whom_to_ask(arguments)
+    return run(arguments, work)
+
+
+def settle_whom_to_ask(arguments: argparse.Namespace) -> None:
+    """One proxy, if ``url`` is set then, or all of a cluster. Raises ProxyError."""
     named = [f"--{name}" for name in ("kubeconfig", "context", "workload") if getattr(arguments, name)]
     if arguments.url and named:
         raise ProxyError(f"--url asks one proxy and {named[0]} all of a cluster: leave one of them out")
@@ -202,7 +212,6 @@ def _run(arguments: argparse.Namespace, work: Work) -> int:
             "--secret-file"
         )
     arguments.workload = arguments.workload or (None, _WORKLOAD)
-    return run(arguments, work)
 
 
 def _id(text: str) -> str:

@@ -265,7 +265,7 @@ class _Silence:
     def changed(self, source: Source) -> set[str]:
         """The nodes that are silent now."""
         now = {silent.node for silent in source.silent}
-        _say_silent([silent for silent in source.silent if silent.node not in self._nodes])
+        say_silent([silent for silent in source.silent if silent.node not in self._nodes])
         if back := sorted(self._nodes - now):
             say(f"there is no lack of answers from {', '.join(back)} any more")
         self._nodes = now
@@ -278,19 +278,20 @@ def _naming_silence(source: Source) -> Any:
     try:
         yield
     except ProxyError:
-        _say_silent(source.silent)
+        say_silent(source.silent)
         raise
 
 
 def _tell_silence(source: Source) -> Ending:
     """Name them; the exit status that follows."""
-    _say_silent(source.silent)
+    say_silent(source.silent)
     if not source.silent:
         return Ending(status=0)
     return Ending(UNFINISHED if len(source.silent) < source.asked else FAILED)
 
 
-def _say_silent(silent: Sequence[Silent]) -> None:
+def say_silent(silent: Sequence[Silent]) -> None:
+    """Name those who didn't answer, and why."""
     by_reason: dict[str, list[Silent]] = {}
     for each in silent:
         by_reason.setdefault(each.why, []).append(each)

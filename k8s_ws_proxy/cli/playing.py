@@ -1,0 +1,153 @@
+"""A recording on the person's own terminal: in its time, faster, paused, and the terminal as it was afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.cli.descriptors import Input, Output
+from k8s_ws_proxy.cli.session import Ending
+from k8s_ws_proxy.cli.signals import cancelled_by_signals
+from k8s_ws_proxy.cli.terminal import Terminal
+from k8s_ws_proxy.wire.recording.cast_reader import OUTPUT, RESIZE, CastReader
+from k8s_ws_proxy.wire.recording.harmless import AFTERWARDS, Harmless
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from k8s_ws_proxy.wire.recording.cast_reader import Event
+
+QUIT: Final = b"q\x03\x1d"  # q, Ctrl-C, Ctrl-]
+PAUSE: Final = b" "
+STEP: Final = b"."
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast: ``speed`` times as fast, and no pause longer than ``idle_limit`` seconds of the recording's time."""
+
+    speed: float = 1.0
+    idle_limit: float | None = None
+
+
+async def play(cast: AsyncIterator[bytes], pace: Pace, *, raw: bool) -> Ending:
+    """Show it until its end, or the person leaves it. The terminal is as it was before, then.
+
+    With ``raw`` what does more to a terminal than draw is shown, too. Raises ProxyError.
+    """
+    keys = Terminal(0) if os.isatty(0) else None
+    with cancelled_by_signals() as caught, Input(0) if keys else contextlib.nullcontext() as source, Output(1) as out:
+        player = _Player(cast, pace, out, raw=raw)
+        try:
+            with keys.raw() if keys else contextlib.nullcontext():
+                try:
+                    await player.run(source)
+                finally:
+                    await _put_in_order(out)
+        except asyncio.CancelledError:
+            if not caught:
+                raise
+            return Ending(signal=caught[0])
+        except BrokenPipeError:
+            return Ending(signal=signal.SIGPIPE)  # quietly, as every program in a pipe
+    return Ending(status=0, message="its last line is torn: it was cut off there" if player.torn else "")
+
+
+async def _put_in_order(out: Output) -> None:
+    if not os.isatty(1):
+        return
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(1):
+            await out.write(f"{AFTERWARDS}\r\n".encode())
+
+
+class _Player:
+    def __init__(self, cast: AsyncIterator[bytes], pace: Pace, out: Output, *, raw: bool) -> None:
+        self.torn = False
+        self._cast = cast
+        self._pace = pace
+        self._out = out
+        self._harmless = None if raw else Harmless()
+        self._going = True
+        self._steps = 0
+        self._news = asyncio.Event()
+
+    async def run(self, source: Input | None) -> None:
+        """Show all of it, and heed keys meanwhile. Raises ProxyError, OSError."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._show(), name="show")]
+                if source is not None:
+                    tasks.append(group.create_task(self._heed(source), name="heed keys"))
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    task.cancel()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _show(self) -> None:
+        reader, last, told = CastReader(), 0.0, False
+        async for data in self._cast:
+            events = reader.feed(data)
+            if reader.header is not None and not told:
+                told = True
+                self._compare((reader.header.columns, reader.header.rows))
+            for event in events:
+                last = await self._event(event, last)
+        for event in reader.end():
+            last = await self._event(event, last)
+        self.torn = reader.torn
+
+    async def _event(self, event: Event, last: float) -> float:
+        """Show it when it is due; its time."""
+        pause = event.at - last
+        if self._pace.idle_limit is not None:
+            pause = min(pause, self._pace.idle_limit)
+        await self._wait(pause / self._pace.speed)
+        if event.code == OUTPUT:
+            text = event.data if self._harmless is None else self._harmless.pass_on(event.data)
+            await self._out.write(text.encode("utf-8", "replace"))
+        elif event.code == RESIZE:
+            self._compare(event.size)
+        return event.at
+
+    async def _wait(self, seconds: float) -> None:
+        """As long as it isn't stopped; or until the next step."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # in a flood there are keys to be heeded, too
+        while seconds > 0 or not self._going:
+            if self._steps:
+                self._steps -= 1
+                return
+            self._news.clear()
+            began = loop.time()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds if self._going else None):
+                    await self._news.wait()
+            if self._going:
+                seconds -= loop.time() - began
+
+    async def _heed(self, source: Input) -> None:
+        while data := await source.read():
+            for key in data:
+                if key in QUIT:
+                    return
+                if key in PAUSE:
+                    self._going, self._steps = not self._going, 0
+                elif key in STEP and not self._going:
+                    self._steps += 1
+                self._news.set()
+        await asyncio.Event().wait()  # nobody types any more: it is shown to its end
+
+    def _compare(self, size: tuple[int, int] | None) -> None:
+        """Say so where it doesn't fit into this terminal."""
+        own = Terminal(1).size() if os.isatty(1) else None
+        if own is not None and size is not None and (size[0] > own[0] or size[1] > own[1]):
+            text = f"it is {size[0]}x{size[1]}, and yours {own[0]}x{own[1]}: what doesn't fit is shown wrongly"
+            with contextlib.suppress(OSError, ValueError):
+                print(f"\r\nk8s-ws-proxy: {text}\r", file=sys.stderr, flush=True)

@@ -1,0 +1,124 @@
+"""Every node's recordings: each pod of the DaemonSet is asked through the apiserver's pod proxy, so many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from k8s_ws_proxy.cli.identity_headers import node_header, v2_headers
+from k8s_ws_proxy.cli.recordings_source import PATH, Listed, page_in, page_target
+from k8s_ws_proxy.cli.sessions_fleet import Fleet
+from k8s_ws_proxy.cli.sessions_source import target_of
+from k8s_ws_proxy.errors import ProxyError, Reason
+from k8s_ws_proxy.rotation.api import path_of, refusal_in
+from k8s_ws_proxy.rotation.wording import count
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from k8s_ws_proxy.rotation.api import Answer
+    from k8s_ws_proxy.rotation.fleet import Pod
+
+_ANSWER: Final = 10.0  # seconds for a part
+_PART: Final = 4 << 20  # bytes of a recording that are asked for at once, and held
+_LARGEST: Final = 8 << 20  # bytes of an answer
+_SIGN_ANEW: Final = frozenset((Reason.EXPIRED.value, Reason.REPLAYED.value))
+_NONE_HERE: Final = Reason.NO_SUCH_RECORDING.value
+
+
+class RecordingsFleet(Fleet):
+    """See RecordingSource, and Fleet for the rest."""
+
+    async def listed(self, wanted: Mapping[str, str], limit: int) -> Listed:
+        """Each pod's newest, and of all of them the newest. Raises ClusterApiError."""
+        found = Listed([])
+
+        async def one(pod: Pod) -> None:
+            token: str | None = ""
+            left = limit
+            while token is not None and left > 0:
+                answer = await self._ask(pod, page_target(wanted, left, token))
+                if answer is None:
+                    return
+                page = page_in(answer.body)
+                found.recordings += [{**each, "node": pod.node} for each in page.recordings]
+                found.skipped += page.skipped
+                token, left = page.token, left - len(page.recordings)
+            found.more = found.more or token is not None
+
+        await self._each(await self._pods(), one)
+        found.recordings.sort(key=lambda each: str(each.get("sessionId")), reverse=True)
+        found.more = found.more or len(found.recordings) > limit
+        del found.recordings[limit:]
+        return found
+
+    async def cast(self, session: str, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
+        """Find it, and read it a part at a time: the apiserver's client has whole answers only. Raises ProxyError."""
+        if follow:
+            raise ProxyError("--follow asks one proxy: name it with --url. The list says which node has it")
+        target = target_of(f"{PATH}/{session}")
+        pod, answer = await self._find(session, target, {"Range": f"bytes=0-{_PART - 1}"})
+        offset = 0
+        while True:
+            yield answer.body
+            offset += len(answer.body)
+            if answer.status != 206 or len(answer.body) < _PART:
+                return
+            more = await self._ask(pod, target, {"Range": f"bytes={offset}-{offset + _PART - 1}"})
+            if more is None:
+                raise ProxyError(
+                    f"{pod.node} broke off in the middle: {self.silent[-1].why if self.silent else 'gone'}"
+                )
+            if more.status == 416:
+                return
+            answer = more
+
+    async def receipt(self, session: str) -> bytes:
+        """See RecordingSource."""
+        _, answer = await self._find(session, target_of(f"{PATH}/{session}/receipt"), {})
+        return answer.body
+
+    async def _find(self, session: str, target: str, more: Mapping[str, str]) -> tuple[Pod, Answer]:
+        found: list[tuple[Pod, Answer]] = []
+
+        async def one(pod: Pod) -> None:
+            answer = await self._ask(pod, target, more)
+            if answer is not None:
+                found.append((pod, answer))
+
+        await self._each(await self._pods(), one, until=lambda: bool(found))
+        if not found:
+            heard = self.asked - len(self.silent)
+            raise ProxyError(
+                f"there is no recording {session} on {count(heard, 'node')} that answered, or no receipt of it yet, or "
+                "you may not read it. It may be in the store"
+            )
+        return found[0]
+
+    async def _ask(self, pod: Pod, target: str, more: Mapping[str, str] | None = None) -> Answer | None:
+        """What the pod answers; None if it is silent, or has none of it. Raises ProxyError where nobody may ask."""
+        name = f"{pod.name}:{self._daemons.port}"
+        path = path_of("api", "v1", "namespaces", self._api.namespace, "pods", name, "proxy") + target
+        who = {**self._signing.who, **node_header("the node", pod.node)}
+
+        def headers() -> Mapping[str, str]:
+            return {**(more or {}), **v2_headers(self._secret, "GET", target, who)}
+
+        for turn in range(2):
+            answer = await self._api.request("GET", path, timeout=_ANSWER, headers=headers, max_bytes=_LARGEST)
+            refusal = refusal_in(answer) if answer.status >= 400 else None
+            if turn or refusal is None or refusal[0] not in _SIGN_ANEW:
+                break
+            await asyncio.sleep(1 - time.time() % 1 + 0.01)  # see Fleet
+        if answer.status in (200, 206):
+            if len(answer.body) <= _LARGEST:
+                return answer
+            self._is_silent(pod, f"it has more than {_LARGEST >> 20} MiB to tell at once: an older version?")
+        elif refusal is None:
+            self._no_refusal(pod, "GET", answer)
+        elif answer.status == 416:
+            return answer
+        elif refusal[0] != _NONE_HERE:
+            self._refused(pod, answer.status, *refusal, session="")
+        return None

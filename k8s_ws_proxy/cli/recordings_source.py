@@ -1,0 +1,161 @@
+"""Where recordings are: at one proxy, in a directory, or with whoever else can be asked the same."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import orjson
+
+from k8s_ws_proxy.cli.answers import Refused
+from k8s_ws_proxy.cli.client import answer_of, download
+from k8s_ws_proxy.cli.sessions_source import Silent, object_in, target_of
+from k8s_ws_proxy.cli.sessions_table import MalformedAnswer
+from k8s_ws_proxy.errors import ProxyError, Reason
+from k8s_ws_proxy.recordings.catalogue import LATEST, Catalogue, Wanted
+from k8s_ws_proxy.rfc3339 import unix
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from k8s_ws_proxy.cli.connection import Connection
+
+    RecordingJson = dict[str, Any]
+
+PATH: Final = "/proxy/recordings"
+PAGE: Final = 1000
+"""Recordings that are asked for at once."""
+PART: Final = 256 * 1024
+"""Bytes of a recording that are read at once."""
+_LARGEST: Final = 8 << 20  # bytes of a page, which a proxy ends after one MiB, and of a receipt
+
+
+@dataclass(slots=True)
+class Listed:
+    """Recordings, newest first. ``more``: there are others; ``skipped`` couldn't be read."""
+
+    recordings: list[RecordingJson]
+    more: bool = False
+    skipped: int = 0
+
+
+class RecordingSource(Protocol):
+    """Where they are. ``silent`` are those of the ``asked`` who didn't answer the last question."""
+
+    silent: list[Silent]
+    asked: int
+
+    async def listed(self, wanted: Mapping[str, str], limit: int) -> Listed:
+        """Those that ``wanted`` (the API's parameters) leaves, ``limit`` at most. Raises ProxyError."""
+
+    def cast(self, session: str, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
+        """The recording, as it comes. Raises ProxyError."""
+
+    async def receipt(self, session: str) -> bytes:
+        """Its receipt. Raises ProxyError."""
+
+
+class OneProxyRecordings:
+    """Those of the proxy at the other end of a connection."""
+
+    def __init__(self, to: Connection) -> None:
+        self._to = to
+        self.silent: list[Silent] = []
+        self.asked = 1
+
+    async def listed(self, wanted: Mapping[str, str], limit: int) -> Listed:
+        """See RecordingSource."""
+        found = Listed([])
+        token: str | None = ""
+        while token is not None and len(found.recordings) < limit:
+            page = page_in(await self._ask(page_target(wanted, limit - len(found.recordings), token)))
+            found.recordings += page.recordings
+            found.skipped += page.skipped
+            token = page.token
+        found.more = token is not None
+        return found
+
+    async def cast(self, session: str, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
+        """See RecordingSource."""
+        target = target_of(f"{PATH}/{session}", {"follow": "true"} if follow else {})
+        async with download(self._to, target) as body:
+            while data := await body.read(PART):
+                yield data
+
+    async def receipt(self, session: str) -> bytes:
+        """See RecordingSource."""
+        return await self._ask(target_of(f"{PATH}/{session}/receipt"))
+
+    async def _ask(self, target: str) -> bytes:
+        try:
+            body, _ = await answer_of(self._to, "GET", target, max_bytes=_LARGEST)
+        except Refused as refused:
+            if refused.reason == Reason.BAD_PATH.value:
+                raise ProxyError(f"{self._to.url} has no recordings to tell of: an older version?") from refused
+            raise
+        return body
+
+
+class DirectoryRecordings:
+    """Those in a directory on this machine."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self.silent: list[Silent] = []
+        self.asked = 1
+
+    async def listed(self, wanted: Mapping[str, str], limit: int) -> Listed:
+        """See RecordingSource."""
+        start, end = (
+            round(unix(wanted[name]) * 1000) if name in wanted else default
+            for name, default in (("from", 0), ("to", LATEST))
+        )
+        walk = self._catalogue.walk(Wanted(wanted.get("namespace"), wanted.get("user"), start, end))
+        found: list[RecordingJson] = []
+        while not walk.over and len(found) < limit:
+            found += [orjson.loads(known.told) for known in walk.take(limit - len(found), 60)]
+        return Listed(found, not walk.over, walk.skipped)
+
+    async def cast(self, session: str, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
+        """See RecordingSource."""
+        if follow:
+            raise ProxyError("--follow asks a proxy: it isn't for a directory")
+        if (fd := self._catalogue.open(session)) is None:
+            raise ProxyError(f"there is no recording {session} in {self._catalogue.root}")
+        with os.fdopen(fd, "rb") as file:
+            while data := file.read(PART):
+                yield data
+
+    async def receipt(self, session: str) -> bytes:
+        """See RecordingSource."""
+        if (found := self._catalogue.receipt(session)) is None:
+            raise ProxyError(f"there is no receipt of {session} in {self._catalogue.root}: has the session ended?")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class PageOfRecordings:
+    """What a proxy answers; ``token`` is where the list goes on."""
+
+    recordings: list[RecordingJson]
+    skipped: int
+    token: str | None
+
+
+def page_target(wanted: Mapping[str, str], limit: int, token: str) -> str:
+    """The request for a page."""
+    more = {"limit": str(min(limit, PAGE)), **({"continue": token} if token else {})}
+    return target_of(PATH, {**wanted, **more})
+
+
+def page_in(body: bytes) -> PageOfRecordings:
+    """What the answer says. Raises ProxyError."""
+    try:
+        found = object_in(body)
+        recordings, skipped, token = found["recordings"], found["skipped"], found["continue"]
+        if not isinstance(recordings, list) or not all(isinstance(each, dict) for each in recordings):
+            raise MalformedAnswer("the answer has no list of recordings")
+        return PageOfRecordings(recordings, int(skipped), None if token is None else str(token))
+    except (KeyError, TypeError, ValueError) as error:
+        raise MalformedAnswer("that is no list of recordings as k8s-ws-proxy tells it") from error
