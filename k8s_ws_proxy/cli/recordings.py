@@ -13,6 +13,7 @@ from k8s_ws_proxy.cli.connection import URL_VARIABLE
 from k8s_ws_proxy.cli.parser import CommandParser, whole_number
 from k8s_ws_proxy.cli.sessions import add_reason, add_whom_to_ask, settle_whom_to_ask
 from k8s_ws_proxy.errors import ProxyError
+from k8s_ws_proxy.recordings.paths import is_session
 from k8s_ws_proxy.rfc3339 import rfc3339, unix
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ exit status:
   1  one of them was changed: the message says which
   2  that can't be told: no key, not the right one, no receipt; or wrong usage
 """
-_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
@@ -188,13 +188,8 @@ def _run(arguments: argparse.Namespace, work: Work) -> int:
     return run(arguments, work)
 
 
-def is_id(text: str) -> bool:
-    """It is a session's whole id."""
-    return _ID.fullmatch(text.lower()) is not None
-
-
 def _id(text: str) -> str:
-    if not is_id(text):
+    if not is_session(text.lower()):
         raise argparse.ArgumentTypeError(f"{text!r} is no session's id: 'recordings list' shows them whole")
     return text.lower()
 

@@ -17,7 +17,6 @@ from k8s_ws_proxy.cli.connection import connection
 from k8s_ws_proxy.cli.exec import finish, say
 from k8s_ws_proxy.cli.exporting import as_text, as_v2
 from k8s_ws_proxy.cli.playing import play
-from k8s_ws_proxy.cli.recordings import is_id
 from k8s_ws_proxy.cli.recordings_source import PART, DirectoryRecordings, OneProxyRecordings
 from k8s_ws_proxy.cli.recordings_table import lines_of
 from k8s_ws_proxy.cli.session import Ending
@@ -29,6 +28,7 @@ from k8s_ws_proxy.cli.signing import signing
 from k8s_ws_proxy.cli.verifying import Found, look, receipt_beside, secrets_of
 from k8s_ws_proxy.errors import ClusterConfigError, ProxyError
 from k8s_ws_proxy.recordings.catalogue import Catalogue
+from k8s_ws_proxy.recordings.paths import is_session
 
 if TYPE_CHECKING:
     import argparse
@@ -174,7 +174,7 @@ def verified(cast: str, receipt: str | None, secret_files: Sequence[str] | None,
 @contextlib.asynccontextmanager
 async def _cast(where: Source, recording: str, *, follow: bool = False) -> AsyncIterator[AsyncIterator[bytes]]:
     """What is in a file, or what somebody tells of an id. Raises ProxyError."""
-    if recording != "-" and (not is_id(recording) or os.path.lexists(recording)):
+    if recording != "-" and (not is_session(recording.lower()) or os.path.lexists(recording)):  # noqa: ASYNC240 - nothing waits
         if follow:
             raise ProxyError("--follow asks a proxy for a session's id: it isn't for a file")
         yield _of_file(recording)

@@ -24,6 +24,15 @@ def path_of(session: str) -> str:
     return f"{day:%Y/%m/%d}/{session}{CAST}"
 
 
+def is_session(text: str) -> bool:
+    """It is the id of a session, as path_of() takes it."""
+    try:
+        path_of(text)
+    except ValueError:
+        return False
+    return True
+
+
 def receipt_of(path: str) -> str:
     """That of the receipt beside the recording at ``path``."""
     return path.removesuffix(CAST) + RECEIPT

@@ -6,8 +6,8 @@ import json
 
 import pytest
 from support import identities
+from support.archive import NOON, Recordings, id_at
 from support.caller import refusal_of
-from support.recordings import NOON, Recordings, id_at
 from support.sessions import call
 
 from k8s_ws_proxy.devcluster import DevCluster

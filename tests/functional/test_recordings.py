@@ -13,9 +13,9 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 from support import rawws
+from support.archive import NOON, Recordings, cast_of, id_at
 from support.caller import Lines, at_rest, memory, refusal_of
 from support.daemon import running_daemon
-from support.archive import NOON, Recordings, cast_of, id_at
 from support.sessions import call
 
 from k8s_ws_proxy.observe import tasks
@@ -441,7 +441,8 @@ async def test_no_link_is_followed(daemon, made, tmp_path):
     made.cast(session).unlink()
     made.cast(session).symlink_to(tmp_path / "secret")
     assert reason_of(await read(daemon, session)) == "no_such_recording"
-    assert "isn't there" in (await daemon.event("request refused", reason="no_such_recording"))["detail"]
+    line = await daemon.event("request refused", path=f"{PATH}/{session}")
+    assert line["detail"] == "its file isn't there"
 
 
 async def test_what_is_removed_while_it_is_read_is_read_to_its_end(daemon, made):
@@ -474,17 +475,19 @@ async def idle_then_read(daemon, data):
     writer.transport.abort()
 
 
-async def test_a_directory_that_can_t_be_read_is_told_and_comes_back(daemon, made):
+async def test_a_directory_that_can_t_be_read_is_told_and_comes_back(start, made, tmp_path):
+    link = tmp_path / "recordings"
+    link.symlink_to(made.root)
+    daemon = await start(RECORDING_DIR=str(link))
     session = made.finished()
-    away = made.root.with_name("away")
-    made.root.rename(away)
-    answer = await read(daemon, session)
-    assert reason_of(answer) in {"no_such_recording", "recordings_unreadable"}
-    made.root.write_bytes(b"")
-    answer = await read(daemon, session)
-    assert (answer.status, reason_of(answer)) == (503, "recordings_unreadable")
-    made.root.unlink()
-    away.rename(made.root)
+    link.unlink()
+    link.symlink_to(link)  # a link that leads to itself
+    for target in (PATH, f"{PATH}/{session}", f"{PATH}/{session}/receipt"):
+        answer = await call(daemon, "GET", target)
+        assert (answer.status, reason_of(answer)) == (503, "recordings_unreadable")
+    assert (await daemon.event("request refused", reason="recordings_unreadable"))["detail"]
+    link.unlink()
+    link.symlink_to(made.root)
     assert (await read(daemon, session)).status == 200
 
 

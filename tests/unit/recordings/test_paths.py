@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from k8s_ws_proxy.recordings.paths import path_of, receipt_of
+from k8s_ws_proxy.recordings.paths import is_session, path_of, receipt_of
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 
 
@@ -19,6 +19,7 @@ def test_by_the_day_that_the_id_was_made():
 def test_every_session_has_one():
     session = uuid7()
     assert path_of(session).endswith(f"/{session}.cast")
+    assert is_session(session)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,4 @@ def test_every_session_has_one():
 def test_what_isnt_the_id_of_a_session(session):
     with pytest.raises(ValueError, match=r".+"):
         path_of(session)
+    assert not is_session(session)
