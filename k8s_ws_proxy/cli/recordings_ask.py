@@ -174,13 +174,11 @@ def verified(cast: str, receipt: str | None, secret_files: Sequence[str] | None,
 @contextlib.asynccontextmanager
 async def _cast(where: Source, recording: str, *, follow: bool = False) -> AsyncIterator[AsyncIterator[bytes]]:
     """What is in a file, or what somebody tells of an id. Raises ProxyError."""
-    if recording != "-" and (not is_session(recording.lower()) or os.path.lexists(recording)):  # noqa: ASYNC240 - nothing waits
+    file = "/dev/stdin" if recording == "-" else recording
+    if file != recording or not is_session(recording.lower()) or os.path.lexists(file):  # noqa: ASYNC240 - nothing waits
         if follow:
             raise ProxyError("--follow asks a proxy for a session's id: it isn't for a file")
-        yield _of_file(recording)
-        return
-    if recording == "-":
-        yield _of_file("/dev/stdin")
+        yield _of_file(file)
         return
     async with where() as source, contextlib.aclosing(source.cast(recording.lower(), follow=follow)) as cast:
         yield cast

@@ -23,7 +23,7 @@ from support.sessions import SESSIONS, SHELL, call, issue, presented
 
 from k8s_ws_proxy.devcluster import DevCluster
 from k8s_ws_proxy.devcluster.roles import bind, user
-from k8s_ws_proxy.web.rights import GROUP, RESOURCE
+from k8s_ws_proxy.web.rights import GROUP, RECORDINGS, RESOURCE
 from k8s_ws_proxy.wire.framing.channels import STDOUT
 
 ROLES = [
@@ -162,6 +162,7 @@ def test_the_roles_name_the_resource_and_the_verbs_that_are_asked_for():
             {"apiGroups": [GROUP], "resources": [RESOURCE], "verbs": ["list", "get", "watch", "update", "delete"]}
         ],
         "session-viewer": [{"apiGroups": [GROUP], "resources": [RESOURCE], "verbs": ["list", "get", "watch"]}],
+        "recording-auditor": [{"apiGroups": [GROUP], "resources": [RECORDINGS], "verbs": ["list", "get"]}],
     }
     for document in ROLES:
         kubernetes_validate.validate(document, NEW, strict=True)

@@ -19,6 +19,7 @@ NO_MODULE = {
     "test_no_descriptors": "one cause, followed through kube, sessions and web",
     "test_operations": "docs/operations.md",
     "test_readme": "the documents' tables",
+    "test_recordings_page": "docs/reference/recordings.md",
     "test_sessions_page": "docs/reference/sessions.md",
     "test_threat_model": "docs/threat-model.md",
     "test_workflows": ".github/workflows",
