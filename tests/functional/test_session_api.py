@@ -171,7 +171,7 @@ async def test_a_signature_for_one_method_is_not_good_for_another(shared_daemon)
         ({"subresource": "log"}, 403, "subresource_denied"),
         ({"image": "x"}, 400, "bad_body"),
         ({"command": ["a\0b"]}, 400, "bad_query"),
-        ({"record": True}, 400, "bad_body"),
+        ({"record": True}, 503, "recording_unavailable"),
     ],
 )
 async def test_what_the_stream_would_refuse_is_refused_now(start, order, status, reason):
