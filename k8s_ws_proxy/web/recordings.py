@@ -187,7 +187,7 @@ class Recordings:
 
     def _no_such(self, session: str, why: str) -> Refusal:
         recording = self._settings.recording
-        more = " It may be in the store: finished ones don't stay here." if recording and recording.uploads else ""
+        more = " It may be in the store: finished ones don't stay here." if recording and recording.store else ""
         return Refusal(
             Reason.NO_SUCH_RECORDING,
             f"There is no recording {session} on this node that you may read.{more}",
