@@ -19,6 +19,7 @@ from support.daemon import running_daemon
 from support.sessions import call
 
 from k8s_ws_proxy.observe import tasks
+from k8s_ws_proxy.recordings.directory import DAEMONS
 
 PATH = "/proxy/recordings"
 NOBODYS = str(uuid.UUID("01980000-0000-7000-8000-000000000000"))
@@ -35,9 +36,9 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def made(root):
-    """Nothing is in it."""
-    shutil.rmtree(root)
-    root.mkdir()
+    """Nothing is in it but what its daemon keeps there."""
+    for path in (*root.glob("[0-9]*"), root / DAEMONS / "one"):
+        shutil.rmtree(path, ignore_errors=True)
     return Recordings(root)
 
 
