@@ -6,12 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.cli.identity_headers import node_header, v2_headers
+from k8s_ws_proxy.cli.identity_headers import v2_headers
 from k8s_ws_proxy.cli.recordings_source import PATH, Listed, page_in, page_target
 from k8s_ws_proxy.cli.sessions_fleet import Fleet
 from k8s_ws_proxy.cli.sessions_source import target_of
 from k8s_ws_proxy.errors import ProxyError, Reason
-from k8s_ws_proxy.rotation.api import path_of, refusal_in
+from k8s_ws_proxy.rotation.api import refusal_in
 from k8s_ws_proxy.rotation.wording import count
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class RecordingsFleet(Fleet):
         if follow:
             raise ProxyError("--follow asks one proxy: name it with --url. The list says which node has it")
         target = target_of(f"{PATH}/{session}")
-        pod, answer = await self._find(session, target, {"Range": f"bytes=0-{_PART - 1}"})
+        pod, answer = await self._found_at(session, target, {"Range": f"bytes=0-{_PART - 1}"})
         offset = 0
         while True:
             yield answer.body
@@ -76,10 +76,10 @@ class RecordingsFleet(Fleet):
 
     async def receipt(self, session: str) -> bytes:
         """See RecordingSource."""
-        _, answer = await self._find(session, target_of(f"{PATH}/{session}/receipt"), {})
+        _, answer = await self._found_at(session, target_of(f"{PATH}/{session}/receipt"), {})
         return answer.body
 
-    async def _find(self, session: str, target: str, more: Mapping[str, str]) -> tuple[Pod, Answer]:
+    async def _found_at(self, session: str, target: str, more: Mapping[str, str]) -> tuple[Pod, Answer]:
         found: list[tuple[Pod, Answer]] = []
 
         async def one(pod: Pod) -> None:
@@ -98,9 +98,7 @@ class RecordingsFleet(Fleet):
 
     async def _ask(self, pod: Pod, target: str, more: Mapping[str, str] | None = None) -> Answer | None:
         """What the pod answers; None if it is silent, or has none of it. Raises ProxyError where nobody may ask."""
-        name = f"{pod.name}:{self._daemons.port}"
-        path = path_of("api", "v1", "namespaces", self._api.namespace, "pods", name, "proxy") + target
-        who = {**self._signing.who, **node_header("the node", pod.node)}
+        path, who = self._proxied(pod) + target, self._who(pod)
 
         def headers() -> Mapping[str, str]:
             return {**(more or {}), **v2_headers(self._secret, "GET", target, who)}

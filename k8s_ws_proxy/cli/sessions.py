@@ -75,9 +75,7 @@ def add_to(commands: Any) -> None:
         parser = add(name, _look_on, text, more)
         parser.set_defaults(mode=name)
         parser.add_argument("session", metavar="ID", type=_id, help="its id, or the end of it")
-        _add_whom_to_ask(parser)
-        _add_reason(parser)
-        _add_one_proxy(parser)
+        add_whom_to_ask(parser)
         add_reason(parser)
 
 
