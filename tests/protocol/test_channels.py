@@ -123,6 +123,19 @@ CAUSE = {"reason": "ExitCode", "message": "3"}
             None,
             id="not a number",
         ),
+        pytest.param(
+            {"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "9" * 20}]}},
+            None,
+            id="more than an exit code has",
+        ),
+        pytest.param(
+            {"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "-1"}]}}, -1, id="negative"
+        ),
+        pytest.param(
+            {"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "3221225786"}]}},
+            3221225786,
+            id="Windows has 32 bits without a sign",
+        ),
         pytest.param({"status": "success"}, None, id="another case is no Success"),
         pytest.param({"status": None}, None, id="status null"),
         pytest.param({"status": {"status": "Success"}}, None, id="status an object"),

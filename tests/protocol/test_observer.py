@@ -81,7 +81,17 @@ def test_what_is_typed_and_the_size_are_unmasked():
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"{", b"[]", b"null", b"{}", b'{"Width": "80", "Height": 24}', b'{"Width": 0, "Height": 24}']
+    "payload",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"Width": "80", "Height": 24}',
+        b'{"Width": 0, "Height": 24}',
+        b'{"Width": true, "Height": 24}',
+    ],
 )
 def test_a_size_that_is_none_is_left_out(payload):
     tap, told = tapped()

@@ -72,7 +72,7 @@ def terminal_size(payload: bytes) -> tuple[int, int] | None:
         columns, rows = size["width"], size["height"]
     except (ValueError, RecursionError, AttributeError, KeyError):
         return None
-    if isinstance(columns, int) and isinstance(rows, int) and 0 < columns < 1 << 16 and 0 < rows < 1 << 16:
+    if type(columns) is int and type(rows) is int and 0 < columns < 1 << 16 and 0 < rows < 1 << 16:
         return columns, rows
     return None
 
@@ -103,7 +103,8 @@ def exit_code(status: dict[str, Any]) -> int | None:
     for cause in causes if isinstance(causes, list) else ():
         if isinstance(cause, dict) and cause.get("reason") == "ExitCode":
             try:
-                return int(cause.get("message", ""))
+                code = int(cause.get("message", ""))
             except (TypeError, ValueError, OverflowError):  # JSON as Python reads it knows Infinity
                 return None
+            return code if abs(code) < 1 << 32 else None
     return None
