@@ -146,7 +146,7 @@ class Bridge:
 
         Who injects waits then, and tries again: what has to wait here would have no bound.
         """
-        if self._upstream is None or self._upstream.waiting or self.relay.phase is Phase.CLOSING:
+        if self._upstream is None or self._upstream.waiting or self.relay.phase is Phase.CLOSING or self._full:
             return False
         self.relay.inject(channel, payload)
         if channel == STDIN:
@@ -316,7 +316,7 @@ class Bridge:
     def _settle(self) -> None:
         """After every event: send what there is, then listen for what may come next."""
         self._send()
-        client, upstream, tap = self._client, self._upstream, self._tap
+        client, upstream = self._client, self._upstream
         if client.broken and self.relay.phase is Phase.RELAYING:
             self.relay.client_end()
             self._send()
@@ -325,7 +325,7 @@ class Bridge:
             return
         assert upstream is not None
         # Back-pressure: nothing is read for a side that still has something to take.
-        full = tap is not None and tap.full
+        full = self._full
         reading = not upstream.waiting and client.waiting <= _MOST_WAITING and not full
         client.stream.on_readable(self._client_readable if reading and not self.relay.client_halted else None)
         client.stream.on_writable(self._client_writable if client.waiting else None)
@@ -338,7 +338,7 @@ class Bridge:
             self._go_on(
                 upstream, self._upstream_readable, self.relay.upstream_carry(), self.relay.upstream_halted and taking
             )
-        if self.fanout is not None and not upstream.waiting:
+        if self.fanout is not None and not upstream.waiting and not full:
             if not self._client_first:
                 self.fanout.go_on()
             elif self._turn is None:  # the client's socket is looked at in the loop's next turn
@@ -351,6 +351,11 @@ class Bridge:
                 self._watching = self._loop.call_later(_WATCH, self._watch)
         if self.relay.status_seen and self._overdue is None:
             self._overdue = self._loop.call_later(_STATUS_GRACE, self._status_overdue)
+
+    @property
+    def _full(self) -> bool:
+        """An observer can't be told more now, of whomever."""
+        return self._tap is not None and self._tap.full
 
     def _peers_again(self) -> None:
         """The client has had its turn: else a peer that floods a slow program would keep out its Ctrl-C."""

@@ -243,3 +243,17 @@ async def test_who_types_into_a_session_that_takes_nothing_is_told_so(session):
     client.close()
     running.drain(b"", 1, "over")
     assert not running.inject(0, b"p")
+
+
+async def test_who_types_into_a_session_whose_observer_is_full_is_told_so(session):
+    """A recording of what is typed, whose disk hangs: a peer is held back as the client is."""
+    running, client, _upstream, _budget = session
+    told = Told()
+    running.observe(told)
+    told.full = True
+    assert not running.inject(0, b"p")
+    assert not running.type(b"p")
+    told.full = False
+    assert running.type(b"p")
+    assert told.typed == b"p"
+    client.close()
