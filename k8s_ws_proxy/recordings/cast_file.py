@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from k8s_ws_proxy.recordings.directory import FILE_MODE, OPEN, make_folder, write_whole
+from k8s_ws_proxy.recordings.directory import create, write_whole
 from k8s_ws_proxy.recordings.paths import path_of
-from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.recording.asciicast import Cast, Heading, comment
-from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED, End, File, sealed
+from k8s_ws_proxy.wire.recording.receipt import File, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from k8s_ws_proxy.recordings.directory import Directory
-
-_CHUNK: Final = 256 * 1024  # bytes that are read at once
-_TAIL: Final = 4 * 1024 * 1024  # bytes at the end of a file that are looked at: a line may have 1.5 MiB
+    from k8s_ws_proxy.wire.recording.receipt import End
 
 
 class Data(NamedTuple):
@@ -45,32 +43,33 @@ class Gone(OSError):
 
 
 class CastFile:
-    """Of a session that is going on. ``begun`` is what its receipt will say of how it began."""
+    """Of a session that is going on. ``begun`` is what its receipt will say of how it began.
+
+    One thread makes it and writes; another has the disk keep it, and finishes it when nothing more is written.
+    """
 
     def __init__(self, directory: Directory, session: str, heading: Heading, begun: Mapping[str, Any]) -> None:
         self.session = session
         self._directory = directory
+        self._path = directory.cast(session)
         self._begun = begun
         self._cast = Cast(heading)
         self._fd: int | None = None
         self._hash = hashlib.sha256()
         self._size = 0
+        self._torn = False  # there is more of it than is to be, since it couldn't be cut
+        self._unkept = False  # something is in the kernel only
         self._problem = ""
 
     def create(self, least_free: int) -> None:
         """Make it. Raises OSError, also where less than ``least_free`` bytes are free."""
-        self._directory.open()
-        if self._directory.free() < least_free:
-            raise OSError(f"less than {least_free} bytes are free there")
-        path = self._directory.cast(self.session)
-        make_folder(path.parent)
-        entry = self._directory.entry(OPEN, self.session)
+        self._directory.check(least_free)
+        self._directory.enter(self.session, self._entry())
         try:
-            entry.write_bytes(self._entry())
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._fd = os.open(path, flags, FILE_MODE)
+            self._fd = create(self._path)
         except OSError:
-            entry.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._directory.forget(self.session)
             raise
 
     def write(self, events: Iterable[Data | Resized]) -> int:
@@ -82,15 +81,33 @@ class CastFile:
             else cast.resized(event.at, event.columns, event.rows)
             for event in events
         ]
-        self._append(b"".join(lines))
+        try:
+            self._append(b"".join(lines))
+        except OSError:
+            if not self._size:  # the header isn't there either
+                self._cast = Cast(cast.heading)
+            raise
         return self._size - before
 
     def sync(self) -> None:
         """Have the disk keep it. Raises OSError, also where somebody took it away meanwhile."""
-        if self._fd is not None:
-            os.fdatasync(self._fd)
-            if not os.fstat(self._fd).st_nlink:
+        if self._fd is None:
+            return
+        try:
+            if self._unkept:
+                self._unkept = False
+                os.fdatasync(self._fd)
+            if not self._is_there(self._fd):
                 raise Gone("the recording was taken away while it was written")
+        except OSError as error:  # of which the kernel tells once only
+            self._problem = self._problem or f"recording failed: {told(error)}"
+            raise
+
+    def _is_there(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), self._path.stat(follow_symlinks=False))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def entered(self, title: str, pod: str, container: str | None) -> int:
         """What was meant is known now; nothing of the recording is written for it, 0 bytes. Raises OSError."""
@@ -98,21 +115,23 @@ class CastFile:
         found = {"pod": pod, "container": container}
         if (begun := {**self._begun, **found}) != self._begun:
             self._begun = begun
-            self._directory.entry(OPEN, self.session).write_bytes(self._entry())
+            self._directory.enter(self.session, self._entry())
         return 0
 
     def finish(self, at: float, end: End, problem: str, secret: bytes) -> File:
         """Write its end and its receipt. Raises OSError if there is no receipt; it may be tried again then."""
         if self._fd is not None:
-            self._problem = self._write_end(at, end, problem)
-            self._close()
+            self._write_end(at, end, problem)
+            os.close(self._fd)
+            self._fd = None
         file = File(path_of(self.session), self._size, self._hash.hexdigest(), self._cast.replaced, self._problem)
+        self._directory.open()
         write_whole(self._directory.receipt(self.session), sealed(self._begun, end, file, secret))
         self._directory.done(self.session)
         return file
 
-    def _write_end(self, at: float, end: End, problem: str) -> str:
-        """Why it isn't whole, if it isn't."""
+    def _write_end(self, at: float, end: End, problem: str) -> None:
+        self._problem = problem = problem or self._problem
         lines = [self._cast.begin()]
         if not problem:
             lines.append(self._cast.rest(at) if end.exit_code is None else self._cast.exited(at, end.exit_code))
@@ -124,15 +143,15 @@ class CastFile:
             self._append(b"".join(lines))
             self.sync()
         except OSError as error:
-            return problem or f"recording failed: its end can't be written: {error.strerror or error}"
-        return problem
+            self._problem = problem or f"recording failed: its end can't be written: {told(error)}"
 
     def discard(self) -> None:
         """There was no session. Raises OSError."""
         if self._fd is not None:
-            self._close()
-            self._directory.cast(self.session).unlink(missing_ok=True)
-            self._directory.entry(OPEN, self.session).unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = None
+            self._path.unlink(missing_ok=True)
+            self._directory.forget(self.session)
 
     def _entry(self) -> bytes:
         return orjson.dumps({**self._begun, "timestamp": self._cast.heading.timestamp})
@@ -140,71 +159,23 @@ class CastFile:
     def _append(self, data: bytes) -> None:
         if not data or self._fd is None:
             return
+        if self._torn:
+            os.ftruncate(self._fd, self._size)
         view = memoryview(data)
+        self._torn = self._unkept = True
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
-            os.ftruncate(self._fd, self._size)  # no torn line
+            with contextlib.suppress(OSError):  # else before anything is appended again
+                os.ftruncate(self._fd, self._size)
+                self._torn = False
             raise
+        self._torn = False
         self._hash.update(data)
         self._size += len(data)
 
-    def _close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
 
-
-def finish_interrupted(directory: Directory, session: str, secret: bytes) -> File | None:
-    """Finish what a daemon that is gone has left; None where that was done, or there is nothing left of it.
-
-    Raises OSError, or ValueError or LookupError where what was known of the session can't be read.
-    """
-    entry, path = directory.entry(OPEN, session), directory.cast(session)
-    if directory.receipt(session).exists() or not path.exists():
-        directory.done(session)
-        return None
-    begun = orjson.loads(entry.read_bytes())
-    timestamp = begun.pop("timestamp")
-    title = "/".join(filter(None, (begun["namespace"], begun["pod"], begun["container"])))
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        found = os.fstat(fd)
-        _cut_torn_line(fd, found.st_size)
-        if not os.fstat(fd).st_size:
-            os.write(fd, Cast(Heading(title, timestamp)).begin())
-        os.write(fd, comment(INTERRUPTED))
-        os.fdatasync(fd)
-        size, digest = os.fstat(fd).st_size, hashlib.sha256()
-        for offset in range(0, size, _CHUNK):
-            digest.update(os.pread(fd, _CHUNK, offset))
-    finally:
-        os.close(fd)
-    end = End(rfc3339(found.st_mtime), INTERRUPTED, None, None, None)
-    file = File(path_of(session), size, digest.hexdigest(), problem=INTERRUPTED)
-    write_whole(directory.receipt(session), sealed(begun, end, file, secret))
-    directory.done(session)
-    return file
-
-
-def _cut_torn_line(fd: int, size: int) -> None:
-    """After a crash of the machine the last lines may be torn, or of other bytes: cut them off."""
-    start = max(0, size - _TAIL)
-    tail = os.pread(fd, _TAIL, start)
-    end = tail.rfind(b"\n") + 1
-    while end and not _is_line(tail[(begin := tail.rfind(b"\n", 0, end - 1) + 1) : end]):
-        end = begin
-    if start + end < size:
-        os.ftruncate(fd, start + end)
-    if start and not end:
-        _cut_torn_line(fd, start)
-
-
-def _is_line(line: bytes) -> bool:
-    if line.startswith(b"#"):
-        return True
-    try:
-        return isinstance(orjson.loads(line), (list, dict))
-    except orjson.JSONDecodeError:
-        return False
+def told(error: Exception) -> str:
+    """What to say of it."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

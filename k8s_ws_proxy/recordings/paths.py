@@ -20,8 +20,17 @@ def path_of(session: str) -> str:
     found = uuid.UUID(session)
     if str(found) != session or found.version != _VERSION:
         raise ValueError("not the id of a session")
-    day = datetime.fromtimestamp((found.int >> _TIME) // 1000, UTC)
+    day = datetime.fromtimestamp(_seconds(found), UTC)
     return f"{day:%Y/%m/%d}/{session}{CAST}"
+
+
+def began(session: str) -> int:
+    """When the id of ``session`` was made, in Unix seconds. Raises ValueError."""
+    return _seconds(uuid.UUID(session))
+
+
+def _seconds(session: uuid.UUID) -> int:
+    return (session.int >> _TIME) // 1000
 
 
 def is_session(text: str) -> bool:

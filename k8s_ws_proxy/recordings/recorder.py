@@ -1,7 +1,7 @@
-"""All recordings of a daemon: two threads, the directory, and what is done from time to time.
+"""All recordings of a daemon: three threads, the directory, and what is done from time to time.
 
-One thread writes, and waits for the kernel only. The other has the disk keep it, finishes, and clears up: what it waits
-for holds up no session.
+One thread writes, and waits for the kernel only. The second has the disk keep it, and finishes: what it waits for holds
+up no session. The third has what takes long and isn't urgent: what daemons before have left, and what is too old.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from k8s_ws_proxy.errors import Refusal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.reasons import Reason
-from k8s_ws_proxy.recordings.cast_file import CastFile, finish_interrupted
+from k8s_ws_proxy.recordings.cast_file import CastFile, told
 from k8s_ws_proxy.recordings.directory import Directory
+from k8s_ws_proxy.recordings.leftovers import Leftovers
 from k8s_ws_proxy.recordings.paths import path_of
-from k8s_ws_proxy.recordings.recording import STUCK, Recording, title_of, told
+from k8s_ws_proxy.recordings.recording import STUCK, Recording, title_of
 from k8s_ws_proxy.recordings.retention import Keep, clear
 from k8s_ws_proxy.recordings.worker import Worker
 from k8s_ws_proxy.rfc3339 import rfc3339
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 _GATHER: Final = 0.5  # seconds in which what is little is gathered: all that a crash of this process loses
 _LOOK: Final = 4.0  # seconds between two times that the disk is to keep all there is
 _CROWDED: Final = 8 * 1024 * 1024  # bytes of all recordings that wait for the disk before each waits with few
-_OPENING: Final = 5.0  # seconds for the directory when the daemon starts
+_PATIENCE: Final = 5.0  # seconds for the directory, when the daemon starts or a session begins
 _LAST_CHANCE: Final = 3.0  # seconds for what has ended to be finished when the daemon ends
 _CLEARING: Final = 60.0  # seconds between two looks at what is too old or too much
+_SILENT: Final = "the disk doesn't answer"
 _MOST_UNFINISHED: Final = 10_000  # that are tried again; the next daemon finishes what is beyond
 
 
@@ -70,7 +72,14 @@ class Recorder:
         self.problem = ""
         """Why nothing can be recorded now."""
         self.writer = Worker("recording", loop)
-        self._keeper = Worker("recordings", loop)
+        self._keeper = Worker("recordings kept", loop)
+        self._tidier = Worker("recordings left", loop)
+        self._leftovers = Leftovers(
+            self.directory,
+            self._tidier,
+            secret=secret,
+            finished=lambda session, file: self._told_finished(None, session, file),
+        )
         self._settings = settings
         self._node = node
         self._budget = budget
@@ -79,25 +88,26 @@ class Recorder:
         self._loop = loop
         self._live: set[Recording] = set()
         self._unwritten: set[Recording] = set()  # they have something to hand over
-        self._unkept: set[Recording] = set()  # they have written since the disk was asked last
         self._unfinished: list[tuple[Recording, Callable[[bytes], File]]] = []  # to be tried again
         self._finishing = 0
-        self._all_finished = asyncio.Event()
-        self._all_finished.set()
+        self._at_rest = asyncio.Event()  # nothing is recorded, and all that was is finished, or can't be now
+        self._at_rest.set()
         self._held = 0
         self._gathering: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._busy_since: float | None = None  # when the keeper was given a look that it isn't done with
-        self._taken_over = False
-        self._cleared = 0.0
+        self._keep = Keep(settings.max_age, settings.max_bytes)
+        self._cleared = float("-inf")  # when the directory was cleared last; infinity while it is
 
     async def open(self) -> None:
         """Take over what a daemon before has left, and begin. What is wrong is told; nobody is kept from the rest."""
-        try:
-            async with asyncio.timeout(_OPENING):
-                await self._take_over()
-        except (OSError, TimeoutError) as error:
-            self._available(told(error))
+        self._leftovers.go_on()
+        problem = _SILENT
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self._leftovers.looked.wait()
+                problem = self._leftovers.problem
+        self._available(problem)
         self._looking = self._loop.call_later(_LOOK, self._look)
 
     async def close(self) -> None:
@@ -105,12 +115,17 @@ class Recorder:
         for timer in (self._gathering, self._looking):
             if timer is not None:
                 timer.cancel()
+        self._try_again()
+        at_rest = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_CHANCE):
-                await self._all_finished.wait()
-        self.writer.stop()
-        self._keeper.stop()
-        if self._all_finished.is_set():  # else the lock stays until the process has ended: the threads aren't done
+                await self._at_rest.wait()
+                await self.writer.rest()
+                await self._keeper.rest()
+                at_rest = self._leftovers.idle
+        for worker in (self.writer, self._keeper, self._tidier):
+            worker.stop()
+        if at_rest:  # else the lock stays until the process has ended: the threads aren't done
             self.directory.close()
 
     def wants(self, record: SessionRecord, *, asked: bool) -> bool:
@@ -132,18 +147,29 @@ class Recorder:
         heading = Heading(title_of(record), int(record.started), words, tags)
         file = CastFile(self.directory, slot.id, heading, begun)
         recording = Recording(self, slot, file)
-        slot.at_end(recording.dropped)
-        try:
-            await self.writer.result(partial(file.create, self._settings.min_free))
-        except OSError as error:
-            self._available(told(error))
+        if problem := _SILENT if self.writer.at_it() > _PATIENCE else await self._create(recording):
+            self._available(problem)
             metrics.RECORDING_FAILURES.inc()
-            if not self.required:
-                return None
-            raise unavailable(told(error)) from error
+            if self.required:
+                raise unavailable(problem)
+            logger().error("a session isn't recorded", session=slot.id, problem=problem)
+            return None
         self._available("")
         slot.log.recorded(path_of(slot.id))
         return recording
+
+    async def _create(self, recording: Recording) -> str:
+        """Why it can't be; empty where it is."""
+        recording.slot.at_end(recording.dropped)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self.writer.result(partial(recording.file.create, self._settings.min_free))
+        except TimeoutError:
+            self.discard(recording)  # it is made yet, when the disk goes on
+            return _SILENT
+        except OSError as error:
+            return told(error)
+        return ""
 
     def _begun(self, record: SessionRecord, command: Sequence[str] | None, identity: Identity | None) -> dict[str, Any]:
         whom = None if identity is None else {"user": identity.user, "groups": list(identity.groups)}
@@ -152,7 +178,14 @@ class Recorder:
     def started(self, recording: Recording) -> None:
         """As a Host's."""
         self._live.add(recording)
+        self._count()
+
+    def _count(self) -> None:
         metrics.RECORDINGS_OPEN.set(len(self._live))
+        if self._live or self._finishing:
+            self._at_rest.clear()
+        else:
+            self._at_rest.set()
 
     def discard(self, recording: Recording) -> None:
         """As a Host's."""
@@ -180,23 +213,20 @@ class Recorder:
         for recording in waiting:
             recording.hand_over()
 
-    def written(self, recording: Recording, count: int) -> None:
+    def written(self, count: int) -> None:
         """As a Host's."""
         metrics.RECORDING_BYTES.inc(count)
-        if recording in self._live:
-            self._unkept.add(recording)
 
     def finish(self, recording: Recording, work: Callable[[bytes], File]) -> None:
         """As a Host's."""
         self._live.discard(recording)
-        self._unkept.discard(recording)
         self._unwritten.discard(recording)
-        metrics.RECORDINGS_OPEN.set(len(self._live))
-        self._finishing += 1
-        self._all_finished.clear()
         self._try_to_finish(recording, work)
 
     def _try_to_finish(self, recording: Recording, work: Callable[[bytes], File]) -> None:
+        self._finishing += 1
+        self._count()
+
         def finished(file: File) -> None:
             self._one_less()
             metrics.RECORDINGS_FINISHED.labels("failed" if file.problem else "whole").inc()
@@ -206,15 +236,14 @@ class Recorder:
         def failed(error: Exception) -> None:
             self._one_less()
             recording.fail(f"its receipt can't be written: {told(error)}")
-            if len(self._unfinished) < _MOST_UNFINISHED:
+            if isinstance(error, OSError) and len(self._unfinished) < _MOST_UNFINISHED:
                 self._unfinished.append((recording, work))
 
         self._keeper.do(partial(work, self._secret()), finished, failed)
 
     def _one_less(self) -> None:
         self._finishing -= 1
-        if not self._finishing:
-            self._all_finished.set()
+        self._count()
 
     def _look(self) -> None:
         self._looking = self._loop.call_later(_LOOK, self._look)
@@ -226,70 +255,49 @@ class Recorder:
                 self._available(f"the disk hasn't answered for {STUCK:.0f} s")
             return
         self._busy_since = now
-        unkept, self._unkept = self._unkept, set()
-        self._keeper.do(partial(_keep, [(each, each.file) for each in unkept]), self._kept, self._not_kept)
+        self._keeper.do(partial(_keep, [(each, each.file) for each in self._live]), self._kept, self._not_checked)
 
     def _kept(self, problems: list[tuple[Recording, str]]) -> None:
         for recording, problem in problems:
             recording.fail(problem)
-        self._keeper.do(self._check, self._checked, self._not_kept)
+        self._keeper.do(partial(self.directory.check, self._settings.min_free), self._checked, self._not_checked)
 
-    def _check(self) -> int:
-        self.directory.open()
-        if self.directory.free() < self._settings.min_free:
-            raise OSError(f"less than {self._settings.min_free} bytes are free in {self.directory.root}")
-        keep = Keep(self._settings.max_age, self._settings.max_bytes)
-        if not keep or time.monotonic() - self._cleared < _CLEARING:
-            return 0
-        self._cleared = time.monotonic()
-        return clear(self.directory, keep, time.time())
-
-    def _checked(self, removed: int) -> None:
-        self._busy_since = None
+    def _checked(self, _: None) -> None:
         self._available("")
-        if removed:
-            metrics.RECORDINGS_REMOVED.inc(removed)
-            logger().info("old recordings removed", count=removed)
-        if not self._taken_over:
-            self._keeper.do(self._takeover, self._found_unfinished, self._not_kept)
+        self._clear()
+        self._go_on()
+
+    def _not_checked(self, error: Exception) -> None:
+        self._available(told(error))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """With what couldn't be done before: little room is enough for a receipt."""
+        self._busy_since = None
+        self._leftovers.go_on()
+        self._try_again()
+
+    def _try_again(self) -> None:
         again, self._unfinished = self._unfinished, []
         for recording, work in again:
-            self._finishing += 1
-            self._all_finished.clear()
             self._try_to_finish(recording, work)
 
-    def _not_kept(self, error: Exception) -> None:
-        self._busy_since = None
-        self._available(told(error))
-
-    async def _take_over(self) -> None:
-        self._found_unfinished(await self._keeper.result(self._takeover))
-
-    def _takeover(self) -> list[str]:
-        self.directory.open()
-        return self.directory.take_over()
-
-    def _found_unfinished(self, sessions: list[str]) -> None:
-        if self._taken_over:
+    def _clear(self) -> None:
+        if not self._keep or self.clock() - self._cleared < _CLEARING:
             return
-        self._taken_over = True
-        self._available("")
-        if sessions:
-            logger().warning("recordings of a daemon that is gone are finished", count=len(sessions))
-        for session in sessions:
-            self._finish_interrupted(session)
 
-    def _finish_interrupted(self, session: str) -> None:
-        def finished(file: File | None) -> None:
-            if file is not None:
-                metrics.RECORDINGS_FINISHED.labels("interrupted").inc()
-                logger().info("recording finished", session=session, recording=file.path, interrupted=True)
-                self._told_finished(None, session, file)
+        def removed(count: int) -> None:
+            self._cleared = self.clock()
+            if count:
+                metrics.RECORDINGS_REMOVED.inc(count)
+                logger().info("old recordings removed", count=count)
 
         def failed(error: Exception) -> None:
-            logger().error("a recording can't be finished", session=session, error=told(error))
+            self._cleared = self.clock()
+            logger().error("old recordings can't be removed", error=told(error))
 
-        self._keeper.do(lambda: finish_interrupted(self.directory, session, self._secret()), finished, failed)
+        self._cleared = float("inf")
+        self._tidier.do(lambda: clear(self.directory, self._keep, time.time()), removed, failed)
 
     def _available(self, problem: str) -> None:
         if problem and not self.problem:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.recordings.cast_file import CastFile, Data, Resized
+from k8s_ws_proxy.recordings.cast_file import CastFile, Data, Resized, told
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.as_json import watchers_as_json
 from k8s_ws_proxy.wire.framing.channels import STDIN
@@ -54,8 +54,8 @@ class Host(Protocol):
     def started(self, recording: Recording) -> None:
         """Its session has its 101."""
 
-    def written(self, recording: Recording, count: int) -> None:
-        """``count`` more bytes of it are in the kernel, and aren't on the disk yet."""
+    def written(self, count: int) -> None:
+        """``count`` more bytes are in the kernel, and may not be on the disk yet."""
 
     def finish(self, recording: Recording, work: Callable[[bytes], File]) -> None:
         """It has ended, and is written: have it finished."""
@@ -197,7 +197,7 @@ class Recording:
             self._recorder.later(self)
 
     def _written(self, count: int) -> None:
-        self._recorder.written(self, count)
+        self._recorder.written(count)
         self._free()
         if self._pending_size >= _AT_ONCE or self._was_full or self._end is not None:
             self.hand_over()
@@ -226,11 +226,6 @@ class Recording:
 def title_of(record: SessionRecord) -> str:
     """What stands in the header: where it went."""
     return "/".join(filter(None, (record.target.namespace, record.pod, record.container)))
-
-
-def told(error: Exception) -> str:
-    """What to say of it."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _fields(file: File) -> dict[str, Any]:

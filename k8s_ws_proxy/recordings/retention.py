@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.recordings.paths import CAST, RECEIPT
+from k8s_ws_proxy.recordings.paths import CAST, RECEIPT, is_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,14 +35,13 @@ def clear(directory: Directory, keep: Keep, now: float) -> int:
 
     One that isn't finished, or waits for its upload, stays, whoever's it is. Raises OSError.
     """
-    spoken_for = directory.spoken_for()
-    total = sum(each.size for each in _recordings(directory.root)) if keep.size else 0
+    found = list(_recordings(directory.root))
+    spoken_for = directory.spoken_for()  # after it: what begins meanwhile isn't in the list, or stands here
+    total = sum(each.size for each in found)
     removed = 0
-    for each in _recordings(directory.root):
-        if each.session in spoken_for:
-            continue
+    for each in found:
         too_old = keep.age and now - each.changed > keep.age
-        if not too_old and not (keep.size and total > keep.size):
+        if each.session in spoken_for or not (too_old or (keep.size and total > keep.size)):
             continue
         for suffix in (RECEIPT, CAST):
             each.path.with_suffix(suffix).unlink(missing_ok=True)
@@ -66,15 +65,24 @@ def _recordings(root: Path) -> Iterator[_Recording]:
     """All of them, the oldest first: names of folders and of sessions sort by time."""
     years = (each for each in _folders(root) if each.name.isdecimal())
     for day in (day for year in years for month in _folders(year) for day in _folders(month)):
-        for path in sorted(day.glob(f"*{CAST}")):
+        sizes: dict[str, int] = {}
+        changed: dict[str, float] = {}
+        for path in _files(day):  # a receipt may have lost its recording
             with contextlib.suppress(FileNotFoundError):
-                found = path.stat(follow_symlinks=False)
-                size = found.st_size
-                with contextlib.suppress(FileNotFoundError):
-                    size += path.with_suffix(RECEIPT).stat(follow_symlinks=False).st_size
-                yield _Recording(path, path.stem, size, found.st_mtime)
+                found = path.lstat()
+                sizes[path.stem] = sizes.get(path.stem, 0) + found.st_size
+                changed[path.stem] = max(changed.get(path.stem, 0.0), found.st_mtime)
+        for session in sorted(sizes):
+            yield _Recording(day / f"{session}{CAST}", session, sizes[session], changed[session])
+
+
+def _files(day: Path) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        return [path for path in day.iterdir() if path.suffix in (CAST, RECEIPT) and is_session(path.stem)]
+    return []
 
 
 def _folders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:  # another daemon may clear, too
         return sorted(Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False))
+    return []

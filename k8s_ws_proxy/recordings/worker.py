@@ -23,6 +23,7 @@ class Worker:
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._since: float | None = None  # when it began with what it does
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def do(
@@ -55,6 +56,15 @@ class Worker:
         self.do(work, found, failed)
         return await future
 
+    def at_it(self) -> float:
+        """Seconds for which it has been doing one thing."""
+        since = self._since
+        return 0.0 if since is None else self._loop.time() - since
+
+    async def rest(self) -> None:
+        """Wait until all is done that it was told before."""
+        await self.result(lambda: None)
+
     def stop(self) -> None:
         """Do what was told before, and then no more."""
         self._orders.put(None)
@@ -65,4 +75,7 @@ class Worker:
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
+            self._since = self._loop.time()
             order()
+            self._since = None
+            del order  # it has what was written, which needn't stay until there is something else

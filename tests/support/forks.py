@@ -51,29 +51,10 @@ class Fork:
 
 
 class ForkServer:
-    """The server of this process, which runs from the first fork on; there is one for all of a worker's tests."""
+    """The server of this process; there is one for all of a worker's tests."""
 
-    def __init__(self) -> None:
-        self._requests: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def _begun(self) -> socket.socket:
-        if self._requests is None:
-            self._requests, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with its:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-W", "error", str(SERVER), str(its.fileno())],
-                    env={"PATH": os.environ["PATH"]},
-                    pass_fds=[its.fileno()],
-                    stdin=subprocess.DEVNULL,
-                )
-        return self._requests
-
-    def close(self) -> None:
-        """End it."""
-        if self._requests is not None and self._process is not None:
-            self._requests.close()
-            self._process.wait()
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
 
     async def start(self, arguments: Sequence[str], environ: Mapping[str, str], *, limit: int) -> Fork:
         """A process with nothing on its stdin, our stdout, and a pipe for its stderr."""
@@ -81,11 +62,12 @@ class ForkServer:
         stderr, its_stderr = os.pipe()
         status, its_status = os.pipe()
         with open(os.devnull) as nothing:  # noqa: PTH123, ASYNC230
-            requests = self._begun()
-            socket.send_fds(requests, [json.dumps(request).encode()], [nothing.fileno(), 1, its_stderr, its_status])
+            socket.send_fds(
+                self._requests, [json.dumps(request).encode()], [nothing.fileno(), 1, its_stderr, its_status]
+            )
         os.close(its_stderr)
         os.close(its_status)
-        pid = int(requests.recv(64))
+        pid = int(self._requests.recv(64))
         return Fork(pid, await reader(stderr, limit), await reader(status, 64))
 
 
@@ -102,16 +84,21 @@ _running: list[ForkServer] = []
 
 
 def server() -> ForkServer | None:
-    """The one that there is, if there is one."""
+    """The one that runs, if one does."""
     return _running[-1] if _running else None
 
 
 @contextlib.contextmanager
 def fork_server() -> Iterator[None]:
-    """Have one; daemons come from it meanwhile."""
-    with contextlib.closing(ForkServer()) as made:
-        _running.append(made)
+    """Run one; daemons come from it meanwhile."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environ = {"PATH": os.environ["PATH"]}
+    program = [sys.executable, "-P", "-W", "error", str(SERVER), str(its.fileno())]
+    with ours, subprocess.Popen(program, env=environ, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL):
+        its.close()
+        _running.append(ForkServer(ours))
         try:
             yield
         finally:
-            _running.remove(made)
+            _running.pop()
+            ours.close()

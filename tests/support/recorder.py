@@ -76,7 +76,6 @@ class Recorders:
         self.budget = ReadBudget(asyncio.get_running_loop().time)
         self.registry = Registry([], asyncio.get_running_loop().time)
         self.finished: list[tuple[str, Any]] = []
-        self._changed = asyncio.Condition()
 
     async def start(self, **settings: Any) -> Recorder:
         """One that has taken over what is there."""
@@ -90,15 +89,37 @@ class Recorders:
         await recorder.open()
         return recorder
 
-    async def begin(self, recorder: Recorder, bridge: Bridge | None = None) -> Session:
-        """A session of its own that has its 101."""
+    async def prepare(self, recorder: Recorder) -> tuple[Slot, Recording]:
+        """A session that isn't dialled yet."""
         slot = self.registry.admit(HMAC, EXEC, "10.0.0.1")
-        recording = await recorder.begin(slot, None, None)
-        assert recording is not None
-        bridge = bridge or Bridge()
-        recording.start(bridge)  # type: ignore[arg-type] - as much of one as it wants
+        found = await recorder.begin(slot, None, None)
+        assert found is not None
+        return slot, found
+
+    def opened(self, slot: Slot, found: Recording) -> Session:
+        """It has its 101."""
+        bridge = Bridge()
+        found.start(bridge)  # type: ignore[arg-type] - as much of one as it wants
         slot.opened(bridge)  # type: ignore[arg-type]
-        return Session(slot, recording, bridge)
+        return Session(slot, found, bridge)
+
+    async def begin(self, recorder: Recorder) -> Session:
+        """A session of its own that has its 101."""
+        return self.opened(*await self.prepare(recorder))
+
+    async def unrecorded(self, recorder: Recorder) -> Slot:
+        """A session that goes on without a recording."""
+        slot = self.registry.admit(HMAC, EXEC, "10.0.0.1")
+        assert await recorder.begin(slot, None, None) is None
+        return slot
+
+    def closing(self, recorder: Recorder) -> asyncio.Task[None]:
+        """It ends in its own time."""
+        return asyncio.get_running_loop().create_task(recorder.close())
+
+    def starting(self, recorder: Recorder) -> asyncio.Task[Session]:
+        """A session that begins in its own time."""
+        return asyncio.get_running_loop().create_task(self.begin(recorder))
 
 
 async def settled(condition: Callable[[], bool]) -> None:

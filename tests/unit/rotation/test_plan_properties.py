@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.rotating import KEYS, PRINTS, ROTATE, Secret
@@ -164,7 +163,6 @@ class Operator:
             self.fleet.answered(pod, self.world.report(node))
 
 
-@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.integers(0, 2**32))
 def test_nobody_is_refused_whatever_happens(seed):

@@ -1,0 +1,115 @@
+"""What a daemon that was killed has left of a recording is finished. All of this blocks: it is for threads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from k8s_ws_proxy.recordings.directory import OPEN, write_whole
+from k8s_ws_proxy.recordings.paths import began, path_of
+from k8s_ws_proxy.rfc3339 import rfc3339
+from k8s_ws_proxy.wire.recording.asciicast import Cast, Heading, comment
+from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED, End, File, sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from k8s_ws_proxy.recordings.directory import Directory
+
+_LONGEST: Final = 8 * 1024 * 1024  # bytes of a line; a read of the session makes 1.5 MiB at most
+_LARGEST: Final = 1024 * 1024  # bytes of what is known of a session
+_NOTHING_KNOWN: Final = "interrupted; what was known of the session is lost"
+
+
+def finish_interrupted(directory: Directory, session: str, secret: bytes) -> File | None:
+    """Finish it; None where that was done, or there is nothing left of it.
+
+    Raises OSError, or ValueError where something else stands in the recording's place.
+    """
+    path, receipt = directory.cast(session), directory.receipt(session)
+    if receipt.exists():
+        directory.done(session)
+        return None
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        directory.forget(session)
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it isn't a file")
+    begun, timestamp, problem = _begun(directory, session)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        size, digest = _whole_lines(fd)
+        os.ftruncate(fd, size)
+        end = b"" if size else Cast(Heading(_title(begun), timestamp)).begin()
+        end += comment(problem)
+        size, view = size + len(end), memoryview(end)
+        digest.update(end)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+    told = End(rfc3339(found.st_mtime), INTERRUPTED, None, None, None)
+    file = File(path_of(session), size, digest.hexdigest(), problem=problem)
+    write_whole(receipt, sealed(begun, told, file, secret))
+    directory.done(session)
+    return file
+
+
+def _whole_lines(fd: int) -> tuple[int, Any]:
+    """How many bytes of it are lines that can be read, and their hash.
+
+    After a crash of the machine any of the last ones may be torn, or of other bytes; what is after such a line isn't
+    worth one that players stop at.
+    """
+    size, digest = 0, hashlib.sha256()
+    with open(fd, "rb", closefd=False) as file:
+        while (line := file.readline(_LONGEST)).endswith(b"\n") and _can_be_read(line):
+            digest.update(line)
+            size += len(line)
+    return size, digest
+
+
+def _can_be_read(line: bytes) -> bool:
+    try:
+        return bool(line.decode()) if line.startswith(b"#") else isinstance(orjson.loads(line), (list, dict))
+    except ValueError:
+        return False
+
+
+def _begun(directory: Directory, session: str) -> tuple[Mapping[str, Any], int, str]:
+    """What was known of it when it began, when that was (Unix seconds), and why its recording isn't whole."""
+    with contextlib.suppress(ValueError, FileNotFoundError, IsADirectoryError):
+        with directory.entry(OPEN, session).open("rb") as file:
+            known = orjson.loads(file.read(_LARGEST))
+        if isinstance(known, dict) and isinstance(timestamp := known.pop("timestamp", None), int):
+            return {**_nothing(session, timestamp), **known, "sessionId": session}, timestamp, INTERRUPTED
+    timestamp = began(session)
+    return _nothing(session, timestamp), timestamp, _NOTHING_KNOWN
+
+
+def _nothing(session: str, timestamp: int) -> dict[str, Any]:
+    """All that its id tells."""
+    texts = ("subresource", "namespace", "pod", "node", "user", "reason", "peer")
+    return {
+        "sessionId": session,
+        **dict.fromkeys(texts, ""),
+        "container": None,
+        "command": None,
+        "tty": False,
+        "caller": {"mode": "", "name": ""},
+        "groups": [],
+        "impersonated": None,
+        "began": rfc3339(timestamp),
+    }
+
+
+def _title(begun: Mapping[str, Any]) -> str:
+    return "/".join(str(begun[name]) for name in ("namespace", "pod", "container") if begun[name])

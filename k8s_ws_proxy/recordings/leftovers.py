@@ -1,0 +1,104 @@
+"""What daemons that are gone have left in the directory: taken over once, then finished one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.recordings.cast_file import told
+from k8s_ws_proxy.recordings.interrupted import finish_interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from k8s_ws_proxy.recordings.directory import Directory
+    from k8s_ws_proxy.recordings.worker import Worker
+    from k8s_ws_proxy.wire.recording.receipt import File
+
+
+class Leftovers:
+    """Is told to go on now and then. ``worker`` may be busy with one of them for long: it has to do nothing urgent.
+
+    ``secret`` gives the key for receipts, ``finished`` is told of each session and its recording.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        worker: Worker,
+        *,
+        secret: Callable[[], bytes],
+        finished: Callable[[str, File], None],
+    ) -> None:
+        self._directory = directory
+        self._worker = worker
+        self._secret = secret
+        self._finished = finished
+        self._busy = False
+        self._waiting: deque[str] = deque()
+        self._again: list[str] = []
+        self._taken = False
+        self.looked = asyncio.Event()
+        """The directory has answered once, be it that it can't be read."""
+        self.problem = ""
+        """Why nothing could be taken over yet."""
+
+    @property
+    def idle(self) -> bool:
+        """The thread has nothing of it to do."""
+        return not self._busy
+
+    def go_on(self) -> None:
+        """Take over what there is, until that was done once; after it, try again to finish what couldn't be."""
+        if self._busy:
+            return
+        self._busy = True
+        if self._taken:
+            self._waiting, self._again = deque(self._again), []
+            self._next()
+        else:
+            self._worker.do(self._take, self._found, self._not_taken)
+
+    def _take(self) -> tuple[list[str], list[str]]:
+        self._directory.open()
+        return self._directory.take_over()
+
+    def _found(self, found: tuple[list[str], list[str]]) -> None:
+        sessions, problems = found
+        self._taken, self.problem = True, ""
+        self._waiting.extend(sessions)
+        if sessions:
+            logger().warning("recordings of a daemon that is gone are finished", count=len(sessions))
+        if problems:
+            logger().error("what a daemon has left can't be taken over", problems=problems[:10], count=len(problems))
+        self.looked.set()
+        self._next()
+
+    def _not_taken(self, error: Exception) -> None:
+        self._busy, self.problem = False, told(error)
+        self.looked.set()
+
+    def _next(self) -> None:
+        self._busy = bool(self._waiting)
+        if self._waiting:
+            session = self._waiting.popleft()
+            work = partial(finish_interrupted, self._directory, session, self._secret())
+            self._worker.do(work, partial(self._one_finished, session), partial(self._not_finished, session))
+
+    def _one_finished(self, session: str, file: File | None) -> None:
+        if file is not None:
+            metrics.RECORDINGS_FINISHED.labels("interrupted").inc()
+            logger().info("recording finished", session=session, recording=file.path, interrupted=True)
+            self._finished(session, file)
+        self._next()
+
+    def _not_finished(self, session: str, error: Exception) -> None:
+        again = isinstance(error, OSError)  # else it will never be anything else
+        logger().error("a recording can't be finished", session=session, error=told(error), again=again)
+        if again:
+            self._again.append(session)
+        self._next()

@@ -1,0 +1,204 @@
+"""What is made of what a daemon that was killed, or its machine, has left of a recording."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from types import SimpleNamespace
+
+import orjson
+import pytest
+from support.recorder import SECRET
+from support.recordings import Cast, read
+
+from k8s_ws_proxy.recordings import interrupted
+from k8s_ws_proxy.recordings.directory import Directory, write_whole
+from k8s_ws_proxy.recordings.interrupted import finish_interrupted
+from k8s_ws_proxy.sessions.uuid7 import uuid7
+
+KNOWN = {
+    "sessionId": "",
+    "namespace": "default",
+    "pod": "web",
+    "container": "app",
+    "user": "alice",
+    "command": ["sh"],
+    "timestamp": 1_700_000_000,
+}
+HEADER = b'{"version":3,"term":{"cols":80,"rows":24},"timestamp":1700000000,"title":"t"}\n'
+WHOLE = (
+    HEADER
+    + b'[0.5, "o", "a\\r\\n"]\n'
+    + '[0.000001, "o", "Grüße €𝄞"]\n'.encode()
+    + b'# a comment\n[1.0, "r", "90x25"]\n'
+)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    made = Directory(tmp_path / "recordings")
+    made.open()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def leave(directory):
+    """Leaves a recording as a crash does: what is known of it, and its file, where there is one."""
+
+    def leave_(cast, known=KNOWN, session=None):
+        session = session or uuid7()
+        directory.enter(session, orjson.dumps({**known, "sessionId": session}) if isinstance(known, dict) else known)
+        if cast is not None:
+            directory.cast(session).parent.mkdir(parents=True, exist_ok=True)
+            directory.cast(session).write_bytes(cast)
+        return session
+
+    return leave_
+
+
+def lines(data):
+    """As many bytes as make whole lines."""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def test_a_file_cut_at_every_byte(directory, leave):
+    """Its whole lines are kept, it can be played, and its receipt is of it."""
+    for cut in range(len(WHOLE) + 1):
+        session = leave(WHOLE[:cut])
+        assert finish_interrupted(directory, session, SECRET) is not None
+        cast, receipt = read(directory.root, session, SECRET)
+        assert cast.comments[-1] == "interrupted"
+        data = directory.cast(session).read_bytes()
+        kept = lines(WHOLE[:cut])
+        assert data.startswith(kept)
+        assert data.removeprefix(kept).count(b"\n") == (1 if kept else 2), (
+            "a comment, and a header where there was none"
+        )
+        assert cast.header["title"] == ("t" if kept else "default/web/app")
+        assert (receipt["ending"], receipt["user"], receipt["exitCode"]) == ("interrupted", "alice", None)
+        assert (receipt["bytesIn"], receipt["bytesOut"], receipt["problem"]) == (None, None, "interrupted")
+        assert "timestamp" not in receipt
+        assert not directory.spoken_for()
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"\0" * 4096,
+        b"\0" * 4096 + b"\n",
+        b"\0" * (9 * 1024 * 1024),
+        b"\n\n\n",
+        b'[0.5, "o", "\xff\xfe"]\n',
+        b"# \xff\xfe\n",
+        b'[0.5, "o", "a"\n',
+        b'"a string"\n12\nnull\n',
+        b'\0\0\0[0.5, "o", "what comes after it"]\n',
+        b"x" * (9 * 1024 * 1024) + b"\n",
+        b"[" * 100_000 + b"\n",
+        random.Random(1).randbytes(100_000) + b"\n",
+    ],
+    ids=lambda tail: repr(tail[:12]) + str(len(tail)),
+)
+def test_a_tail_of_other_bytes_is_cut_off(directory, leave, tail):
+    """As a machine that lost its power leaves them. What comes after it goes, too: a player stops there."""
+    session = leave(WHOLE + tail + b'[0.5, "o", "lost"]\n')
+    finish_interrupted(directory, session, SECRET)
+    assert directory.cast(session).read_bytes() == WHOLE + b"# interrupted\n"
+    read(directory.root, session, SECRET)
+
+
+def test_the_longest_line_is_one(directory, leave):
+    line = orjson.dumps([1.5, "o", "\1" * 250_000]) + b"\n"
+    assert len(line) > 1_500_000 - 1
+    session = leave(HEADER + line * 3)
+    finish_interrupted(directory, session, SECRET)
+    assert len(read(directory.root, session, SECRET)[0].events) == 3
+
+
+def test_without_a_recording_there_is_nothing_to_finish(directory, leave):
+    session = leave(None)
+    assert finish_interrupted(directory, session, SECRET) is None
+    assert not directory.spoken_for()
+    assert not directory.receipt(session).exists()
+
+
+@pytest.mark.parametrize("uploads", [False, True])
+def test_one_that_has_its_receipt_is_only_moved_on(tmp_path, uploads):
+    directory = Directory(tmp_path, uploads=uploads)
+    directory.open()
+    session = uuid7()
+    directory.enter(session, b"{}")
+    write_whole(directory.receipt(session), b"{}\n")
+    directory.cast(session).write_bytes(WHOLE)
+    assert finish_interrupted(directory, session, SECRET) is None
+    assert directory.cast(session).read_bytes() == WHOLE
+    assert directory.receipt(session).read_bytes() == b"{}\n"
+    assert directory.spoken_for() == ({session} if uploads else set())
+    directory.close()
+
+
+@pytest.mark.parametrize(
+    "known", [b"", b"{", b"[]", b"null", b"\xff", b'{"timestamp": "x"}', b"\0" * 300, b'{"a": 1}'], ids=repr
+)
+def test_where_what_was_known_is_lost_it_is_finished_and_says_so(directory, leave, known):
+    session = leave(WHOLE, known)
+    finish_interrupted(directory, session, SECRET)
+    cast, receipt = read(directory.root, session, SECRET)
+    assert receipt["problem"] == "interrupted; what was known of the session is lost"
+    assert cast.comments[-1] == receipt["problem"]
+    assert (receipt["namespace"], receipt["user"], receipt["command"]) == ("", "", None)
+    assert receipt["began"].startswith("20")
+    assert not directory.spoken_for()
+
+
+def test_a_receipt_for_another_session_cannot_be_had(directory, leave):
+    """What stands in an entry is worth as much as who may write there; its session's id is that of its name."""
+    other = uuid7()
+    session = uuid7()
+    directory.enter(session, orjson.dumps({**KNOWN, "sessionId": other, "ending": "command_ended", "exitCode": 0}))
+    directory.cast(session).parent.mkdir(parents=True)
+    directory.cast(session).write_bytes(WHOLE)
+    finish_interrupted(directory, session, SECRET)
+    _, receipt = read(directory.root, session, SECRET)
+    assert (receipt["sessionId"], receipt["ending"], receipt["exitCode"]) == (session, "interrupted", None)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "fifo"])
+def test_what_is_no_file_is_not_touched(directory, leave, tmp_path, kind):
+    """It is no OSError: there is no use in trying again."""
+    session = leave(None)
+    path = directory.cast(session)
+    path.parent.mkdir(parents=True)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"somebody's, without a last line")
+    match kind:
+        case "link":
+            path.symlink_to(victim)
+        case "folder":
+            path.mkdir()
+        case "fifo":
+            os.mkfifo(path)
+    with pytest.raises(ValueError, match="it isn't a file"):
+        finish_interrupted(directory, session, SECRET)
+    assert victim.read_bytes() == b"somebody's, without a last line"
+
+
+@pytest.mark.parametrize("where", ["write", "fdatasync", "ftruncate"])
+def test_where_the_disk_is_full_it_can_be_tried_again(directory, leave, monkeypatch, where):
+    session = leave(WHOLE + b"torn")
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(interrupted, "os", SimpleNamespace(**{**vars(os), where: full}))
+        with pytest.raises(OSError, match="No space"):
+            finish_interrupted(directory, session, SECRET)
+    assert directory.spoken_for() == {session}
+    finish_interrupted(directory, session, SECRET)
+    cast, _ = read(directory.root, session, SECRET)
+    assert isinstance(cast, Cast)
+    assert directory.cast(session).read_bytes().startswith(WHOLE)
+    assert not directory.spoken_for()

@@ -1,0 +1,140 @@
+"""Which recordings go: the oldest, and never one that somebody still wants."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from k8s_ws_proxy.recordings import retention
+from k8s_ws_proxy.recordings.directory import WAITING, Directory
+from k8s_ws_proxy.recordings.paths import path_of
+from k8s_ws_proxy.recordings.retention import Keep, clear
+
+NOW = 2_000_000_000.0
+DAY = 86400.0
+
+
+@pytest.fixture
+def directory(tmp_path):
+    made = Directory(tmp_path / "recordings")
+    made.open()
+    yield made
+    made.close()
+
+
+def session(seconds, number=0):
+    """The id of one that began then."""
+    return f"{int(seconds * 1000) >> 16:08x}-{int(seconds * 1000) & 0xFFFF:04x}-7000-8000-{number:012x}"
+
+
+def put(directory, began, size=100, number=0, *, receipt=True):
+    """A recording of ``size`` bytes, half of them its receipt's."""
+    found = session(began, number)
+    cast = directory.cast(found)
+    cast.parent.mkdir(parents=True, exist_ok=True)
+    for path in (cast, directory.receipt(found)) if receipt else (cast,):
+        path.write_bytes(b"x" * (size // 2))
+        os.utime(path, (began, began))
+    return found
+
+
+def left(directory):
+    return sorted({path.stem for path in directory.root.glob("*/*/*/*")})
+
+
+def test_no_limit_is_none():
+    assert not Keep()
+    assert Keep(age=1.0)
+    assert Keep(size=1)
+
+
+def test_by_age(directory):
+    old, young = put(directory, NOW - 3 * DAY), put(directory, NOW - DAY)
+    assert clear(directory, Keep(age=2 * DAY), NOW) == 1
+    assert left(directory) == [young]
+    assert not (directory.root / path_of(old)).parent.exists(), "nor is the empty folder left"
+
+
+def test_by_size_the_oldest_first(directory):
+    sessions = [put(directory, NOW - days * DAY) for days in (5, 4, 3, 2, 1)]
+    assert clear(directory, Keep(size=299), NOW) == 3
+    assert left(directory) == sessions[3:]
+    assert clear(directory, Keep(size=299), NOW) == 0
+
+
+def test_one_that_is_open_or_waits_stays_whoever_s_it_is(directory):
+    other = Directory(directory.root)
+    other.open()
+    open_, waiting, free = (put(directory, NOW - days * DAY) for days in (5, 4, 3))
+    directory.enter(open_, b"{}")
+    other.entry(WAITING, waiting).touch()
+    assert clear(directory, Keep(age=1.0, size=1), NOW) == 1
+    assert left(directory) == sorted([open_, waiting])
+    assert free not in left(directory)
+    other.close()
+
+
+def test_one_that_begins_meanwhile_stays(directory, monkeypatch):
+    """Its file is found after it was looked who is spoken for, or before: neither removes it."""
+    put(directory, NOW - DAY)
+    began = []
+    real = retention._recordings
+
+    def recordings(root):
+        found = list(real(root))
+        began.append(put(directory, NOW - 1, 10_000))  # begins as the files are being looked at
+        directory.enter(began[-1], b"{}")
+        return [*found, *(each for each in real(root) if each.session == began[-1])]
+
+    monkeypatch.setattr(retention, "_recordings", recordings)
+    assert clear(directory, Keep(size=1), NOW) == 1
+    assert left(directory) == began
+
+
+def test_a_receipt_without_its_recording_goes_too(directory):
+    old = put(directory, NOW - 3 * DAY)
+    directory.cast(old).unlink()
+    assert clear(directory, Keep(age=DAY), NOW) == 1
+    assert left(directory) == []
+
+
+def test_the_folders_of_others_and_other_files_stay(directory):
+    put(directory, NOW - 3 * DAY)
+    note = directory.cast(session(NOW - 3 * DAY)).parent / "note.cast"
+    note.write_text("somebody's")
+    elsewhere = directory.root / "lost+found"
+    elsewhere.mkdir()
+    assert clear(directory, Keep(age=DAY), NOW) == 1
+    assert note.exists()
+    assert elsewhere.exists()
+
+
+def test_links_are_not_followed(directory, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "01" / "01").mkdir(parents=True)
+    victim = elsewhere / "01" / "01" / f"{session(1)}.cast"
+    victim.write_text("x")
+    os.utime(victim, (1, 1))
+    (directory.root / "2020").symlink_to(elsewhere)
+    assert clear(directory, Keep(age=DAY), NOW) == 0
+    assert victim.exists()
+
+
+def test_what_another_daemon_clears_at_the_same_time_is_no_error(directory, monkeypatch):
+    put(directory, NOW - 3 * DAY)
+    put(directory, NOW - 33 * DAY)
+    real = os.scandir
+    months = []
+
+    def scandir(path):
+        if os.fspath(path).endswith(path_of(session(NOW - 3 * DAY))[:7]) and not months:
+            months.append(path)
+            for each in sorted(directory.root.glob("2*/**/*"), reverse=True):
+                each.unlink() if each.is_file() else each.rmdir()
+        return real(path)
+
+    monkeypatch.setattr(retention.os, "scandir", scandir)
+    clear(directory, Keep(age=DAY), NOW)
+    assert months
+    assert left(directory) == []
