@@ -16,7 +16,7 @@ ADVISORIES ?=
 LOCK_ARGS ?=
 IMAGE ?= k8s-ws-proxy:$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' k8s_ws_proxy/__init__.py)
 PYTHON_IMAGE ?=
-IMAGE_EXTRAS := store
+IMAGE_EXTRAS := store audit
 IMAGE_ARGS ?=
 NODE_DIRS := tests/clients tests/chart
 NODE_STAMPS := $(NODE_DIRS:%=%/node_modules/.stamp)
@@ -63,7 +63,7 @@ $(VENV_STAMP): pyproject.toml requirements.lock
 	$(make-venv)
 	@# What tests run with is what the image holds: the lock's versions, without its hashes, which an editable can't have.
 	@sed -n 's/^\([a-z0-9.-]*==[^ ]*\).*/\1/p' requirements.lock > .venv/constraints.txt
-	$(BIN)/python -m pip install --quiet --use-pep517 --constraint .venv/constraints.txt --editable '.[dev,store,test]'
+	$(BIN)/python -m pip install --quiet --use-pep517 --constraint .venv/constraints.txt --editable '.[dev,store,audit,test]'
 	@touch $@
 
 .PHONY: node
@@ -85,8 +85,9 @@ chart-readme: venv ## Make the chart's README from its values
 	$(BIN)/python chart/readme.py
 
 .PHONY: docs
-docs: chart-readme ## Make the pages that are made: the chart's README, and the table of reasons
+docs: chart-readme ## Make the pages that are made: the chart's README, the table of reasons, the audit trail's fields
 	$(BIN)/python docs/reference/answers.py
+	$(BIN)/python docs/audit.py
 
 .PHONY: system
 system:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import ssl
 import time
@@ -9,15 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy import pem
+from k8s_ws_proxy.audit.trail import NO_TRAIL
 from k8s_ws_proxy.errors import CertificateError
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.reload import Fingerprint, Reloader, fingerprint
+from k8s_ws_proxy.rfc3339 import rfc3339
+from k8s_ws_proxy.wire.audit.events import TlsChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.settings import TlsSettings
 
 POLL: Final = 5.0  # seconds between looks at the files
@@ -62,11 +67,25 @@ def _ask_for_certificate(context: ssl.SSLContext, client_ca_file: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A context, until when there is nothing in it that has expired, in Unix seconds, and what that is then."""
+    """A context, until when there is nothing in it that has expired, in Unix seconds, and what that is then.
+
+    ``shown`` is the SHA-256 of the certificate that it shows, where that can be found out.
+    """
 
     context: ssl.SSLContext
     good_until: float
     what: str
+    shown: str | None
+
+    @property
+    def event(self) -> TlsChanged:
+        """For the audit trail."""
+        cas = self.context.get_ca_certs(binary_form=True)
+        return TlsChanged(
+            certificate_sha256=self.shown,
+            client_cas_sha256=tuple(hashlib.sha256(each).hexdigest() for each in cas),
+            expires=rfc3339(self.good_until) if math.isfinite(self.good_until) else None,
+        )
 
 
 class ServerTls:
@@ -76,8 +95,16 @@ class ServerTls:
     ``clock`` gives Unix seconds.
     """
 
-    def __init__(self, tls: TlsSettings, *, ask_for_certificate: bool, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        tls: TlsSettings,
+        *,
+        ask_for_certificate: bool,
+        clock: Callable[[], float] = time.time,
+        audit: Trail = NO_TRAIL,
+    ) -> None:
         self._tls = tls
+        self._audit = audit
         self._ask_for_certificate = ask_for_certificate
         self._clock = clock
         known = self._fingerprint()
@@ -116,7 +143,7 @@ class ServerTls:
         if authorities := context.get_ca_certs():
             last = max(ssl.cert_time_to_seconds(str(each["notAfter"])) for each in authorities)
             ends.append((last, f"TLS_CLIENT_CA_FILE {self._tls.client_ca_file}"))
-        return _Made(context, *min(ends))
+        return _Made(context, *min(ends), _shown(self._tls))
 
     def _read(self) -> _Made:
         made = self._make()
@@ -128,6 +155,7 @@ class ServerTls:
         self._made = made
         metrics.TLS_RELOAD_OK.set(1)
         logger().info("TLS certificate loaded")
+        self._audit.emit(made.event)
         self._warn()
 
     def _warn(self) -> None:
@@ -137,6 +165,17 @@ class ServerTls:
     def _refuse(self, error: Exception) -> None:
         metrics.TLS_RELOAD_OK.set(0)
         logger().error("the TLS certificate can't be read; the last good one stays in use", error=str(error))
+
+
+def _shown(tls: TlsSettings) -> str | None:
+    """The SHA-256 of the first certificate in its file, which is the one that is shown."""
+    try:
+        text = tls.cert_file.read_text("ascii", "replace")
+        begin = text.index(ssl.PEM_HEADER)
+        end = text.index(ssl.PEM_FOOTER, begin) + len(ssl.PEM_FOOTER)
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text[begin:end])).hexdigest()
+    except (OSError, ValueError):
+        return None
 
 
 def _server_certificate_ends(context: ssl.SSLContext, tls: TlsSettings) -> float:

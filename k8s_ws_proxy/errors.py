@@ -18,6 +18,8 @@
     │   ├── StoreAway               it gave no answer, or not in time, or failed itself: it may be worth trying again
     │   ├── StoreRefused            it answered, and said no
     │   └── NotStored               there is no object of that name
+    ├── AuditError                  audit lines don't get out to NATS
+    │   └── AuditLineTooLong        ... and this one never will
     ├── Refusal                     a request is turned away; carries a Reason
     │   └── CredentialRefused       ... because of who is asking
     └── UpstreamError               the apiserver leg failed; carries a Reason
@@ -37,6 +39,7 @@ A few more are caught one floor above the one that raises them, and become one o
     BodyViolation               wire.http.body: a body isn't what its head says
     BadSyntax, HasParameters,   wire.requests.message_signature: it can't be read; it covers what has parameters,
     NotThere                    or isn't there
+    _Unreadable                 wire.audit.chain: a line of an audit trail can't be read any more
     Gone                        recordings.cast_file: somebody took the file away
     Unfit, Removed              recordings.waiting: a recording isn't what its receipt says; neither is there any more
     _Differs                    recordings.uploads: the store gave back something else than it was given
@@ -130,6 +133,14 @@ class StoreRefused(StoreError):
 
 class NotStored(StoreError):
     """There is no object of that name."""
+
+
+class AuditError(ProxyError):
+    """Audit lines can't be brought out to NATS."""
+
+
+class AuditLineTooLong(AuditError):
+    """The server takes no message of this length, now or later."""
 
 
 class Refusal(ProxyError):

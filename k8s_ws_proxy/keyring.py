@@ -6,16 +6,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from k8s_ws_proxy.audit.trail import NO_TRAIL
 from k8s_ws_proxy.errors import CredentialRefused, KeySourceError, Reason
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.reload import Fingerprint, Reloader, fingerprint
+from k8s_ws_proxy.wire.audit.events import KeysChanged
 from k8s_ws_proxy.wire.requests.key_names import entry_of
 from k8s_ws_proxy.wire.requests.signing import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from k8s_ws_proxy.audit.trail import Trail
 
 _Found = TypeVar("_Found")
 
@@ -133,8 +137,11 @@ class Keyring:
     ``clock`` gives Unix seconds.
     """
 
-    def __init__(self, source: KeySource, first: Reading, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, source: KeySource, first: Reading, clock: Callable[[], float] = time.time, audit: Trail = NO_TRAIL
+    ) -> None:
         self._clock = clock
+        self._audit = audit
         self._uses: dict[bytes, Use] = {}  # by value: an entry that is renamed keeps its history
         self._reloader = Reloader(
             period=POLL,
@@ -186,7 +193,7 @@ class Keyring:
         return self._uses[key.secret]
 
     def _accept(self, reading: Reading) -> None:
-        changed = reading.keys != self.keys
+        before, changed = self.keys, reading.keys != self.keys
         now = self._clock()
         for gone in {key.id for key in self.keys} - {key.id for key in reading.keys}:
             for scheme in SCHEMES:
@@ -203,6 +210,8 @@ class Keyring:
             logger().warning("weak key", problem=sentence)
         if changed:
             logger().info("keys loaded", key_ids=[key.id for key in self.keys])
+        if changed and before:  # else they are the first ones
+            self._audit.emit(_changed(before, self.keys))
 
     def _refuse(self, error: Exception) -> None:
         metrics.KEYS_RELOAD_OK.set(0)
@@ -211,6 +220,16 @@ class Keyring:
             error=str(error),
             key_ids=[key.id for key in self.keys],
         )
+
+
+def _changed(before: Sequence[Key], now: Sequence[Key]) -> KeysChanged:
+    were, are = ({key.id: key.secret for key in keys} for keys in (before, now))
+    return KeysChanged(
+        keys=tuple(are),
+        added=tuple(name for name in are if name not in were),
+        removed=tuple(name for name in were if name not in are),
+        replaced=tuple(name for name, secret in are.items() if were.get(name, secret) != secret),
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -384,6 +384,15 @@ class Reason(Enum):
             "and `process_open_fds`, too"
         ),
     )
+    AUDIT_UNAVAILABLE = (
+        "audit_unavailable",
+        Rule(503, "error", retry_after=5),
+        "`AUDIT_REQUIRED` is on, and an audit line can be written nowhere",
+        (
+            "the log's `detail` and `/readyz` say what is wrong with each way out: a full disk, a stderr that nobody "
+            "reads, NATS away and `AUDIT_DIR` full. Sessions that are open go on"
+        ),
+    )
     SHUTTING_DOWN = (
         "shutting_down",
         Rule(503, "info", retry_after=5),

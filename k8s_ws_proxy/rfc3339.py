@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 
-def rfc3339(seconds: float) -> str:
-    """Unix seconds as RFC 3339, in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def rfc3339(seconds: float, to: Literal["milliseconds", "microseconds"] = "milliseconds") -> str:
+    """Unix seconds as RFC 3339, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=to).replace("+00:00", "Z")
 
 
 def unix(text: Any) -> float:

@@ -47,6 +47,9 @@ _STORE: Final = re.compile(
 )
 _ENDPOINT: Final = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#@]*)?", re.ASCII)
 _URL: Final = re.compile(r"(?:https?|wss?)://[^\s?#]+", re.ASCII)
+# No user or password: these are in a file.
+_NATS: Final = re.compile(r"(?:nats|tls|wss?)://[^\s/@?#,]+/?", re.ASCII)
+_SUBJECT: Final = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(?:\.[^\s.*>\x00-\x1f\x7f]+)*", re.ASCII)
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII
 )
@@ -110,6 +113,35 @@ class RecordingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NatsSettings:
+    """The JetStream that audit lines go to. ``directory`` holds what it has not acknowledged, ``most`` bytes at most.
+
+    ``subject`` may hold ``{event}``. Without credentials nothing is shown, without a CA the system's are believed.
+    """
+
+    servers: tuple[str, ...]
+    subject: str
+    credentials: Path | None
+    ca_file: Path | None
+    directory: Path
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """Where audit lines go. ``log`` is ``off``, ``stderr``, or a file's path."""
+
+    log: str = "stderr"
+    required: bool = False
+    nats: NatsSettings | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The file that they are written to, if it is one."""
+        return None if self.log in ("off", "stderr") else Path(self.log)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the daemon runs with. Durations are seconds."""
 
@@ -149,6 +181,7 @@ class Settings:
     state_dir: Path | None = None
     drain_timeout: float = 30.0
     recording: RecordingSettings | None = None
+    audit: AuditSettings = AuditSettings()
 
 
 @dataclass(slots=True)
@@ -214,7 +247,7 @@ class _Reader:
             return default
         return int(value)
 
-    def size(self, name: str, default: int) -> int:
+    def size(self, name: str, default: int, *, least: int = 0) -> int:
         """Bytes, as Kubernetes writes quantities: ``256Mi``, ``10G``, ``1048576``."""
         value = self.text(name)
         if not value:
@@ -223,7 +256,11 @@ class _Reader:
         if found is None:
             self.mistakes.append(f"{name} must be a size such as 256Mi, 10Gi or 500M; it is {value!r}")
             return default
-        return int(found["number"]) * _UNITS[found["unit"]]
+        size = int(found["number"]) * _UNITS[found["unit"]]
+        if size < least:
+            self.mistakes.append(f"{name} must be at least {least} bytes; it is {value!r}")
+            return default
+        return size
 
     def boolean(self, name: str, *, default: bool = False) -> bool:
         value = self.text(name, str(default)).lower()
@@ -351,6 +388,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         state_dir=read.path("STATE_DIR"),
         drain_timeout=read.duration("DRAIN_TIMEOUT", 30.0, least=0.0),
         recording=_recording(read),
+        audit=_audit(read),
     )
     if settings.secret_file is None and settings.secret_dir is None:
         read.mistakes.append("SHARED_SECRET_FILE or SHARED_SECRET_DIR must be set: without a key nobody can be let in")
@@ -440,6 +478,41 @@ def _store(read: _Reader) -> StoreSettings | None:
         if value and not url.startswith("s3:"):
             read.mistakes.append(f"{name} is for s3:// only")
     return StoreSettings(url, endpoint, region, ca_file, credentials_dir, keep)
+
+
+def _audit(read: _Reader) -> AuditSettings:
+    log = read.text("AUDIT_LOG", "stderr")
+    if log.lower() in ("off", "stderr"):
+        log = log.lower()
+    elif not Path(log).is_absolute():
+        read.mistakes.append(f"AUDIT_LOG must be off, stderr, or the path of a file from / on; it is {log!r}")
+    settings = AuditSettings(log, read.boolean("AUDIT_REQUIRED"), _nats(read))
+    if settings.required and settings.log == "off" and settings.nats is None:
+        read.mistakes.append("AUDIT_REQUIRED wants AUDIT_LOG or AUDIT_NATS_URL: there is nowhere to write to")
+    return settings
+
+
+def _nats(read: _Reader) -> NatsSettings | None:
+    servers = tuple(each.strip().rstrip("/") for each in read.text("AUDIT_NATS_URL").split(",") if each.strip())
+    subject = read.text("AUDIT_NATS_SUBJECT", "catalyst.events.k8s-ws-proxy.{event}")
+    credentials, ca_file = read.path("AUDIT_NATS_CREDENTIALS"), read.path("AUDIT_NATS_CA_FILE")
+    directory, most = read.path("AUDIT_DIR"), read.size("AUDIT_MAX_BUFFER", 64 * 1024**2, least=1024**2)
+    if not _SUBJECT.fullmatch(subject) or set("{}") & set(subject.replace("{event}", "")):
+        read.mistakes.append(
+            f"AUDIT_NATS_SUBJECT must be a NATS subject without wildcards, and may hold {{event}}; it is {subject!r}"
+        )
+    if not servers:
+        return None
+    if not all(map(_NATS.fullmatch, servers)):
+        # Not shown: a password may stand in it.
+        read.mistakes.append(
+            "AUDIT_NATS_URL must be URLs such as nats://nats.example:4222 or tls://nats.example:4222, separated by "
+            "commas, without a user or password: these go into AUDIT_NATS_CREDENTIALS"
+        )
+    if directory is None:
+        read.mistakes.append("AUDIT_NATS_URL needs AUDIT_DIR: what NATS has not acknowledged is kept there")
+        return None
+    return NatsSettings(servers, subject, credentials, ca_file, directory, most)
 
 
 def _tls(read: _Reader) -> TlsSettings | None:

@@ -81,6 +81,22 @@ true
 {{- define "bp-k8s-ws-proxy.stateDirectory" -}}
 /var/lib/k8s-ws-proxy
 {{- end }}
+{{- define "bp-k8s-ws-proxy.auditDirectory" -}}
+/var/lib/k8s-ws-proxy-audit
+{{- end }}
+{{- /* Not empty where the audit trail needs a volume. */ -}}
+{{- define "bp-k8s-ws-proxy.auditVolume" -}}
+{{- $audit := .Values.k8sWsProxy.audit -}}
+{{- if or (eq $audit.log "file") $audit.nats.url }}true{{ end }}
+{{- end }}
+{{- /* Not empty where NATS is asked for, with credentials or a CA from a Secret. */ -}}
+{{- define "bp-k8s-ws-proxy.natsFiles" -}}
+{{- $nats := .Values.k8sWsProxy.audit.nats -}}
+{{- if and $nats.url (or $nats.credentialsSecret $nats.caSecret) }}true{{ end }}
+{{- end }}
+{{- define "bp-k8s-ws-proxy.natsDirectory" -}}
+/etc/k8s-ws-proxy/nats
+{{- end }}
 {{- define "bp-k8s-ws-proxy.tlsDirectory" -}}
 /etc/k8s-ws-proxy/tls
 {{- end }}
@@ -130,6 +146,9 @@ true
 {{- $mistakes = append $mistakes (printf "bindAllowedNamespacesOnly: there is no namespace %s; make it, or take it out of allowedNamespaces" $namespace) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and $values.audit.required (eq $values.audit.log "off") (not $values.audit.nats.url) -}}
+{{- $mistakes = append $mistakes "audit.required wants audit.log or audit.nats.url: there is nowhere to write to" -}}
 {{- end -}}
 {{- $ports := list $values.port $values.adminPort -}}
 {{- if $values.tls.enabled -}}

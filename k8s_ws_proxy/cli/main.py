@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "sign",
     "kubeconfig",
     "keys",
+    "audit",
     "uninstall",
     "dev",
 )

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.errors import CertificateError, KeySourceError, SettingsError, StoreUnusable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
+    from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.keyring import KeySource, Reading
     from k8s_ws_proxy.settings import Settings
 
@@ -27,6 +29,7 @@ Run the proxy. Everything is set by environment variables; README lists them all
 Exit status: 2 with every mistake listed if the settings are wrong, 1 if it can't listen,
 0 after SIGTERM or SIGINT. A second signal ends the sessions that are still running at once,
 a third one waits for nothing. SIGHUP has it look at its files at once; it does so by itself, too.
+The file of AUDIT_LOG it opens anew then.
 """
 
 
@@ -47,9 +50,11 @@ def run(_arguments: argparse.Namespace) -> int:
 
 def serve(environ: Mapping[str, str]) -> int:
     """Serve with the settings in ``environ``. Raises SettingsError."""
-    from k8s_ws_proxy.observe import log, metrics  # noqa: PLC0415 - the other commands don't need it
+    from k8s_ws_proxy.audit.opened import opened  # noqa: PLC0415 - the other commands don't need it
+    from k8s_ws_proxy.observe import log, metrics  # noqa: PLC0415
     from k8s_ws_proxy.observe.writer import LogWriter  # noqa: PLC0415
     from k8s_ws_proxy.sessions.descriptors import raise_limit  # noqa: PLC0415
+    from k8s_ws_proxy.sessions.uuid7 import uuid7  # noqa: PLC0415
     from k8s_ws_proxy.settings import doubts  # noqa: PLC0415
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
@@ -58,15 +63,17 @@ def serve(environ: Mapping[str, str]) -> int:
     fd = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
     writer = LogWriter(fd, tty=os.isatty(fd), dropped=metrics.LOG_DROPPED.inc)
     log.configure(settings.log_level, writer)
+    audit = opened(settings.audit, writer, node=settings.node_name, daemon=uuid7())
     try:
         for sentence in doubts(settings):
             log.logger().warning("doubtful setting", problem=sentence)
         raise_limit()
-        asyncio.run(_serve(settings, source, reading, environ))
+        asyncio.run(_serve(settings, source, reading, environ, audit))
     except OSError as error:
         log.logger().error("can't listen", error=str(error))
         return 1
     finally:
+        audit.close()
         writer.close()
     return 0
 
@@ -98,12 +105,17 @@ def prepare(environ: Mapping[str, str]) -> tuple[Settings, KeySource, Reading]:
             open_store(settings.recording.store)
         except StoreUnusable as error:
             mistakes.append(f"RECORDING_STORE: {error}")
+    if settings.audit.nats is not None and (lacking := [each for each in ("nats", "nacl") if find_spec(each) is None]):
+        needs = " and ".join(lacking)
+        mistakes.append(f"AUDIT_NATS_URL needs {needs}, which isn't installed here: pip install 'k8s-ws-proxy[audit]'")
     if mistakes or reading is None:
         raise SettingsError(mistakes)
     return settings, source, reading
 
 
-async def _serve(settings: Settings, source: KeySource, reading: Reading, environ: Mapping[str, str]) -> None:
+async def _serve(
+    settings: Settings, source: KeySource, reading: Reading, environ: Mapping[str, str], audit: Trail
+) -> None:
     from k8s_ws_proxy.sessions.drain import DrainDeadline  # noqa: PLC0415
     from k8s_ws_proxy.web.app import running  # noqa: PLC0415
 
@@ -117,7 +129,7 @@ async def _serve(settings: Settings, source: KeySource, reading: Reading, enviro
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    async with running(settings, source, reading, environ) as daemon:
+    async with running(settings, source, reading, environ, audit) as daemon:
         loop.add_signal_handler(signal.SIGHUP, daemon.look_again)
         await stop.wait()
         await daemon.shut_down(deadline)

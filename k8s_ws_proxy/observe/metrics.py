@@ -124,6 +124,37 @@ LOOP_STALLS: Final = Counter(
 LOG_DROPPED: Final = Counter(
     "k8s_ws_proxy_log_lines_dropped", "Log lines that were dropped, since nobody read them in time.", registry=REGISTRY
 )
+AUDIT_WRITTEN: Final = Counter(
+    "k8s_ws_proxy_audit_lines_written",
+    "Audit lines that got out, by where to: stderr, file, or nats, which has acknowledged them.",
+    ["sink"],
+    registry=REGISTRY,
+)
+AUDIT_LOST: Final = Counter(
+    "k8s_ws_proxy_audit_lines_lost",
+    "Audit lines that didn't get out there and won't: there was no room to keep them, or they were refused for good.",
+    ["sink"],
+    registry=REGISTRY,
+)
+AUDIT_FAILURES: Final = Counter(
+    "k8s_ws_proxy_audit_failures",
+    "Attempts to get audit lines out that failed; they are made again.",
+    ["sink"],
+    registry=REGISTRY,
+)
+AUDIT_WAITING: Final = Gauge(
+    "k8s_ws_proxy_audit_lines_waiting", "Audit lines that wait to get out.", ["sink"], registry=REGISTRY
+)
+AUDIT_OLDEST: Final = Gauge(
+    "k8s_ws_proxy_audit_oldest_waiting_seconds",
+    "How long the oldest audit line has been waiting, 0 without one.",
+    ["sink"],
+    registry=REGISTRY,
+)
+AUDIT_OK: Final = Gauge(
+    "k8s_ws_proxy_audit_ok", "1 if audit lines can be written somewhere, or none are wanted, else 0.", registry=REGISTRY
+)
+AUDIT_OK.set(1)
 TASKS: Final = Gauge("k8s_ws_proxy_tasks", "asyncio tasks that exist.", registry=REGISTRY)
 TLS_RELOAD_OK: Final = Gauge(
     "k8s_ws_proxy_tls_reload_ok",
@@ -178,6 +209,10 @@ for _outcome in ("whole", "failed", "interrupted"):
     RECORDINGS_FINISHED.labels(_outcome)
 for _outcome in ("stored", "store_away", "refused", "different", "unfit", "gone", "lost"):
     RECORDING_UPLOADS.labels(_outcome)
+for _sink in ("stderr", "file", "nats"):
+    AUDIT_WRITTEN.labels(_sink)
+    AUDIT_LOST.labels(_sink)
+    AUDIT_FAILURES.labels(_sink)
 for _direction in ("in", "out"):
     BYTES.labels(_direction)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -58,6 +59,8 @@ class SessionRecord:
     container: str | None
     cut: bool = False
     """Of a long command only what is logged is kept."""
+    command_sha256: str = ""
+    """Of the whole of such a command: the SHA-256 of its arguments, each followed by a zero byte."""
     watches: str = ""
     """The id of the session that this one watches, and in which mode."""
     watch_mode: WatchMode | None = None
@@ -69,11 +72,9 @@ class SessionRecord:
         cls, session: str, principal: Principal, target: Target, peer: str, began: float, started: float
     ) -> SessionRecord:
         """A session's beginning."""
-        cut = False
-        if isinstance(target, ExecTarget) and sum(map(len, target.command)) > _WHOLE:
-            target, cut = target.with_command(shorten(target.command)), True
+        target, sha256 = kept(target)
         container = None if isinstance(target, PortForwardTarget) else target.container
-        return cls(session, principal, target, peer, began, started, target.pod, container, cut=cut)
+        return cls(session, principal, target, peer, began, started, target.pod, container, bool(sha256), sha256)
 
     @property
     def tty(self) -> bool:
@@ -121,6 +122,14 @@ class SessionRecord:
             case AttachTarget():
                 fields |= {"container": self.container, "tty": self.tty}
         return fields if self.pod == target.pod else {**fields, "alias": target.pod}
+
+
+def kept(target: Target) -> tuple[Target, str]:
+    """``target`` with its command shortened where that is long, and then a hash of the whole of it."""
+    if not isinstance(target, ExecTarget) or sum(map(len, target.command)) <= _WHOLE:
+        return target, ""
+    whole = b"".join(argument.encode("utf-8", "surrogateescape") + b"\0" for argument in target.command)
+    return target.with_command(shorten(target.command)), hashlib.sha256(whole).hexdigest()
 
 
 def shown(name: str) -> str:

@@ -10,19 +10,23 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from k8s_ws_proxy.audit.trail import NO_TRAIL
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.sessions import descriptors
+from k8s_ws_proxy.sessions.audited import caller_of, subject_of
 from k8s_ws_proxy.sessions.record import SessionRecord, Watcher, shown
 from k8s_ws_proxy.sessions.session_log import SessionLog
 from k8s_ws_proxy.sessions.uuid7 import uuid7
+from k8s_ws_proxy.wire.audit.events import SessionTerminated
 from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.rules.relay import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
+    from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.relay.bridge import Bridge
     from k8s_ws_proxy.sessions.quotas import Quota
@@ -45,10 +49,11 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """Who ends a session, and why, where that was said."""
+    """Who ends a session, and why, where that was said. ``peer`` is that caller's address."""
 
     by: Principal
     reason: str = ""
+    peer: str = ""
 
     @property
     def sentence(self) -> str:
@@ -59,6 +64,16 @@ class Termination:
     def log_fields(self) -> dict[str, object]:
         """For the log."""
         return {"by": self.by.user or self.by.name, "by_mode": self.by.mode.value, "why": self.reason}
+
+    def event(self, record: SessionRecord) -> SessionTerminated:
+        """For the audit trail: it ends the session of ``record``."""
+        return SessionTerminated(
+            subject_of(record),
+            by=caller_of(self.by),
+            by_user=self.by.user,
+            by_peer=self.peer or None,
+            why=self.reason,
+        )
 
 
 class Slot:
@@ -99,6 +114,7 @@ class Slot:
             text = self._termination.sentence
             channel = STDOUT if self.log.record.tty else STDERR
             logger().info("session terminated", session=self.id, **self._termination.log_fields())
+            self.log.audit.emit(self._termination.event(self.log.record))
             self.bridge.terminate(f"\r\nk8s-ws-proxy: {text}.\r\n".encode(), channel, text)
 
     def watched(self, watcher: Watcher) -> None:
@@ -128,11 +144,11 @@ class Slot:
         self.bridge = bridge
         self.give_back(dialling=True)
 
-    def opened(self, bridge: Bridge) -> None:
-        """The 101 is about to be sent."""
+    def opened(self, bridge: Bridge, command: Sequence[str] | None = None) -> None:
+        """The 101 is about to be sent. ``command`` is the whole one, of which the record may have less."""
         self.dialled(bridge)
         self._opened = True
-        self.log.opened()
+        self.log.opened(command)
 
     def ended(self, bridge: Bridge) -> None:
         """Both sides have been told."""
@@ -169,7 +185,8 @@ class Slot:
 class Registry:
     """Admits whom the quotas let in. ``clock`` is monotonic, in seconds."""
 
-    def __init__(self, quotas: Sequence[Quota], clock: Callable[[], float]) -> None:
+    def __init__(self, quotas: Sequence[Quota], clock: Callable[[], float], audit: Trail = NO_TRAIL) -> None:
+        self.audit = audit
         self._used: list[tuple[Quota, Counter[Hashable]]] = [(quota, Counter()) for quota in quotas if quota.limit]
         self._clock = clock
         self._slots: dict[str, Slot] = {}
@@ -182,13 +199,13 @@ class Registry:
     def admit(self, principal: Principal, target: Target, peer: str, size: int = 0, session: str = "") -> Slot:
         """A slot for one session, of a request whose target has ``size`` bytes; ``session`` is its id, if it has one.
 
-        Raises Refusal: ``shutting_down``, the reasons of the quotas, or ``no_descriptors``.
+        Raises Refusal: ``shutting_down``, ``audit_unavailable``, the reasons of the quotas, or ``no_descriptors``.
         """
         record = SessionRecord.of(session or uuid7(), principal, target, peer, self._clock(), time.time())
         shares = self._shares(record, size)
         for _, used, key, takes in shares:
             used[key] += takes
-        slot = Slot(self, SessionLog(record, self._clock), shares)
+        slot = Slot(self, SessionLog(record, self._clock, self.audit), shares)
         self._slots[record.id] = slot
         self._empty.clear()
         metrics.SESSIONS_OPEN.set(len(self._slots))
@@ -201,6 +218,12 @@ class Registry:
     def _shares(self, record: SessionRecord, size: int) -> list[Share]:
         if self.draining:
             raise shutting_down()
+        if self.audit.refuses:
+            raise Refusal(
+                Reason.AUDIT_UNAVAILABLE,
+                "What happens can't be written down now, and has to be: try again in a while.",
+                detail=self.audit.state,
+            )
         shares: list[Share] = []
         for quota, used in self._used:
             if (key := quota.key(record)) is None:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal
+from k8s_ws_proxy.web.asked import asked
 from k8s_ws_proxy.web.caller import presented
 from k8s_ws_proxy.web.router import check_method
 from k8s_ws_proxy.web.transport import StreamTransport
@@ -89,6 +90,7 @@ class ApiCallers:
                 "A v1 signature doesn't cover the method and the body: sign with RFC 9421 here.",
             )
         transport.caller_known()
+        asked(request).principal = principal
         self._impersonator.identity_of(principal)
         check_method(request, *methods, text=f"Here there is {', '.join(methods)}.")
         return principal, until
@@ -104,7 +106,7 @@ class ApiCallers:
         if claimed := [name for name in WHO if name in headers]:
             raise Refusal(Reason.IDENTITY_UNSIGNED, f"{claimed[0]} can't be believed here: the ticket says who asks.")
         ticket = ticket_in(headers.getall("Authorization", []), offered_subprotocols(headers)) or ""
-        self._tickets.look(ticket, session, *uses)
+        grant = self._tickets.look(ticket, session, *uses)
         if (origin := self._strange_origin(request)) is not None:
             raise Refusal(
                 Reason.ORIGIN_DENIED,
@@ -112,6 +114,10 @@ class ApiCallers:
                 detail=origin[:200],
             )
         transport_of(request).caller_known()
+        known = asked(request)
+        known.principal, known.session = grant.principal, session
+        if grant.issued is not None:
+            known.target = grant.issued.target
         return ticket
 
     def preflight(self, request: web.BaseRequest) -> Mapping[str, str] | None:

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import gc
 import platform
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from k8s_ws_proxy import __version__
+from k8s_ws_proxy.audit.trail import NO_TRAIL
 from k8s_ws_proxy.certificates import ServerTls
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
 from k8s_ws_proxy.observe import metrics, tasks
@@ -18,6 +20,7 @@ from k8s_ws_proxy.observe.log import announce, logger
 from k8s_ws_proxy.observe.watchdog import Watchdog
 from k8s_ws_proxy.sessions.drain import DrainDeadline, drain
 from k8s_ws_proxy.web import routes
+from k8s_ws_proxy.web.asked import begin
 from k8s_ws_proxy.web.caller import MAX_BODY
 from k8s_ws_proxy.web.errors import refuse
 from k8s_ws_proxy.web.handshakes import Handshakes
@@ -25,10 +28,13 @@ from k8s_ws_proxy.web.listener import Listener, bind
 from k8s_ws_proxy.web.parts import Parts
 from k8s_ws_proxy.web.pending import IDLE_PLACES, MAX_HEAD_BYTES, PendingConnections, places
 from k8s_ws_proxy.web.transport import MAX_HEADER, MAX_LINE, StreamTransport
+from k8s_ws_proxy.wire.audit.events import DaemonStarted, DaemonStopped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from k8s_ws_proxy.audit.refusals import Refusals
+    from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.keyring import KeySource, Reading
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.apiserver import Apiserver
@@ -70,7 +76,11 @@ class _Protocol(web.RequestHandler):
 
 
 class _Server(web.Server):
-    """Makes our protocol."""
+    """Makes our protocol. ``refusals`` are told of its requests'."""
+
+    def __init__(self, handler: Handler, *, refusals: Refusals | None, **kwargs: Any) -> None:
+        super().__init__(handler, **kwargs)
+        self._refusals = refusals
 
     def __call__(self) -> web.RequestHandler:
         return _Protocol(self, loop=self._loop, **self._kwargs)
@@ -78,7 +88,9 @@ class _Server(web.Server):
     def _make_request(
         self, message: Any, payload: Any, protocol: web.RequestHandler, writer: Any, task: asyncio.Task[None]
     ) -> web.BaseRequest:
-        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=MAX_BODY)
+        request = web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=MAX_BODY)
+        begin(request, self._refusals)
+        return request
 
 
 class Daemon:
@@ -97,25 +109,26 @@ class Daemon:
     def look_again(self) -> None:
         """Look at all files now, whatever the time: somebody has changed them and doesn't want to wait."""
         logger().info("looking at the files again")
+        self._parts.audit.reopen()
         for look in self.files:
             tasks.start(_looked(look), name="look at files on SIGHUP")
 
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str]
+    settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str], audit: Trail = NO_TRAIL
 ) -> AsyncIterator[Daemon]:
     """A daemon that listens, until the block is left. Raises OSError if it can't listen."""
     loop = asyncio.get_running_loop()
-    made = Parts.made(settings, source, first, environ)
+    made = Parts.made(settings, source, first, environ, audit)
     keyring, access, registry = made.keyring, made.access, made.registry
-    metrics.TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
-    metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
+    _measure(loop)
     daemon = Daemon(made)
     pending = PendingConnections(loop, lambda: places(settings.max_sessions - registry.open))
     idle = PendingConnections(loop, lambda: IDLE_PLACES, heads=MAX_HEAD_BYTES // 4)
     handshakes = Handshakes(loop)
     async with contextlib.AsyncExitStack() as stack:
+        _begin_audit(made, stack)
         stack.callback(Watchdog(loop).stop)
         stack.callback(pending.close)
         stack.callback(idle.close)
@@ -123,6 +136,7 @@ async def running(
         def listen(name: str, variable: str, address: Address, router: Router, tls: ServerTls | None = None) -> None:
             server = _Server(
                 _answering(router),
+                refusals=None if name == "admin" else made.refusals,
                 handler_cancellation=True,  # a client that leaves takes its dial with it
                 max_line_size=MAX_LINE,
                 max_field_size=MAX_HEADER,
@@ -171,7 +185,7 @@ async def running(
         callers = routes.callers(made)
         listen("http", "WS_PROXY_LISTEN_ADDR", settings.listen, callers)
         if settings.tls is not None:
-            server_tls = ServerTls(settings.tls, ask_for_certificate=bool(settings.allowed_subjects))
+            server_tls = ServerTls(settings.tls, ask_for_certificate=bool(settings.allowed_subjects), audit=audit)
             stack.callback(tasks.start(server_tls.keep_fresh(), name="keep TLS certificate fresh").cancel)
             daemon.files.append(server_tls.look)
             listen("https", "TLS_LISTEN_ADDR", settings.tls.listen, callers, server_tls)
@@ -181,6 +195,27 @@ async def running(
         gc.collect()
         gc.freeze()
         yield daemon
+
+
+def _measure(loop: asyncio.AbstractEventLoop) -> None:
+    metrics.TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
+    metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
+
+
+def _begin_audit(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
+    """The run's first line in the audit trail; its last one when ``stack`` is left."""
+    audit, settings, began = parts.audit, parts.settings, time.monotonic()
+    audit.emit(
+        DaemonStarted(
+            version=__version__,
+            keys=tuple(key.id for key in parts.keyring.keys),
+            identity=settings.identity,
+            required=settings.audit.required,
+            cut=audit.cut,
+        )
+    )
+    stack.callback(lambda: audit.emit(DaemonStopped(seconds=round(time.monotonic() - began, 3))))
+    stack.callback(parts.refusals.settle)
 
 
 def _answering(router: Router) -> Handler:

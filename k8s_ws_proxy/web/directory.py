@@ -13,6 +13,7 @@ from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.sessions.as_json import session_json
 from k8s_ws_proxy.sessions.registry import State, Termination
 from k8s_ws_proxy.web.api_callers import parameters, session_in
+from k8s_ws_proxy.web.caller import peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ class Directory:
         if len(reason) > _LONGEST_REASON or not reason.isprintable():
             raise Refusal(Reason.BAD_QUERY, f"reason may have {_LONGEST_REASON} printable characters.")
         await self._rights.check(principal, "delete", known[0], until)
-        self._end(session, Termination(principal, reason))
+        self._end(session, Termination(principal, reason, peer_of(request)))
         return _as_json(self._told(known), status=202)
 
     def terminal(self, session: str) -> Slot:
@@ -114,6 +115,7 @@ class Directory:
     def _end(self, session: str, termination: Termination) -> None:
         if (issued := self._tickets.revoke(session)) is not None:
             logger().info("session terminated", **issued.record.log_fields(), **termination.log_fields())
+            self._registry.audit.emit(termination.event(issued.record))
         if (slot := self._registry.find(session)) is not None:
             slot.terminate(termination)
 

@@ -11,6 +11,7 @@ from k8s_ws_proxy.errors import CredentialRefused, Reason, Refusal, UpstreamErro
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.log_limit import LogLimit
+from k8s_ws_proxy.web.asked import asked
 from k8s_ws_proxy.web.caller import peer_of
 from k8s_ws_proxy.web.upgrade import SESSION_HEADER
 from k8s_ws_proxy.wire.requests.target import of_apiserver
@@ -68,6 +69,11 @@ def note_refusal(request: web.BaseRequest, refusal: Refusal) -> None:
     """Log and count a refusal, however it is told."""
     decided = refusal.reason.rule
     metrics.REFUSALS.labels(refusal.reason.value).inc()
+    if refusal.reason is not Reason.BAD_PATH:  # which is no session's
+        known = asked(request)
+        known.session = refusal.session or known.session
+        path = printable(request.raw_path.partition("?")[0])
+        known.refused(refusal.reason, printable(request.method), path, peer_of(request))
     if not REFUSED.allows(refusal.reason.value):
         return
     say = getattr(logger(), refusal.level or decided.level)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import Refusal
+from k8s_ws_proxy.web.asked import asked
 from k8s_ws_proxy.web.call import Call
 from k8s_ws_proxy.web.caller import presented
 from k8s_ws_proxy.web.transport import StreamTransport
@@ -66,6 +67,8 @@ class SessionHandler:
             return await self._no_such_path(request, transport, began + within, refusal)
         principal = await self._authorizer.authorize(presented(request, route.path, began + within))
         transport.caller_known()
+        known = asked(request)
+        known.principal, known.target = principal, route
         on_terminal = principal.guacd and route.subresource in (Subresource.EXEC, Subresource.ATTACH)
         if on_terminal:
             within = min(within, guacd.ANSWER_WITHIN)
@@ -97,6 +100,7 @@ class SessionHandler:
         except Refusal:
             raise refusal from None
         transport.caller_known()
+        asked(request).principal = principal
         refusal.level = "info"
         if principal.guacd and asks_for_websocket(request):
             return self._teller.tell(request, SUBPROTOCOLS, refusal)

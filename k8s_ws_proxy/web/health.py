@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.keyring import Keyring
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.recordings.recorder import Recorder
@@ -17,10 +18,13 @@ class Health:
     """Alive: the loop answers. Ready: sessions can be opened here.
 
     An apiserver that is lost later doesn't turn this unready: it would be so on every node at once, and the Service
-    would have nobody left to say what is wrong.
+    would have nobody left to say what is wrong. Nor does an audit trail that doesn't get out, for the same reason.
     """
 
-    def __init__(self, keyring: Keyring, access: Access, registry: Registry, recorder: Recorder | None) -> None:
+    def __init__(
+        self, keyring: Keyring, access: Access, registry: Registry, recorder: Recorder | None, audit: Trail
+    ) -> None:
+        self._audit = audit
         self._keyring = keyring
         self._access = access
         self._registry = registry
@@ -42,6 +46,7 @@ class Health:
         checks = {
             "keys": "ok" if keys else "no key is loaded",
             "apiserver": "ok" if self._access.reachable else self._access.last_error,
+            "audit": self._audit.state,
             "shutdown": "the daemon is going down" if self._registry.draining else "no",
         }
         if self._recorder is not None:  # without it sessions may go on unrecorded; the service has nobody better to ask

@@ -10,17 +10,20 @@ from aiohttp import web
 
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.rfc3339 import rfc3339
+from k8s_ws_proxy.sessions.audited import subject_of
 from k8s_ws_proxy.sessions.quotas import held_by
 from k8s_ws_proxy.sessions.record import SessionRecord, WatchMode
 from k8s_ws_proxy.sessions.registry import shutting_down
 from k8s_ws_proxy.sessions.tickets import Issued, Use
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.web.api_callers import session_in
+from k8s_ws_proxy.web.asked import asked
 from k8s_ws_proxy.web.caller import body_of, peer_of
 from k8s_ws_proxy.web.joining import VERBS
 from k8s_ws_proxy.web.upgrade import SESSION_HEADER
+from k8s_ws_proxy.wire.audit.events import SessionIssued
 from k8s_ws_proxy.wire.requests.issue import parse_join, parse_order
-from k8s_ws_proxy.wire.requests.target import parse_path, parse_target
+from k8s_ws_proxy.wire.requests.target import ExecTarget, parse_path, parse_target
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.auth.policy import Policy
@@ -63,8 +66,10 @@ class Issuing:
             raise shutting_down()
         order = parse_order(await body_of(request, until))
         route = parse_path(order.target)
+        known = asked(request)
+        known.target = route
         self._policy.check(route)
-        target = parse_target(route, order.target)
+        known.target = target = parse_target(route, order.target)
         session = uuid7()
         record = SessionRecord.of(session, principal, target, peer_of(request), time.monotonic(), time.time())
         record = replace(record, recording=self._recorded.path(record, asked=order.record))
@@ -73,6 +78,8 @@ class Issuing:
         issued = Issued(record, route, target, held_by(len(order.target)), order.record)
         ticket, expires = self._tickets.issue(session, Use.STREAM, principal, order.expires_in, issued)
         logger().info("session issued", **record.log_fields(), expires_seconds=order.expires_in)
+        command = target.command if isinstance(target, ExecTarget) else None
+        self._registry.audit.emit(SessionIssued(subject_of(record, command), use="stream", expires=rfc3339(expires)))
         return self._answer(session, ticket, f"/proxy/sessions/{session}/stream", expires, record.recording)
 
     async def ticket(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -86,6 +93,8 @@ class Issuing:
         ticket, expires = self._tickets.issue(session, use, principal, within)
         logger().info("ticket issued", session=session, use=mode, **principal.log_fields(), name=principal.name)
         recording = slot.log.record.recording
+        joined = replace(slot.log.record, principal=principal, peer=peer_of(request))
+        self._registry.audit.emit(SessionIssued(subject_of(joined), use=mode, expires=rfc3339(expires)))
         return self._answer(session, ticket, f"/proxy/sessions/{session}/watch?mode={mode}", expires, recording)
 
     def _answer(self, session: str, ticket: str, path: str, expires: float, recording: str) -> web.Response:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from k8s_ws_proxy.errors import Refusal, UpstreamError
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.relay.bridge import Bridge
+from k8s_ws_proxy.web.asked import asked
 from k8s_ws_proxy.web.errors import refuse_upstream
 from k8s_ws_proxy.web.upgrade import Hijacked
 from k8s_ws_proxy.web.upstream import reach, status_of
@@ -56,15 +57,17 @@ class Opening:
     async def open(self, plan: Plan) -> web.StreamResponse:
         """The answer to the plan's call: a session, or why not. Raises Refusal."""
         call = plan.call
+        asked(call.request).target = plan.target
         slot = self._registry.admit(call.principal, plan.target, call.peer, call.size, call.session)
         plan.admitted(slot)
         try:
             return await self._dial_and_relay(plan, slot)
         except asyncio.CancelledError:
-            slot.log.abandoned()
+            slot.log.abandoned(plan.command)
             raise
         except Refusal as refusal:
             refusal.session = slot.id
+            asked(call.request).admitted = True
             raise
         finally:
             if slot.bridge is None:
@@ -88,14 +91,14 @@ class Opening:
             return self._failed(plan, slot, error)
         if (taken := call.hijack()) is None:
             reached.stream.close()
-            slot.log.abandoned()
+            slot.log.abandoned(plan.command)
             return Hijacked()
         client, early = taken
         bridge = self._bridge(plan, slot, client, reached.stream, reached.relay)
         for observes in asked:
             if observes is not None:
                 bridge.observe(observes(bridge))
-        slot.opened(bridge)
+        slot.opened(bridge, plan.command)
         if not slot.log.record.watches:  # then nothing was dialled
             metrics.DIAL_SECONDS.observe(clock() - dialling)
         metrics.HANDSHAKE_SECONDS.observe(clock() - call.began)
@@ -109,7 +112,7 @@ class Opening:
 
     def _failed(self, plan: Plan, slot: Slot, error: UpstreamError) -> web.StreamResponse:
         metrics.REFUSALS.labels(error.reason.value).inc()
-        slot.log.failed(error.reason.value, f"{error} {error.detail}".strip())
+        slot.log.failed(error.reason, error.status, f"{error} {error.detail}".strip(), plan.command)
         if not plan.told_in_session:
             return refuse_upstream(plan.call.request, error, slot.id)
         assert plan.offer is not None

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from k8s_ws_proxy.audit.refusals import Refusals
 from k8s_ws_proxy.auth.authorizer import Authorizer
 from k8s_ws_proxy.auth.client_cert import ClientCertificates
 from k8s_ws_proxy.auth.hmac_v1 import HmacV1
@@ -54,6 +55,7 @@ from k8s_ws_proxy.wire.rules.lifetime import Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.keyring import KeySource, Reading
     from k8s_ws_proxy.settings import Settings
 
@@ -82,12 +84,16 @@ class Parts:
     recorder: Recorder | None
     uploads: Uploads | None
     recorded: Recorded
+    audit: Trail
+    refusals: Refusals
 
     @classmethod
-    def made(cls, settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str]) -> Parts:
+    def made(
+        cls, settings: Settings, source: KeySource, first: Reading, environ: Mapping[str, str], audit: Trail
+    ) -> Parts:
         """From the settings, the keys as they were first read, and the environment."""
         loop = asyncio.get_running_loop()
-        keyring = Keyring(source, first)
+        keyring = Keyring(source, first, audit=audit)
         access = Access(environ)
         apiserver = Apiserver(access)
         registry = Registry(
@@ -98,6 +104,7 @@ class Parts:
                 handshakes=settings.max_handshakes,
             ),
             time.monotonic,
+            audit,
         )
         orphans = _orphans(settings, apiserver)
         budget, turns = ReadBudget(loop.time), Turns()
@@ -128,6 +135,8 @@ class Parts:
             recorder,
             uploads,
             recorded,
+            audit,
+            Refusals(audit, loop.call_later),
         )
 
     def sessions(self) -> SessionHandler:

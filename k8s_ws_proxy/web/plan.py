@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.relay.tails import Tails
 from k8s_ws_proxy.wire.framing.channels import STDOUT
-from k8s_ws_proxy.wire.requests.target import Dialect
+from k8s_ws_proxy.wire.requests.target import Dialect, ExecTarget
 from k8s_ws_proxy.wire.rules.relay import Relay
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ class Plan(ABC):
     def told_in_session(self) -> bool:
         """A failed dial is told after a 101, on channel 3; else by an HTTP status."""
         return self.call.route.dialect is Dialect.PROXY
+
+    @property
+    def command(self) -> tuple[str, ...] | None:
+        """The whole one, where it is one."""
+        return self.target.command if isinstance(self.target, ExecTarget) else None
 
     def admitted(self, slot: Slot) -> None:  # noqa: B027 - most have nothing to say
         """It has its slot, and waits for its turn."""

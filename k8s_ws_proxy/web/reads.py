@@ -18,6 +18,7 @@ from k8s_ws_proxy.errors import (
 from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
+from k8s_ws_proxy.web.asked import asked
 from k8s_ws_proxy.web.caller import peer_of, presented
 from k8s_ws_proxy.web.errors import refuse_upstream
 from k8s_ws_proxy.web.router import check_method
@@ -133,6 +134,7 @@ class Reads:
             raise CredentialRefused(
                 refused.reason, "kubectl comes in by client certificate, and there was none."
             ) from refused
+        asked(request).principal = principal
         if principal.mode is not Mode.CLIENT_CERT:
             raise bad_path(wanted.path)
         return principal

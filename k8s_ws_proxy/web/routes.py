@@ -59,12 +59,13 @@ def operators(parts: Parts) -> Router:
 
 
 def _probes(parts: Parts) -> list[tuple[str, Handler]]:
-    health = Health(parts.keyring, parts.access, parts.registry, parts.recorder)
+    health = Health(parts.keyring, parts.access, parts.registry, parts.recorder, parts.audit)
     return [("/healthz", _open_to_all(health.alive)), ("/readyz", _open_to_all(health.ready))]
 
 
 def _metrics(parts: Parts) -> web.Response:
     count_sessions(parts.registry, parts.tickets)
+    parts.audit.measure()
     return web.Response(body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
 

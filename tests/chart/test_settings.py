@@ -64,6 +64,13 @@ VALUES = {
     "RECORDING_STORE_ENDPOINT": ("recording.store.endpoint", "https://minio:9000", "https://minio:9000"),
     "RECORDING_STORE_REGION": ("recording.store.region", "eu-central-1", "eu-central-1"),
     "RECORDING_STORE_CA_FILE": ("recording.store.caKey", "tls.crt", "/etc/k8s-ws-proxy/store-ca/tls.crt"),
+    "AUDIT_LOG": ("audit.log", "file", "/var/lib/k8s-ws-proxy-audit/audit.log"),
+    "AUDIT_REQUIRED": ("audit.required", True, "true"),
+    "AUDIT_NATS_URL": ("audit.nats.url", "nats://a:4222,tls://[::1]:4222", "nats://a:4222,tls://[::1]:4222"),
+    "AUDIT_NATS_SUBJECT": ("audit.nats.subject", "audit.{event}.x", "audit.{event}.x"),
+    "AUDIT_NATS_CREDENTIALS": ("audit.nats.credentialsSecret", "creds", "/etc/k8s-ws-proxy/nats/nats.creds"),
+    "AUDIT_NATS_CA_FILE": ("audit.nats.caSecret", "ca", "/etc/k8s-ws-proxy/nats/ca.crt"),
+    "AUDIT_MAX_BUFFER": ("audit.nats.maxBuffer", "1Gi", "1Gi"),
     "TLS_LISTEN_ADDR": ("tls.port", 9443, ":9443"),
     "CLIENT_CERT_ALLOWED_SUBJECTS": ("tls.clientSubject", "jane", "jane"),
     "GUACD_SUBJECTS": ("guacdSubjects", [], ""),
@@ -77,6 +84,7 @@ FIXED = {
     "TLS_CLIENT_CA_FILE",
     "NODE_NAME",
     "RECORDING_DIR",
+    "AUDIT_DIR",
     "RECORDING_STORE_CREDENTIALS_DIR",
 }
 # The chart mounts the whole Secret, so that a rotation can add keys.

@@ -151,7 +151,7 @@ async def readiness(daemon):
     answer = await get(daemon, "/readyz")
     body = json.loads(answer.body)
     assert body.keys() == {"status", "checks"}
-    assert body["checks"].keys() == {"keys", "apiserver", "shutdown"}
+    assert body["checks"].keys() == {"keys", "apiserver", "audit", "shutdown"}
     assert body["status"] == ("ready" if answer.status == 200 else "not ready")
     return answer.status, body["checks"]
 
@@ -167,7 +167,7 @@ async def test_readiness_from_start_to_loss_and_back(start, cluster):
 
     await cluster.start_listening()
     await daemon.event("the apiserver answers")
-    assert await readiness(daemon) == (200, {"keys": "ok", "apiserver": "ok", "shutdown": "no"})
+    assert await readiness(daemon) == (200, {"keys": "ok", "apiserver": "ok", "audit": "ok", "shutdown": "no"})
 
     before = sum(line["event"] == "the apiserver doesn't answer" for line in daemon.log)
     await cluster.stop_listening(drop=True)
@@ -183,7 +183,7 @@ async def test_readiness_from_start_to_loss_and_back(start, cluster):
     await cluster.start_listening()
     assert (await run(daemon, TRUE)).exit_code == 0
     await daemon.event("the apiserver answers", count=2)
-    assert await readiness(daemon) == (200, {"keys": "ok", "apiserver": "ok", "shutdown": "no"})
+    assert await readiness(daemon) == (200, {"keys": "ok", "apiserver": "ok", "audit": "ok", "shutdown": "no"})
 
 
 async def test_an_apiserver_that_refuses_has_answered(start, cluster):

@@ -174,6 +174,11 @@ EVERYTHING: dict[str, Any] = {
         "reflectClientCertTo": ["guacamole"],
     },
     "podAliasLabel": "app",
+    "audit": {
+        "log": "file",
+        "required": True,
+        "nats": {"url": "tls://nats.example:4222", "credentialsSecret": "nats-creds", "caSecret": "nats-ca"},
+    },
     "rotation": {"rbac": {"create": True}},
     "podMonitor": {"enabled": True},
     "prometheusRule": {"enabled": True},
@@ -187,5 +192,6 @@ EVERYTHING: dict[str, Any] = {
         "callersFrom": [{"ipBlock": {"cidr": "192.0.2.1/32"}}],
         "adminFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
         "apiserver": {"cidrs": ["192.0.2.1/32"]},
+        "nats": {"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "nats"}}}]},
     },
 }

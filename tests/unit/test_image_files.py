@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -20,7 +21,7 @@ import k8s_ws_proxy
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 LOCKS = ["requirements.lock", "requirements-build.lock"]
-IN_THE_IMAGE = ["store"]  # extras
+IN_THE_IMAGE = ["store", "audit"]  # extras
 
 
 def at_run_time():
@@ -37,9 +38,11 @@ def locked(name):
     packages = {}
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
-            requirement, *hashes = line.split()
-            found = re.fullmatch(r"([a-z0-9-]+)==([\w.+!]+)", requirement)
-            assert found, f"not pinned, or with a marker that the tests don't know: {line}"
+            pinned, _, marker = line.partition(" --hash")[0].partition(" ; ")
+            hashes = [word for word in line.split() if word.startswith("--hash")]
+            found = re.fullmatch(r"([a-z0-9-]+)==([\w.+!]+)", pinned.strip())
+            assert found, f"not pinned: {line}"
+            assert not marker or Marker(marker).evaluate(), f"not for this Python: {line}"
             assert canonicalize_name(found[1]) == found[1]
             packages[found[1]] = (found[2], hashes)
     return packages

@@ -20,6 +20,7 @@ FLOORS = [
     {"wire"},
     {"settings"},
     {"observe", "pem"},
+    {"audit"},
     {"reload"},
     {"keyring", "certificates"},
     {"relay"},

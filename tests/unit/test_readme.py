@@ -17,6 +17,7 @@ from k8s_ws_proxy.auth import nonces
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.reasons import Reason
 from k8s_ws_proxy.web.caller import MAX_BODY
+from k8s_ws_proxy.wire.audit.events import EVENTS
 from k8s_ws_proxy.wire.requests import claims, message_signature, signing_v2
 from k8s_ws_proxy.wire.rules.relay import Ending
 
@@ -179,3 +180,12 @@ def test_a_module_that_a_document_names_is_there(document):
 @pytest.mark.parametrize("document", ["README.md", "DESIGN.md"])
 def test_what_everybody_reads_first_is_short(document):
     assert len((ROOT / document).read_text("utf-8").splitlines()) <= 200
+
+
+def test_the_page_of_the_audit_trail_is_the_one_that_the_events_make():
+    spec = importlib.util.spec_from_file_location("audit", ROOT / "docs/audit.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert (ROOT / "docs/audit.md").read_text("utf-8") == made.page(), "make docs"
+    for event in EVENTS:
+        assert f"### `{event.name}`" in made.page()

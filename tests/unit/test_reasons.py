@@ -60,6 +60,7 @@ TABLE = {
     Reason.TOO_MANY_HANDSHAKES: Rule(429, "warning", retry_after=1),
     Reason.TOO_MANY_CONNECTIONS: Rule(503, "warning", retry_after=1),
     Reason.NO_DESCRIPTORS: Rule(503, "error", retry_after=5),
+    Reason.AUDIT_UNAVAILABLE: Rule(503, "error", retry_after=5),
     Reason.SHUTTING_DOWN: Rule(503, "info", retry_after=5),
     Reason.RECORDING_UNAVAILABLE: Rule(503, "error", retry_after=5),
     Reason.UPSTREAM_REFUSED: Rule(502, "warning"),

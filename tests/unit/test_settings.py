@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_ws_proxy.errors import SettingsError
-from k8s_ws_proxy.settings import Address, Settings, TlsSettings, doubts, parse
+from k8s_ws_proxy.settings import (
+    Address,
+    AuditSettings,
+    NatsSettings,
+    Settings,
+    TlsSettings,
+    doubts,
+    parse,
+)
 
 
 def load(environ):
@@ -463,3 +471,68 @@ def test_any_environment_gives_settings_and_sentences(environ):
     settings, found = parse(environ)
     assert all(found)
     assert {field.name for field in fields(settings)} == {field.name for field in fields(Settings)}
+
+
+NATS = {"AUDIT_NATS_URL": "nats://nats:4222", "AUDIT_DIR": "/audit"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, AuditSettings()),
+        ({"AUDIT_LOG": "OFF"}, AuditSettings("off")),
+        (
+            {"AUDIT_LOG": "/var/log/audit.log", "AUDIT_REQUIRED": "true"},
+            AuditSettings("/var/log/audit.log", required=True),
+        ),
+        (
+            {
+                **NATS,
+                "AUDIT_NATS_URL": "nats://a:1, tls://b:2/",
+                "AUDIT_MAX_BUFFER": "1Gi",
+                "AUDIT_NATS_SUBJECT": "x.{event}",
+            },
+            AuditSettings(
+                nats=NatsSettings(("nats://a:1", "tls://b:2"), "x.{event}", None, None, Path("/audit"), 2**30)
+            ),
+        ),
+        (
+            {**NATS, "AUDIT_NATS_CREDENTIALS": "/creds", "AUDIT_NATS_CA_FILE": "/ca"},
+            AuditSettings(
+                nats=NatsSettings(
+                    ("nats://nats:4222",),
+                    "catalyst.events.k8s-ws-proxy.{event}",
+                    Path("/creds"),
+                    Path("/ca"),
+                    Path("/audit"),
+                    64 * 2**20,
+                )
+            ),
+        ),
+    ],
+)
+def test_where_the_audit_trail_goes(environ, expected):
+    settings = load({**KEYS, **environ}).audit
+    assert settings == expected
+    assert settings.file == (Path("/var/log/audit.log") if settings.log.startswith("/") else None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"AUDIT_LOG": "audit.log"}, "AUDIT_LOG must be off, stderr, or the path of a file from / on"),
+        ({"AUDIT_LOG": "off", "AUDIT_REQUIRED": "true"}, "AUDIT_REQUIRED wants AUDIT_LOG or AUDIT_NATS_URL"),
+        ({"AUDIT_NATS_URL": "nats://nats:4222"}, "AUDIT_NATS_URL needs AUDIT_DIR"),
+        ({**NATS, "AUDIT_NATS_URL": "nats:4222"}, "AUDIT_NATS_URL must be URLs such as nats://nats.example:4222"),
+        ({**NATS, "AUDIT_MAX_BUFFER": "1023Ki"}, "AUDIT_MAX_BUFFER must be at least 1048576 bytes"),
+        ({**NATS, "AUDIT_NATS_SUBJECT": "a.>"}, "AUDIT_NATS_SUBJECT must be a NATS subject without wildcards"),
+        ({**NATS, "AUDIT_NATS_SUBJECT": "a.{user}"}, "AUDIT_NATS_SUBJECT must be a NATS subject without wildcards"),
+        ({**NATS, "AUDIT_NATS_SUBJECT": "a..b"}, "AUDIT_NATS_SUBJECT must be a NATS subject without wildcards"),
+    ],
+)
+def test_where_it_can_t_go(environ, told):
+    assert told in one_mistake(environ)
+
+
+def test_a_password_in_the_url_of_nats_is_refused_and_not_repeated():
+    assert "hunter2" not in one_mistake({**NATS, "AUDIT_NATS_URL": "nats://me:hunter2@nats:4222"})

@@ -8,6 +8,7 @@ from support.slots import EXEC, HMAC, PIPES, Clock, Session, value
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.reasons import Reason
 from k8s_ws_proxy.sessions.record import SessionRecord
 from k8s_ws_proxy.sessions.session_log import SessionLog
 from k8s_ws_proxy.wire.requests.target import AttachTarget, PortForwardTarget
@@ -105,7 +106,7 @@ def test_an_end_is_counted_by_reason_and_told_at_its_level(ending):
 def test_a_session_that_never_opened_has_no_end_only_why():
     with capture_logs() as log:
         told_of = session_log("a", HMAC, EXEC, "x", Clock())
-        told_of.failed("upstream_refused", "forbidden")
+        told_of.failed(Reason.UPSTREAM_REFUSED, 403, "forbidden")
         told_of.ended(Session(None))
         told_of.abandoned()
     assert [(line["event"], line["log_level"]) for line in log] == [

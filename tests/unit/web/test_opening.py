@@ -273,6 +273,10 @@ class Says:
         return self.step("slot")
 
 
+class Request(dict):
+    """What is known of it stands in the request itself."""
+
+
 ORDER = ["credential", "identity", "policy", "upgrade and query", "ports", "slot"]
 
 
@@ -295,7 +299,8 @@ async def test_the_order_of_the_checks(monkeypatch, fails):
         request_began=lambda: 0.0, caller_known=lambda: says.step("known"), get_extra_info=lambda *_: None
     )
     monkeypatch.setattr("k8s_ws_proxy.web.handler.StreamTransport", SimpleNamespace)
-    request = SimpleNamespace(transport=transport, raw_path=EXEC, method="GET", headers={}, body_exists=False)
+    request = Request()
+    request.__dict__.update(transport=transport, raw_path=EXEC, method="GET", headers={}, body_exists=False)
     if fails:
         with pytest.raises(Refusal):
             await handler.open(request)
