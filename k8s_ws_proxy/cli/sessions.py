@@ -102,7 +102,8 @@ The terminal is told that you watch, unless its proxy says otherwise."""
 _JOIN: Final = """\
   k8s-ws-proxy sessions join 5f0c3b1a
 
-As watch, and what you type goes there. Ctrl-] leaves it, and the session goes on."""
+As watch, and what you type goes there. Ctrl-] leaves it, and the session goes on.
+Your terminal's size counts where the session's own client has said none."""
 
 
 def _add_list(parser: argparse.ArgumentParser) -> None:

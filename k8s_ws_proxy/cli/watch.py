@@ -30,6 +30,7 @@ _MAY_GO_ON: Final = "The session may go on"
 _WAITING: Final = 1 << 20  # bytes of input that wait for whoever takes none
 _MESSAGE: Final = 32768  # bytes of input in one message
 _LAST_WORDS: Final = 1.0  # seconds for what was typed before the key to leave
+_SETTLED: Final = 0.5  # seconds without a new size, there or here: until then ours may be on its way there and back
 
 
 async def watch_session(
@@ -70,6 +71,8 @@ class _Watching(Conversation):
         self._patience = patience
         self._every = patience / 4
         self._shown_size: tuple[int, int] | None = None
+        self._own_size: tuple[int, int] | None = None
+        self._sized = asyncio.Event()
         self._fits = True
         self._typed = bytearray()  # and not yet sent
         self._changed = asyncio.Condition()
@@ -79,6 +82,7 @@ class _Watching(Conversation):
             *super()._begin(group),
             group.create_task(self._ask_for_life(), name="ask for life"),
             group.create_task(self._send_typed(), name="send what was typed"),
+            group.create_task(self._compare_when_settled(), name="compare sizes"),
         ]
 
     async def _take(self, data: bytes) -> Ending | None:
@@ -86,7 +90,7 @@ class _Watching(Conversation):
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 size = json.loads(data[1:])
                 self._shown_size = int(size["Width"]), int(size["Height"])
-            await self._compare(self._terminal.size() if self._terminal else None)
+            await self._size_changed()
             return None
         if data[:1] == bytes((channels.STATUS,)):
             # How a command of somebody else's ended is told, and isn't how this one did.
@@ -110,17 +114,35 @@ class _Watching(Conversation):
         return Ending(message=f"the connection was lost. {_MAY_GO_ON}")
 
     async def _resized(self, columns: int, rows: int) -> None:
-        """It is the session's own client who says how large its terminal is: this one's size is only looked at."""
-        await self._compare((columns, rows))
+        """Who may type says so: it counts where the session's own client has said no size, and is told back then."""
+        self._own_size = columns, rows
+        if self._peer:
+            await super()._resized(columns, rows)
+        await self._size_changed()
 
-    async def _compare(self, own: tuple[int, int] | None) -> None:
+    async def _size_changed(self) -> None:
+        if self._peer:
+            self._sized.set()
+        else:
+            await self._compare()
+
+    async def _compare_when_settled(self) -> None:
+        while await self._sized.wait():
+            while self._sized.is_set():
+                self._sized.clear()
+                await asyncio.sleep(_SETTLED)
+            await self._compare()
+
+    async def _compare(self) -> None:
         """Say so where the terminal that is shown doesn't fit into this one any more: once, and not at each step."""
+        own = self._own_size
         if own is None or self._shown_size is None:
             return
         columns, rows = self._shown_size
         fitted, self._fits = self._fits, columns <= own[0] and rows <= own[1]
         if fitted and not self._fits:
-            text = f"it is {columns}x{rows}, and yours {own[0]}x{own[1]}: what doesn't fit is shown wrongly"
+            counts = ", which doesn't count" if self._peer else ""
+            text = f"it is {columns}x{rows}, and yours {own[0]}x{own[1]}{counts}: what doesn't fit is shown wrongly"
             with contextlib.suppress(OSError):
                 await self._err.write(memoryview(f"\r\nk8s-ws-proxy: {text}\r\n".encode()))
 

@@ -164,13 +164,20 @@ class Bridge:
         self._client_first = self._upstream is not None and self._upstream.waiting > 0
         return True
 
-    def resize(self, columns: int, rows: int) -> bool:
-        """Have the terminal drawn in that size for a while. Neither observers nor watchers are told; False as above."""
+    def resize(self, columns: int, rows: int, *, observed: bool = False) -> bool:
+        """Have the terminal drawn in that size, for a while or, if it is to be ``observed``, from now on.
+
+        Watchers aren't told by this, observers only then. False as above.
+        """
         if self._upstream is None or self._upstream.waiting or self.relay.phase is Phase.CLOSING:
+            return False
+        if observed and self._full:
             return False
         self.relay.inject(RESIZE, size_payload(columns, rows))
         pieces, self.relay.to_upstream = self.relay.to_upstream, []
         self._upstream.send(pieces)
+        if observed and self._tap is not None:
+            self._tap.to_upstream(pieces)
         self._settle()
         return True
 

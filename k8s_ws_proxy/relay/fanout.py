@@ -28,22 +28,39 @@ _HEAD: Final = 11  # bytes of a frame, and its channel
 _BETWEEN_REDRAWS: Final = 1.0  # seconds
 _NARROWER: Final = 0.1  # seconds that a program has to see the other size
 _AGAIN: Final = 0.25  # seconds until the apiserver may take something again
+_BETWEEN_SIZES: Final = 0.1  # seconds from one size of a peer's to the next: each has the program draw
 
 
 class Terminal(Protocol):
     """What is wanted of the session: a ``relay.bridge.Bridge``."""
 
-    def resize(self, columns: int, rows: int) -> bool:
-        """Have it drawn in that size; False while that can't be."""
+    def resize(self, columns: int, rows: int, *, observed: bool = False) -> bool:
+        """Have it drawn in that size; False while that can't be. Observers are told if it is to be ``observed``."""
 
     def type(self, text: bytes) -> bool:
         """Type ``text`` between two messages of the client's; False while that can't be."""
 
 
 class Fanout:
-    """One terminal's."""
+    """One terminal's.
 
-    __slots__ = ("_feeds", "_loop", "_redrawing", "_redrawn", "_tail", "_tails", "_terminal", "size")
+    Its size is what its client says; a client that has said none yet leaves it to the peers, of whom the last counts.
+    """
+
+    __slots__ = (
+        "_feeds",
+        "_loop",
+        "_own_size",
+        "_peer_size",
+        "_redrawing",
+        "_redrawn",
+        "_resized",
+        "_resizing",
+        "_tail",
+        "_tails",
+        "_terminal",
+        "size",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, terminal: Terminal, tails: Tails) -> None:
         self._loop = loop
@@ -53,7 +70,11 @@ class Fanout:
         self._feeds: tuple[Feed, ...] = ()  # never changed: one of them may leave while they are fed
         self._redrawing: asyncio.TimerHandle | None = None
         self._redrawn = -_BETWEEN_REDRAWS  # the loop's time
-        self.size: tuple[int, int] | None = None  # columns and rows, as its client said last
+        self.size: tuple[int, int] | None = None  # columns and rows, as its client or a peer said last
+        self._own_size = False  # its client has said one
+        self._peer_size: tuple[int, int] | None = None  # as one said last
+        self._resizing: asyncio.TimerHandle | None = None
+        self._resized = -_BETWEEN_SIZES  # the loop's time
 
     @property
     def watched(self) -> bool:
@@ -71,9 +92,21 @@ class Fanout:
     def to_upstream(self, pieces: Sequence[Piece]) -> None:
         """These, together whole messages, were sent to the apiserver."""
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if len(data) >= _SHORTEST_RESIZE and (size := resize(bytes(data), _LOOKS)) is not None and size != self.size:
-            self.size = size
-            self._say_size(self._feeds)
+        if len(data) >= _SHORTEST_RESIZE and (size := resize(bytes(data), _LOOKS)) is not None:
+            self._own_size = True
+            self._set_size(size)
+
+    def peer_resized(self, columns: int, rows: int) -> None:
+        """A peer's terminal is so large, which counts while the client has said no size.
+
+        However many say so: what is kept is the last one, and the session is told ten times a second at most.
+        """
+        if self._own_size:
+            return
+        self._peer_size = columns, rows
+        if self._resizing is None:
+            wait = max(0.0, self._resized + _BETWEEN_SIZES - self._loop.time())
+            self._resizing = self._loop.call_later(wait, self._take_peer_size)
 
     def join(self, feed: Feed) -> None:
         """Show ``feed`` what is on the screen, and from here on all that comes."""
@@ -98,13 +131,29 @@ class Fanout:
 
     def end(self) -> None:
         """The session is over."""
-        if self._redrawing is not None:
-            self._redrawing.cancel()
-            self._redrawing = None
+        for handle in (self._redrawing, self._resizing):
+            if handle is not None:
+                handle.cancel()
+        self._redrawing = self._resizing = None
         feeds, self._feeds = self._feeds, ()
         for feed in feeds:
             feed.end()
         self._tails.drop(self._tail)
+
+    def _take_peer_size(self) -> None:
+        self._resizing = None
+        if self._own_size or self._peer_size is None or self._peer_size == self.size:
+            return
+        if self._terminal.resize(*self._peer_size, observed=True):
+            self._resized = self._loop.time()
+            self._set_size(self._peer_size)
+        else:
+            self._resizing = self._loop.call_later(_AGAIN, self._take_peer_size)
+
+    def _set_size(self, size: tuple[int, int]) -> None:
+        if size != self.size:
+            self.size = size
+            self._say_size(self._feeds)
 
     def _say_size(self, feeds: Sequence[Feed]) -> None:
         if self.size is not None and feeds:
@@ -128,6 +177,6 @@ class Fanout:
             self._redrawing = self._loop.call_later(_AGAIN, self._narrow)
 
     def _widen(self) -> None:
-        """Back to the client's own size, which may be another one by now."""
+        """Back to its own size, which may be another one by now."""
         assert self.size is not None
         self._redrawing = None if self._terminal.resize(*self.size) else self._loop.call_later(_AGAIN, self._widen)

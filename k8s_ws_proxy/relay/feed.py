@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire.rules.watch import stdin_of
+from k8s_ws_proxy.wire.rules.watch import TYPED_AT_ONCE, resize, stdin_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,13 +17,14 @@ MOST_WAITING: Final = 256 * 1024  # bytes that wait for a watcher, beside what i
 _LEAST_WAITING: Final = 32 * 1024  # the same where everybody's together are too many
 _ENTRY: Final = 64  # bytes that each piece takes besides its own
 _READS_AT_ONCE: Final = 16
-_TYPED_AT_ONCE: Final = 32 * 1024  # bytes
+_MOST_TYPED: Final = 32 * 1024  # bytes in a turn
 
 
 class Feed:
     """A ByteStream. It never holds the session up: of a watcher that takes too little all is dropped, and it is told.
 
-    ``inject`` takes what is typed, and says False while it can't; None drops it.
+    ``inject`` takes what is typed, and says False while it can't; None drops it. ``resized`` is told how large the
+    watcher's terminal is, columns and rows.
     """
 
     __slots__ = (
@@ -41,16 +42,22 @@ class Feed:
         "_on_slow",
         "_on_writable",
         "_queue",
+        "_resized",
         "_resting",
         "blocked",
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, budget: ReadBudget, inject: Callable[[bytes], bool] | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        budget: ReadBudget,
+        inject: Callable[[bytes], bool] | None,
+        resized: Callable[[int, int], None] | None = None,
     ) -> None:
         self._loop = loop
         self._budget = budget
         self._inject = inject
+        self._resized = resized
         self._queue: deque[bytes] = deque()
         self._offset = 0  # bytes of the first piece that are gone
         self._held = 0
@@ -148,10 +155,12 @@ class Feed:
             return len(view)
         if self.blocked or self._resting:
             return None
-        text, count = stdin_of(bytes(view), _TYPED_AT_ONCE)
+        text, count = stdin_of(bytes(view), _MOST_TYPED)
         if text and not self._inject(text):
             self.blocked = True
             return None
+        if self._resized is not None and (size := resize(bytes(view[:count]), TYPED_AT_ONCE)) is not None:
+            self._resized(*size)
         if count < len(view):
             self._resting = True
             self._loop.call_soon(self._rested)
@@ -212,7 +221,7 @@ class Feed:
         if self._closed:
             return
         self._closed = True
-        self._on_readable = self._on_writable = self._on_slow = self._inject = None
+        self._on_readable = self._on_writable = self._on_slow = self._inject = self._resized = None
         self._forget()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:

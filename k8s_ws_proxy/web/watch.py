@@ -46,7 +46,13 @@ class WatchPlan(Plan):
         """As Plan's: there is nobody to ask."""
         peer = self._mode is WatchMode.PEER
         bridge = self._watched.bridge
-        feed = Feed(asyncio.get_running_loop(), self.parts.budget, bridge.type if peer and bridge else None)
+        fanout = bridge.fanout if bridge else None
+        feed = Feed(
+            asyncio.get_running_loop(),
+            self.parts.budget,
+            bridge.type if peer and bridge else None,
+            fanout.peer_resized if peer and fanout else None,
+        )
         self._joining = slot, feed
         relay = PeerRelay if peer else ObserveRelay
         return Reached(feed, b"", self.offer.switching(slot.id), relay)

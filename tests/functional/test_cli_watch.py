@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from support.caller import on_terminal
 from support.command import Client
 from support.listing import session_of
 from support.screen import Screen, programs
@@ -64,6 +65,28 @@ async def test_what_does_not_fit_is_said(screen, daemon, start_sessions):
         await owner.until(STDOUT, b"here")
         await start_sessions("watch", session)
         await screen.until(rb"it is 120x40, and yours 80x24: what doesn't fit is shown wrongly")
+
+
+async def test_who_joins_is_told_that_its_size_does_not_count(screen, daemon, start_sessions):
+    async with session_of(daemon, "alice") as (session, owner):
+        await owner.send(RESIZE, b'{"Width":120,"Height":40}')
+        await owner.until(STDOUT, b"here")
+        await start_sessions("join", session)
+        await screen.until(rb"it is 120x40, and yours 80x24, which doesn't count: what doesn't fit is shown wrongly")
+
+
+async def test_a_terminal_without_a_size_has_that_of_who_joins_it(screen, daemon, start_sessions):
+    script = "trap 'stty size' WINCH; echo here; while :; do read line; done"
+    async with session_of(daemon, "alice", on_terminal(script)) as (session, owner):
+        await owner.until(STDOUT, b"here")
+        process = await start_sessions("join", session)
+        await owner.until(STDOUT, b"24 80")
+        screen.resize(70, 20)
+        await owner.until(STDOUT, b"20 70")
+        assert b"doesn't fit" not in screen.shown
+        screen.type(LEAVE)
+        await screen.until(rb"left; the session goes on")
+        assert await process.wait() == 0
 
 
 async def test_who_is_ended_by_somebody_is_told(screen, daemon, start_sessions, tmp_path):

@@ -136,7 +136,8 @@ class House:
         await self.opening.open(plan)
         (self.slot,) = self.registry.open_slots()
         self.people.append(owner := Person(far))
-        await owner.resize(*size)
+        if size is not None:
+            await owner.resize(*size)
         return owner
 
     async def join(self, mode=WatchMode.OBSERVE):
@@ -265,6 +266,39 @@ async def test_the_client_s_size_follows(house):
     joiner = await joins(house, owner)
     await owner.resize(100, 40)
     await joiner.until(lambda: joiner.size == (100, 40))
+
+
+async def test_where_the_client_says_no_size_the_terminal_has_the_peer_s(house):
+    """By the kernel's word for the pty in which the command runs, and by the signal that its program gets."""
+    script = (
+        "trap 'echo size=$(stty size)' WINCH; echo ready; while :; do read line && echo $line size=$(stty size); done"
+    )
+    owner = await house.open("sh", "-c", script, size=None)
+    await owner.sees("ready")
+    await owner.type("\r")
+    await owner.sees("size=0 0")
+    peer, watcher = await house.join(WatchMode.PEER), await house.join()
+    await peer.resize(101, 31)
+    await owner.sees("size=31 101")
+    for size in ((90, 20), (77, 33)):
+        await peer.resize(*size)
+    await owner.sees("size=33 77")
+    for each in (peer, watcher):
+        await each.until(lambda each=each: each.size == (77, 33))
+    peer.peer.sock.close()
+    await owner.type("\r")
+    await watcher.sees("size=33 77")
+    other = await house.join(WatchMode.PEER)
+    await other.resize(120, 40)
+    await owner.sees("size=40 120")
+    await owner.resize(80, 24)
+    await owner.sees("size=24 80")
+    await other.resize(50, 10)
+    await other.type("last\r")
+    for each in (other, watcher):
+        await each.sees("last size=24 80")
+        assert each.size == (80, 24)
+    assert not any("size=10 50" in line for line in owner.screen.display)
 
 
 async def test_a_peer_types_into_an_editor_and_ends_the_shell(house):

@@ -117,6 +117,32 @@ class Peer:
         return seen
 
 
+class Sizes:
+    """An observer that keeps the sizes that it is told."""
+
+    full = False
+    takes_input = False
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, int]] = []
+
+    def resized(self, columns: int, rows: int) -> None:
+        """As Observer's."""
+        self.sizes.append((columns, rows))
+
+    def output(self, channel: int, payload: bytes) -> None:
+        """As Observer's."""
+
+    def input(self, payload: bytes) -> None:
+        """As Observer's."""
+
+    def status(self, payload: bytes) -> None:
+        """As Observer's."""
+
+    def ended(self, relay: Relay) -> None:
+        """As Observer's."""
+
+
 class Watched:
     """The session: ``client`` and ``upstream`` are the far ends; ``watch()`` is one more far end."""
 
@@ -141,7 +167,13 @@ class Watched:
         """Somebody joins."""
         near, far = connection(small=small)
         peer = mode is WatchMode.PEER
-        feed = Feed(self.loop, self.budget, self.bridge.type if peer else None)
+        fanout = self.bridge.fanout
+        feed = Feed(
+            self.loop,
+            self.budget,
+            self.bridge.type if peer else None,
+            fanout.peer_resized if peer and fanout else None,
+        )
         slot = self._admit(name)
         slot.log.watching(self.slot.log.record, mode)
         bridge = self._bridge(slot, near, feed, PeerRelay if peer else ObserveRelay)
@@ -150,6 +182,11 @@ class Watched:
         bridge.start(HEAD)
         self.peers.append(Peer(far, masks=True))
         return self.peers[-1]
+
+    def observe(self) -> Sizes:
+        """Somebody who is told what passes, as a recording is."""
+        self.bridge.observe(observer := Sizes())
+        return observer
 
     async def said(self, payload: bytes) -> None:
         """The program says something, and the client has read it."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TOO_SLOW: Final = "too_slow"
 _LEFT: Final = "the session's own client has left"
-_TYPED_AT_ONCE: Final = 128  # messages that are looked at one by one
+TYPED_AT_ONCE: Final = 128  # messages that are looked at one by one
 
 
 class WatchRelay(Relay):
@@ -87,7 +87,7 @@ def stdin_of(data: bytes, max_bytes: int) -> tuple[bytes, int]:
     """
     said: list[bytes] = []
     size = pos = 0
-    for _ in range(_TYPED_AT_ONCE):
+    for _ in range(TYPED_AT_ONCE):
         head = frames.parse_header(data, pos, len(data), masked=True)
         if head is None:
             break
