@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.caller import at_rest, close, on_terminal, opened, request, script
-from support.procfs import unread
+from support.procfs import unread, unsent
 from support.rawws import connected
 
 from k8s_ws_proxy.wire.framing import frames
@@ -59,11 +59,12 @@ async def test_upstream_is_closed_and_the_slot_freed(cluster, start, target, lea
 
 
 async def read_within(seconds, ws, daemon):
-    """Whether the daemon reads all that ``ws`` has sent."""
+    """Whether the daemon reads all that ``ws`` has sent: its socket may be empty while ours holds the rest."""
     ours = ws.writer.get_extra_info("sockname")[1]
+    sock = ws.writer.get_extra_info("socket")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while unread(daemon.port, ours):  # noqa: ASYNC110 - the kernel tells nobody
+            while unsent(sock) or unread(daemon.port, ours):  # noqa: ASYNC110 - the kernel tells nobody
                 await asyncio.sleep(0.001)
             return True
     return False

@@ -1,6 +1,10 @@
 """What the kernel says of a process, and of a connection (proc(5), /proc/PID/stat and /proc/PID/net/tcp)."""
 
+import fcntl
+import sys
 from pathlib import Path
+
+_SIOCOUTQNSD = 0x894B  # linux/sockios.h
 
 
 def fields(pid):
@@ -21,19 +25,17 @@ def started(pid):
     return fields(pid)[19]
 
 
-def unread(port, peer_port):
-    """Bytes for TCP ``port`` from ``peer_port``, both of this machine, that nobody has read, wherever they are.
+def unsent(sock):
+    """Bytes that were written to a TCP socket and haven't left: behind the peer's window, above all (tcp(7))."""
+    return int.from_bytes(fcntl.ioctl(sock.fileno(), _SIOCOUTQNSD, bytes(4)), sys.byteorder)
 
-    A reader that is quick empties its own socket again and again while the sender's still holds the rest.
-    """
-    there, here = f":{port:04X}", f":{peer_port:04X}"
-    found = 0
+
+def unread(port, peer_port):
+    """Bytes that lie unread in the socket of TCP ``port`` whose peer has ``peer_port``, both of this machine."""
+    ends = f":{port:04X}", f":{peer_port:04X}"
     for table in ("tcp", "tcp6"):  # a socket that takes both is among the latter
         for line in Path("/proc/self/net", table).read_text().splitlines()[1:]:
             _, local, remote, _, queues, *_ = line.split()
-            waiting_to_go, unread_here = (int(queue, 16) for queue in queues.split(":"))
-            if (local[-5:], remote[-5:]) == (there, here):
-                found += unread_here
-            elif (local[-5:], remote[-5:]) == (here, there):
-                found += waiting_to_go
-    return found
+            if (local[-5:], remote[-5:]) == ends:
+                return int(queues.partition(":")[2], 16)
+    return 0
