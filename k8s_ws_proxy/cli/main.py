@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from k8s_ws_proxy import __version__
 from k8s_ws_proxy.cli.parser import CommandParser
@@ -48,6 +50,20 @@ def build_parser(word: str | None = None) -> argparse.ArgumentParser:
     for command in (word,) if word in COMMANDS else COMMANDS:
         import_module(f"k8s_ws_proxy.cli.{command.replace('-', '_')}").add_to(commands)
     return parser
+
+
+def script() -> NoReturn:
+    """Run the command that the process was started with, and end it with the status."""
+    status = main()
+    # The store's library has threads that come for the interpreter now and then. Before Python 3.14 one that comes
+    # while that is taken down is ended by unwinding it (C API, PyEval_RestoreThread). To Rust that is an error, and
+    # the end a SIGABRT: in a third of the commands that a store refused. So where it was loaded, nothing is taken down.
+    if sys.modules.get("obstore") is None:
+        sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it, it is closed, there is none
+            stream.flush()
+    os._exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,7 +25,8 @@ _HELP: Final = f"""\
 Recordings of sessions: which there are, and what is in them.
 
 One proxy is asked where --url or {URL_VARIABLE} names it, else every proxy of a cluster, as by 'sessions'.
-With --dir they are read from a directory (RECORDING_DIR) on this machine.
+With --dir they are read from a directory (RECORDING_DIR) on this machine, with --store from where daemons have
+taken them: RECORDING_STORE_ENDPOINT and its like count here, too, and the variables of the store's own tools.
 """
 _STATUSES: Final = f"""\
 exit status:
@@ -137,6 +138,10 @@ _EXPORT: Final = """\
 def _add_where(parser: argparse.ArgumentParser) -> None:
     add_whom_to_ask(parser)
     add_reason(parser)
+    there = parser.add_argument_group("the store")
+    there.add_argument(
+        "--store", metavar="URL", help="read them from there, and ask no proxy: s3://BUCKET/PREFIX, as RECORDING_STORE"
+    )
     here = parser.add_argument_group("a directory")
     here.add_argument("--dir", dest="directory", metavar="DIRECTORY", help="read them from there, and ask nobody")
 
@@ -181,9 +186,12 @@ def _export(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, work: Work) -> int:
     from k8s_ws_proxy.cli.recordings_ask import run  # noqa: PLC0415 - see _list
 
-    if arguments.directory and (arguments.url or arguments.kubeconfig or arguments.context or arguments.workload):
+    asking = arguments.url or arguments.kubeconfig or arguments.context or arguments.workload
+    if arguments.directory and (asking or arguments.store):
         raise ProxyError("--dir reads from a directory and asks nobody: leave the other options out")
-    if not arguments.directory:
+    if arguments.store and asking:
+        raise ProxyError("--store reads from the store and asks no proxy: leave the other options out")
+    if not arguments.directory and arguments.store is None:
         settle_whom_to_ask(arguments)
     return run(arguments, work)
 

@@ -71,6 +71,11 @@ async def _source(arguments: argparse.Namespace) -> AsyncIterator[RecordingSourc
     if arguments.directory:
         yield DirectoryRecordings(Catalogue(Path(arguments.directory)))
         return
+    if arguments.store is not None:
+        from k8s_ws_proxy.cli.recordings_store import store_at  # noqa: PLC0415 - the library takes its time
+
+        yield store_at(arguments.store)
+        return
     signs = signing(arguments, say)
     signs.given = (*signs.given, THE_API)
     if arguments.url:

@@ -107,11 +107,7 @@ class DirectoryRecordings:
 
     async def listed(self, wanted: Mapping[str, str], limit: int) -> Listed:
         """See RecordingSource."""
-        start, end = (
-            round(unix(wanted[name]) * 1000) if name in wanted else default
-            for name, default in (("from", 0), ("to", LATEST))
-        )
-        walk = self._catalogue.walk(Wanted(wanted.get("namespace"), wanted.get("user"), start, end))
+        walk = self._catalogue.walk(wanted_by(wanted))
         found: list[RecordingJson] = []
         while not walk.over and len(found) < limit:
             found += [orjson.loads(known.told) for known in walk.take(limit - len(found), 60)]
@@ -141,6 +137,15 @@ class PageOfRecordings:
     recordings: list[RecordingJson]
     skipped: int
     token: str | None
+
+
+def wanted_by(parameters: Mapping[str, str]) -> Wanted:
+    """What the API's parameters leave, where nobody is asked by them."""
+    start, end = (
+        round(unix(parameters[name]) * 1000) if name in parameters else default
+        for name, default in (("from", 0), ("to", LATEST))
+    )
+    return Wanted(parameters.get("namespace"), parameters.get("user"), start, end)
 
 
 def page_target(wanted: Mapping[str, str], limit: int, token: str) -> str:

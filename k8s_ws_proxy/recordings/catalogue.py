@@ -67,9 +67,10 @@ LATEST: Final = 253_402_300_799_999
 """Milliseconds, the last ones of the year 9999: no folder has a later day."""
 _MAX_RECEIPT: Final = 1024 * 1024 + 1  # bytes that are read: one more than there may be
 _MAX_RUNNING: Final = 20_000  # sessions that go on, of all daemons
-_AT_ONCE: Final = 1024  # ids of a day that are kept, whatever their number
+AT_ONCE: Final = 1024
+"""Ids of a day that are kept, whatever their number."""
 _PART: Final = 1024 * 1024  # bytes of what is told that are handed on at once
-_LEVELS: Final = (re.compile(r"[0-9]{4}"), re.compile(r"[0-9]{2}"), re.compile(r"[0-9]{2}"))
+LEVELS: Final = (re.compile(r"[0-9]{4}"), re.compile(r"[0-9]{2}"), re.compile(r"[0-9]{2}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +159,10 @@ class Catalogue:
             below = wanted.below or "g"
             while True:
                 receipts = (name.removesuffix(RECEIPT) for name in self._names(day) if name.endswith(RECEIPT))
-                found = _newest((*going_on.get("/".join(day), ()),), receipts, wanted, below)
+                going = going_on.get("/".join(day), ())
+                found = newest(itertools.chain(going, receipts), wanted, below)
                 yield from dict.fromkeys(found)
-                if len(found) < _AT_ONCE:
+                if len(found) < AT_ONCE:
                     break
                 below = found[-1]
 
@@ -172,15 +174,12 @@ class Catalogue:
             return None
 
     def _days(self, wanted: Wanted) -> Iterator[tuple[str, ...]]:
-        first, last = _day(wanted.start), _day(wanted.end)
-
         def below(names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-            if len(names) == len(_LEVELS):
+            if len(names) == len(LEVELS):
                 yield names
                 return
-            for name in sorted(filter(_LEVELS[len(names)].fullmatch, self._names(names)), reverse=True):
-                path = "/".join((*names, name))
-                if first[: len(path)] <= path <= last[: len(path)]:
+            for name in sorted(self._names(names), reverse=True):
+                if on_the_way((*names, name), wanted):
                     yield from below((*names, name))
 
         return below(())
@@ -204,9 +203,7 @@ class Catalogue:
                     yield session, daemon
 
     def _finished(self, session: str) -> Known | None:
-        if (found := self.receipt(session)) is None or (facts := parse(found)) is None:
-            return None
-        return _known(session, facts) if facts["sessionId"] == session else None
+        return None if (found := self.receipt(session)) is None else known_by(session, found)
 
     def _running(self, session: str, daemon: str | None) -> Known | None:
         if daemon is None or (fd := self.open(session)) is None:
@@ -266,10 +263,25 @@ class Walk:
         return found
 
 
-def _newest(going_on: Sequence[str], receipts: Iterator[str], wanted: Wanted, below: str) -> list[str]:
+def newest(ids: Iterable[str], wanted: Wanted, below: str) -> list[str]:
+    """The newest among ``ids`` that its times leave and that are older than ``below``: AT_ONCE of them at most."""
     start, end = _prefix(wanted.start), min(below, _prefix(wanted.end))
-    fit = (each for each in itertools.chain(going_on, receipts) if start <= each < end and _ID.fullmatch(each))
-    return heapq.nlargest(_AT_ONCE, fit)
+    return heapq.nlargest(AT_ONCE, (each for each in ids if start <= each < end and _ID.fullmatch(each)))
+
+
+def on_the_way(names: tuple[str, ...], wanted: Wanted) -> bool:
+    """Whether these folders, one within the other, are a day that its times leave, or lead to one."""
+    if not all(level.fullmatch(name) for level, name in zip(LEVELS, names, strict=False)):
+        return False
+    path = "/".join(names)
+    return _day(wanted.start)[: len(path)] <= path <= _day(wanted.end)[: len(path)]
+
+
+def known_by(session: str, receipt: bytes) -> Known | None:
+    """What a receipt tells of ``session``; None if it is no receipt, or another's."""
+    if (facts := parse(receipt)) is None or facts["sessionId"] != session:
+        return None
+    return _known(session, facts)
 
 
 def _known(session: str, facts: Mapping[str, Any], daemon: str | None = None) -> Known | None:

@@ -128,6 +128,12 @@ class Store:
                         break
         return digest.hexdigest() == sha256
 
+    async def folders(self, prefix: str = "") -> list[str]:
+        """The names of what is right below the path ``prefix`` and has something below itself, in order."""
+        async with _Deadline().bounded():
+            found = await self._library.list_with_delimiter_async(self._inner, prefix or None)
+        return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
+
     async def list(self, prefix: str = "") -> AsyncIterator[Stored]:
         """All whose names begin with the path ``prefix``, such as ``2026/11``. In no order; a page at a time."""
         pages = self._library.list(self._inner, prefix or None, chunk_size=1000)

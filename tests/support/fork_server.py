@@ -26,7 +26,7 @@ import kubernetes.config
 import yaml  # noqa: F401
 
 import k8s_ws_proxy.web.app  # noqa: F401
-from k8s_ws_proxy.cli.main import build_parser, main
+from k8s_ws_proxy.cli.main import build_parser, script
 
 MESSAGE = 1 << 17  # bytes of a request, at most
 
@@ -86,4 +86,4 @@ if __name__ == "__main__":
     gc.collect()
     gc.freeze()  # what is there is never looked at again, and so stays shared
     become_one(socket.socket(fileno=int(sys.argv[1])))
-    sys.exit(main())
+    script()

@@ -185,6 +185,16 @@ async def test_a_store_in_the_clear_is_said(record):
     assert line["problem"] == "RECORDING_STORE_ENDPOINT is http: recordings go to the store in the clear"
 
 
+async def test_an_end_is_one_whatever_the_library_is_at(record, s3):
+    """While a request fails, over and over: a thread of the library's mustn't bring the end down."""
+    await s3.stop()
+    daemons = [await record(RECORDING_DIR=str(s3.bucket.parent / f"r{number}")) for number in range(4)]
+    for daemon in daemons:
+        await run(daemon, script("echo out"))
+        await daemon.event("recordings can't be stored: they wait")
+    assert await asyncio.gather(*(daemon.terminate() for daemon in daemons)) == [0] * 4
+
+
 async def test_the_metrics_tell(record, s3):
     daemon = await record(WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
     await run(daemon, script("echo out"))

@@ -11,7 +11,7 @@ import pytest
 from support.archive import NOON, Recordings, begun, id_at
 
 from k8s_ws_proxy.recordings.beneath import open_file, open_folder, read_file
-from k8s_ws_proxy.recordings.catalogue import _AT_ONCE, FIELDS, LATEST, Catalogue, Wanted
+from k8s_ws_proxy.recordings.catalogue import AT_ONCE, FIELDS, LATEST, Catalogue, Wanted
 from k8s_ws_proxy.recordings.directory import DAEMONS, OPEN
 
 HOUR = 3_600_000
@@ -96,7 +96,7 @@ def test_only_the_folders_of_its_days_are_looked_into(made, catalogue, monkeypat
     assert [each for each in looked if each[:1] == "2"] == ["2026", "2026/11", "2026/11/30"]
 
 
-@pytest.mark.parametrize("count", [_AT_ONCE - 1, _AT_ONCE, _AT_ONCE + 1, 2 * _AT_ONCE])
+@pytest.mark.parametrize("count", [AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE])
 def test_a_day_with_more_than_is_kept_at_once(made, catalogue, count):
     ids = made.many(count)
     assert listed(catalogue) == ids[::-1]
