@@ -45,7 +45,27 @@ USER = {
     "allowedNamespaces": ["0123"],
     "bindAllowedNamespacesOnly": True,
 }
+RECORDING = {
+    "recording": {
+        "record": "all",
+        "maxBytes": 10_000_000_000,
+        "volume": {"existingClaim": "0123"},
+        "store": {
+            "url": "s3://0123/1e3",
+            "endpoint": "https://minio:9000",
+            "region": "0123",
+            "existingSecret": "1e3",
+            "secretKeys": {"AWS_ACCESS_KEY_ID": "1e3", "AWS_SECRET_ACCESS_KEY": "on"},
+            "caConfigMap": "0123",
+            "caKey": "1e3",
+        },
+    },
+    "networkPolicy": {"store": {"ports": [9000], "to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]}},
+}
+ON_THE_NODE = {"recording": {"record": "requested", "volume": {"hostPath": "/0123"}}}
 VALUES = {
+    "recording": RECORDING,
+    "on the node": ON_THE_NODE,
     "plain": {},
     "everything": EVERYTHING,
     "otherwise": OTHERWISE,
