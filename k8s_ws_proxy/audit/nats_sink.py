@@ -246,4 +246,5 @@ class NatsSink:
         ):  # else the disk has it by now, and it is sent again: no duplicate
             self._forget_in_memory()
         counter.labels(self.name).inc()
+        self._oldest = 0.0
         return True

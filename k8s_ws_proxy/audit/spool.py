@@ -171,7 +171,7 @@ def left_behind(directory: Path, own: str) -> Iterator[Spool]:
     names = sorted(path.name for path in directory.iterdir() if _RUN.fullmatch(path.name) and path.name != own)
     for name in names:
         spool = Spool(directory / name)
-        with contextlib.suppress(BlockingIOError):  # its daemon is still there
+        with contextlib.suppress(OSError):  # its daemon is still there, or it can't be read
             spool.open()
             yield spool
 

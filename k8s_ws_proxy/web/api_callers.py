@@ -107,6 +107,10 @@ class ApiCallers:
             raise Refusal(Reason.IDENTITY_UNSIGNED, f"{claimed[0]} can't be believed here: the ticket says who asks.")
         ticket = ticket_in(headers.getall("Authorization", []), offered_subprotocols(headers)) or ""
         grant = self._tickets.look(ticket, session, *uses)
+        known = asked(request)
+        known.principal, known.session = grant.principal, session
+        if grant.issued is not None:
+            known.target = grant.issued.target
         if (origin := self._strange_origin(request)) is not None:
             raise Refusal(
                 Reason.ORIGIN_DENIED,
@@ -114,10 +118,6 @@ class ApiCallers:
                 detail=origin[:200],
             )
         transport_of(request).caller_known()
-        known = asked(request)
-        known.principal, known.session = grant.principal, session
-        if grant.issued is not None:
-            known.target = grant.issued.target
         return ticket
 
     def preflight(self, request: web.BaseRequest) -> Mapping[str, str] | None:

@@ -42,10 +42,6 @@ def place(line):
     return line["daemon"], line["seq"]
 
 
-def told(daemon):
-    return [line for line in daemon.log if line.get("audit")]
-
-
 def kept(tmp_path):
     """How many lines wait on disk."""
     return sum(path.read_bytes().count(b"\n") for path in spooled(tmp_path) if path.name.isdigit())
@@ -53,7 +49,7 @@ def kept(tmp_path):
 
 def whole(lines, daemons):
     """All lines of these runs, each once, in order."""
-    expected = [line for daemon in daemons for line in told(daemon)]
+    expected = [line for daemon in daemons for line in daemon.trail]
     assert sorted(lines, key=place) == sorted(expected, key=place)
     for run_ in {line["daemon"] for line in lines}:
         numbers = [line["seq"] for line in lines if line["daemon"] == run_]
@@ -87,7 +83,7 @@ async def test_a_subject_of_ones_own(start, nats_server, environ):
     await sessions(daemon, 1)
     assert await daemon.terminate() == 0
     assert {subject for subject, _, _ in await nats_server.messages()} == {"catalyst.events.k8s-ws-proxy.all"}
-    assert not [line for line in daemon.log if line.get("audit")]
+    assert not daemon.trail
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
@@ -122,14 +118,14 @@ async def test_killed_again_and_again_under_load(start, nats_server, environ):
 
     loading = [asyncio.get_running_loop().create_task(load()) for _ in range(2)]
     for number in range(3):
-        await daemon.event("session.ended", audit=True, count=6 * number + 4)
+        await daemon.audited("session.ended", count=6 * number + 4)
         await nats_server.stop(signal.SIGKILL)
         await daemon.event(OUT, count=number + 1)
         await nats_server.start()
         await daemon.event(AGAIN, count=number + 1)
     over.set()
     await asyncio.gather(*loading)
-    await nats_server.until(lambda lines: len(lines) == len(told(daemon)))
+    await nats_server.until(lambda lines: len(lines) == len(daemon.trail))
     assert await daemon.terminate() == 0
     whole(await nats_server.lines(), [daemon])
 
@@ -182,7 +178,7 @@ async def test_what_a_daemon_leaves_is_sent_by_the_next_one_first(start, nats_se
     for count in (2, 1):
         daemon = await start(**environ)
         await sessions(daemon, count)
-        while kept(tmp_path) < sum(map(len, map(told, [*before, daemon]))):  # noqa: ASYNC110 - a thread writes it
+        while kept(tmp_path) < sum(len(each.trail) for each in [*before, daemon]):  # noqa: ASYNC110 - a thread writes it
             await asyncio.sleep(0.02)
         await daemon.terminate(number)
         before.append(daemon)

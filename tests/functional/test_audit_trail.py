@@ -37,11 +37,6 @@ async def done(*command):
     return told.decode(), process.returncode
 
 
-async def audited(daemon, event, **facts):
-    """The first such line of the trail."""
-    return await daemon.event(event, audit=True, **facts)
-
-
 def trail_of(daemon):
     return chains_of(line for line in daemon.raw_log if line.startswith('{"audit": true'))
 
@@ -58,7 +53,7 @@ async def test_a_session_from_its_opening_to_its_end(start):
     daemon = await start(NODE_NAME="node-1")
     session, ended = await ran(daemon, script("echo in; exit 7"), **WHO)
     assert ended.exit_code == 7
-    opened, over = await audited(daemon, "session.opened"), await audited(daemon, "session.ended")
+    opened, over = await daemon.audited("session.opened"), await daemon.audited("session.ended")
     common = {
         **ALICE,
         "session": session,
@@ -85,7 +80,7 @@ async def test_the_run_s_first_and_last_line(start):
     daemon = await start(NODE_NAME="node-1", AUDIT_REQUIRED="true")
     assert (await run(daemon, script("exit 0"))).exit_code == 0
     assert await daemon.terminate() == 0
-    lines = [line for line in daemon.log if line.get("audit")]
+    lines = daemon.trail
     has(
         lines[0],
         {"event": "daemon.started", "seq": 1, "prev": "0" * 64, "keys": ["secret"], "required": True, "cut": 0},
@@ -98,12 +93,12 @@ async def test_the_run_s_first_and_last_line(start):
 
 async def test_what_was_issued_and_opened(daemon):
     told = await issue(daemon, who=WHO, command=["sh", "-c", "exit 0"], tty=False)
-    issued = await audited(daemon, "session.issued")
+    issued = await daemon.audited("session.issued")
     has(issued, {**ALICE, "session": told["sessionId"], "use": "stream", "command": ["sh", "-c", "exit 0"]})
     assert issued["expires"] == told["expires"]
     async with presented(daemon, told["path"], told["ticket"]) as ws:
         await ws.finish()
-    has(await audited(daemon, "session.opened"), {**ALICE, "session": told["sessionId"]})
+    has(await daemon.audited("session.opened"), {**ALICE, "session": told["sessionId"]})
 
 
 async def test_who_ends_it_and_who_was_in_it(daemon):
@@ -115,17 +110,17 @@ async def test_who_ends_it_and_who_was_in_it(daemon):
         one = f"{SESSIONS}/{session}?reason=enough"
         assert (await call(daemon, "DELETE", one, User="carol")).status == 202
         await ws.finish()
-    ended = await audited(daemon, "session.terminated")
+    ended = await daemon.audited("session.terminated")
     has(ended, {**ALICE, "session": session, "byUser": "carol", "byPeer": "127.0.0.1", "why": "enough"})
     assert ended["by"] == {"mode": "rfc9421", "name": "secret"}
-    has(await audited(daemon, "session.ended"), {"session": session, "ending": "terminated"})
+    has(await daemon.audited("session.ended"), {"session": session, "ending": "terminated"})
 
 
 async def test_one_that_was_issued_and_is_withdrawn(daemon):
     told = await issue(daemon, who=WHO, command=["id"])
     assert (await call(daemon, "DELETE", f"{SESSIONS}/{told['sessionId']}", User="carol")).status == 202
     has(
-        await audited(daemon, "session.terminated"),
+        await daemon.audited("session.terminated"),
         {**ALICE, "session": told["sessionId"], "byUser": "carol", "command": ["id"]},
     )
 
@@ -141,22 +136,18 @@ async def test_who_joins_and_leaves(daemon):
         answer = await call(daemon, "POST", f"{one}/ticket", {"mode": "peer"}, User="dave")
         ticket = json.loads(answer.body)
         daemon.confidential.add(ticket["ticket"])
-        has(await audited(daemon, "session.issued"), {"session": session, "user": "dave", "use": "peer"})
+        has(await daemon.audited("session.issued"), {"session": session, "user": "dave", "use": "peer"})
         async with presented(daemon, ticket["path"], ticket["ticket"]) as watcher:
             watch = watcher.answer.headers["x-session-id"]
-            joined = await audited(daemon, "session.watched")
+            joined = await daemon.audited("session.watched")
             has(joined, {"session": session, "user": "dave", "watch": watch, "watchMode": "peer"})
             assert joined["target"]["pod"] == "shell"
-        left = await audited(daemon, "session.unwatched")
+        left = await daemon.audited("session.unwatched")
         has(left, {"session": session, "user": "dave", "watch": watch, "watchMode": "peer", "ending": "client_left"})
         await ws.send(STDIN, b"\x04")
         await ws.finish()
-    await audited(daemon, "session.ended", session=session)
-    assert [
-        line["event"]
-        for line in daemon.log
-        if line.get("audit") and line["event"] in ("session.opened", "session.ended")
-    ] == [
+    await daemon.audited("session.ended", session=session)
+    assert [line["event"] for line in daemon.trail if line["event"] in ("session.opened", "session.ended")] == [
         "session.opened",
         "session.ended",
     ]
@@ -166,7 +157,7 @@ async def test_a_request_that_proves_nothing_names_nobody(daemon):
     headers = {**daemon.headers_v2(target := proxy_exec("id"), **WHO), "Signature": "sig1=:AAAA:"}
     async with rawws.connected(daemon.port, rawws.request(target, headers, subprotocols=(V5,))) as ws:
         assert ws.answer.status == 401
-    refused = await audited(daemon, "session.refused")
+    refused = await daemon.audited("session.refused")
     has(refused, {"caller": None, "user": None, "groups": [], "reason": None, "command": None, "target": None})
     has(refused, {"status": 401, "method": "GET", "path": signed_path(target), "peer": "127.0.0.1", "session": None})
 
@@ -178,7 +169,7 @@ async def test_a_request_that_may_not_names_who_it_is(start):
         daemon.port, rawws.request(target, daemon.headers_v2(target, **WHO), subprotocols=(V5,))
     ) as ws:
         assert ws.answer.status == 403
-    refused = await audited(daemon, "session.refused")
+    refused = await daemon.audited("session.refused")
     has(refused, {**ALICE, "refusal": "namespace_denied", "status": 403, "command": None})
     has(refused["target"], {"subresource": "exec", "namespace": "default", "pod": "shell"})
 
@@ -192,7 +183,7 @@ async def test_one_too_many_says_which_command_it_was(start):
             daemon.port, rawws.request(target, daemon.headers_v2(target, **WHO), subprotocols=(V5,))
         ) as other:
             assert other.answer.status == 429
-        refused = await audited(daemon, "session.refused")
+        refused = await daemon.audited("session.refused")
         has(refused, {**ALICE, "refusal": "too_many_sessions"})
         assert len(refused["command"][0]) < 100
         assert len(refused["commandSha256"]) == 64
@@ -202,7 +193,7 @@ async def test_what_the_apiserver_refuses(daemon, cluster):
     cluster.faults.refuse(403, b"no")
     target = proxy_exec("id", **PIPES)
     session, _ = await ran(daemon, target, **WHO)
-    refused = await audited(daemon, "session.refused")
+    refused = await daemon.audited("session.refused")
     has(refused, {**ALICE, "session": session, "refusal": "upstream_refused", "status": 403, "command": ["id"]})
 
 
@@ -213,14 +204,14 @@ async def test_who_leaves_before_it_opens_may_have_begun_a_command_which_is_whol
     writer.write(request(daemon, script(command)))
     await cluster.observed.wait_for(lambda: len(dials()) == before + 1)
     writer.transport.abort()
-    left = await audited(daemon, "session.ended")
+    left = await daemon.audited("session.ended")
     has(left, {"opened": False, "ending": "client_left", "command": ["sh", "-c", command]})
 
 
 async def test_a_long_command_is_whole_when_it_opens_and_known_again_at_the_end(daemon):
     command = f"exit 0; {'x' * 60_000}"
     session, _ = await ran(daemon, script(command), **WHO)
-    opened, over = await audited(daemon, "session.opened"), await audited(daemon, "session.ended")
+    opened, over = await daemon.audited("session.opened"), await daemon.audited("session.ended")
     assert opened["command"] == ["sh", "-c", command]
     assert len(over["command"][2]) < 100
     assert opened["commandSha256"] == over["commandSha256"]
@@ -236,12 +227,12 @@ async def test_keys_that_change(start, tmp_path):
     daemon.confidential |= {"a" * 40, "1" * 40, "b" * 40, "2" * 40}
     secret.write_bytes(b"b" * 40)
     daemon.process.send_signal(signal.SIGHUP)
-    has(await audited(daemon, "keys.changed"), {"keys": ["shared", "one"], "replaced": ["shared"], "added": []})
+    has(await daemon.audited("keys.changed"), {"keys": ["shared", "one"], "replaced": ["shared"], "added": []})
     (keys / "two").write_bytes(b"2" * 40)
     daemon.process.send_signal(signal.SIGHUP)
-    has(await audited(daemon, "keys.changed", added=["two"]), {"keys": ["shared", "one", "two"], "removed": []})
+    has(await daemon.audited("keys.changed", added=["two"]), {"keys": ["shared", "one", "two"], "removed": []})
     (keys / "one").unlink()
-    has(await audited(daemon, "keys.changed", removed=["one"]), {"keys": ["shared", "two"]})
+    has(await daemon.audited("keys.changed", removed=["one"]), {"keys": ["shared", "two"]})
 
 
 async def test_a_certificate_that_changes(start, tmp_path):
@@ -253,7 +244,7 @@ async def test_a_certificate_that_changes(start, tmp_path):
     for name in ("TLS_KEY_FILE", "TLS_CERT_FILE"):
         shutil.copy(fresh[name], environ[name])
     daemon.process.send_signal(signal.SIGHUP)
-    changed = await audited(daemon, "tls.changed")
+    changed = await daemon.audited("tls.changed")
     shown, _ = await done("openssl", "x509", "-in", fresh["TLS_CERT_FILE"], "-noout", "-fingerprint", "-sha256")
     assert changed["certificateSha256"] == shown.partition("=")[2].strip().replace(":", "").lower()
     assert len(changed["clientCasSha256"]) == 1
@@ -268,10 +259,10 @@ async def test_a_crowd_that_nobody_knows_has_ten_lines_a_second_and_is_counted(d
     count, seen = 0, 0
     while count < 50:
         seen += 1
-        line = await daemon.event("session.refused", audit=True, count=seen)
+        line = await daemon.audited("session.refused", count=seen)
         count += line["omitted"] or 1
     assert count == 50
-    lines = [line for line in daemon.log if line.get("event") == "session.refused"]
+    lines = [line for line in daemon.trail if line.get("event") == "session.refused"]
     assert max(line["omitted"] for line in lines) > 0
     assert trail_of(daemon).fault is None
 
@@ -282,7 +273,7 @@ async def test_a_path_that_is_none_and_the_operators_listener_have_no_line(start
     async with rawws.connected(daemon.ports["admin"], b"POST /metrics HTTP/1.1\r\nHost: a\r\n\r\n") as connection:
         assert connection.answer.status == 405
     assert await daemon.terminate() == 0
-    assert not [line for line in daemon.log if line.get("event") == "session.refused"]
+    assert not [line for line in daemon.trail if line.get("event") == "session.refused"]
 
 
 async def test_nothing_secret_is_in_any_line(start, cluster, tmp_path, kubeconfig):
@@ -371,7 +362,7 @@ async def test_off_is_off(start):
     await ran(daemon, script("exit 0"))
     assert json.loads((await get(daemon, "/readyz")).body)["checks"]["audit"] == "off"
     assert await daemon.terminate() == 0
-    assert not [line for line in daemon.log if line.get("audit")]
+    assert not daemon.trail
 
 
 @pytest.mark.parametrize("required", ["true", "false"])

@@ -31,7 +31,7 @@ async def kept_out(shared_daemon, shared_cluster, shared_lines):
     assert [seen.target for seen in shared_cluster.observed.seen[before:] if seen.target != "/version"] == []
     assert (await run(shared_daemon, TARGET)).exit_code == 0
     assert not [line for line in shared_lines.new if line["level"] == "error"]
-    assert len(shared_daemon.log) == len(shared_daemon.raw_log), "every line is JSON"
+    assert len(shared_daemon.log) + len(shared_daemon.trail) == len(shared_daemon.raw_log), "every line is JSON"
     assert "Traceback" not in "".join(shared_daemon.raw_log)
 
 

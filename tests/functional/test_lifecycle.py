@@ -130,7 +130,7 @@ async def test_a_port_that_is_taken_ends_it_with_1(kubeconfig, tmp_path, family)
         )
     assert status == 1
     assert "Traceback" not in stderr
-    (line,) = [line for line in map(json.loads, stderr.splitlines()) if line["level"] == "error"]
+    (line,) = [line for line in map(json.loads, stderr.splitlines()) if line.get("level") == "error"]
     assert line["event"] == "can't listen"
     assert "in use" in line["error"]
 

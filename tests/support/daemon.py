@@ -28,12 +28,13 @@ SECRET = b"3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
 
 class Daemon:
-    """One running daemon. ``log`` holds its lines so far, as dicts; ``raw_log`` as they came."""
+    """One running daemon. ``log`` and ``trail`` (of the audit) hold its lines as dicts, ``raw_log`` as they came."""
 
     def __init__(self, process: asyncio.subprocess.Process | Fork, secret: bytes) -> None:
         self.process = process
         self.secret = secret
         self.log: list[dict[str, Any]] = []
+        self.trail: list[dict[str, Any]] = []
         self.raw_log: list[str] = []
         self.ports: dict[str, int] = {}
         self.confidential: set[str] = {secret.decode().strip()}  # what its log must never hold
@@ -87,19 +88,26 @@ class Daemon:
 
     async def logged(self, wanted: Callable[[dict[str, Any]], bool], *, count: int = 1) -> dict[str, Any]:
         """The ``count``-th line that is ``wanted``; waits for it. The test's time-out bounds the wait."""
+        return await self._among(self.log, wanted, count)
+
+    async def event(self, event: str, *, count: int = 1, **facts: Any) -> dict[str, Any]:
+        """The ``count``-th line of this event with these facts; waits for it."""
+        return await self._among(self.log, _is(event, facts), count)
+
+    async def audited(self, event: str, *, count: int = 1, **facts: Any) -> dict[str, Any]:
+        """The same in the audit trail, where that is on stderr."""
+        return await self._among(self.trail, _is(event, facts), count)
+
+    async def _among(
+        self, lines: list[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool], count: int
+    ) -> dict[str, Any]:
         async with self._changed:
             while True:
-                found = [line for line in self.log if wanted(line)]
+                found = [line for line in lines if wanted(line)]
                 if len(found) >= count:
                     return found[count - 1]
                 assert not self._ended, f"the daemon ended without the line; its log: {self.raw_log}"
                 await self._changed.wait()
-
-    async def event(self, event: str, *, count: int = 1, **facts: Any) -> dict[str, Any]:
-        """The ``count``-th line of this event with these facts; waits for it."""
-        return await self.logged(
-            lambda line: line.get("event") == event and all(line.get(k) == v for k, v in facts.items()), count=count
-        )
 
     async def terminate(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; the exit status."""
@@ -125,13 +133,17 @@ class Daemon:
                 self.raw_log.append(raw.decode())
                 with contextlib.suppress(ValueError):
                     line = json.loads(raw)
-                    self.log.append(line)
+                    (self.trail if line.get("audit") is True else self.log).append(line)
                     if line.get("event") == "listening":
                         self.ports[line["listener"]] = line["port"]
                 self._changed.notify_all()
         async with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+
+def _is(event: str, facts: dict[str, Any]) -> Callable[[dict[str, Any]], bool]:
+    return lambda line: line.get("event") == event and all(line.get(k) == v for k, v in facts.items())
 
 
 def children(pid: int) -> list[int]:
