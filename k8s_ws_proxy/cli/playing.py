@@ -16,6 +16,7 @@ from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.cli.terminal import Terminal
 from k8s_ws_proxy.wire.recording.cast_reader import OUTPUT, RESIZE, CastReader
 from k8s_ws_proxy.wire.recording.harmless import AFTERWARDS, Harmless
+from k8s_ws_proxy.wire.recording.newlines import Newlines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,6 +74,7 @@ class _Player:
         self._pace = pace
         self._out = out
         self._harmless = None if raw else Harmless()
+        self._newlines = Newlines() if os.isatty(1) else None
         self._going = True
         self._steps = 0
         self._news = asyncio.Event()
@@ -110,7 +112,8 @@ class _Player:
             pause = min(pause, self._pace.idle_limit)
         await self._wait(pause / self._pace.speed)
         if event.code == OUTPUT:
-            text = event.data if self._harmless is None else self._harmless.pass_on(event.data)
+            text = self._newlines.pass_on(event.data) if self._newlines else event.data
+            text = self._harmless.pass_on(text) if self._harmless else text
             await self._out.write(text.encode("utf-8", "replace"))
         elif event.code == RESIZE:
             self._compare(event.size)

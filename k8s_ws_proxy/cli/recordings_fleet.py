@@ -60,7 +60,7 @@ class RecordingsFleet(Fleet):
         target = target_of(f"{PATH}/{session}")
         pod, answer = await self._found_at(session, target, {"Range": f"bytes=0-{_PART - 1}"})
         offset = 0
-        while True:
+        while answer.status != 416:
             yield answer.body
             offset += len(answer.body)
             if answer.status != 206 or len(answer.body) < _PART:
@@ -70,8 +70,6 @@ class RecordingsFleet(Fleet):
                 raise ProxyError(
                     f"{pod.node} broke off in the middle: {self.silent[-1].why if self.silent else 'gone'}"
                 )
-            if more.status == 416:
-                return
             answer = more
 
     async def receipt(self, session: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from k8s_ws_proxy.errors import ProxyError
 from k8s_ws_proxy.wire.recording.cast_reader import OUTPUT, RESIZE
 from k8s_ws_proxy.wire.recording.harmless import Harmless
+from k8s_ws_proxy.wire.recording.newlines import Newlines
 
 try:
     import pyte
@@ -34,7 +35,7 @@ class Transcript:
     """Takes events, and gives lines without white space at their ends."""
 
     def __init__(self, header: Header) -> None:
-        self._harmless = Harmless()
+        self._harmless, self._newlines = Harmless(), Newlines()
         self._lines: list[str] = []
         self._screen = _Screen(*_bounded(header.columns, header.rows), self._lines.append)
         self._stream = pyte.Stream(self._screen)
@@ -42,7 +43,7 @@ class Transcript:
     def take(self, event: Event) -> Iterator[str]:
         """The lines that are over with it."""
         if event.code == OUTPUT:
-            self._stream.feed(self._harmless.pass_on(event.data))
+            self._stream.feed(self._harmless.pass_on(self._newlines.pass_on(event.data)))
         elif event.code == RESIZE and event.size is not None:
             columns, rows = _bounded(*event.size)
             self._screen.resize(lines=rows, columns=columns)
