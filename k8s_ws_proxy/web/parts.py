@@ -214,6 +214,7 @@ class Parts:
             rights=rights,
             policy=self.policy,
             settings=settings,
+            audit=self.audit,
         )
 
     def reads(self, handler: SessionHandler) -> Reads:

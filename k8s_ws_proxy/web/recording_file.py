@@ -62,6 +62,11 @@ class FileAnswer:
             self._headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
             self._span, self._status = wanted, 206
 
+    @property
+    def part(self) -> str | None:
+        """The range that is sent; None where it is all of it."""
+        return self._headers.get("Content-Range")
+
     async def send(self) -> web.StreamResponse:
         """What there is, or the range of it that is asked for."""
         answer = web.StreamResponse(status=self._status, headers=self._headers)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import orjson
 from aiohttp import web
 
 from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.recordings.cursor import Cursors
+from k8s_ws_proxy.recordings.paths import path_of
 from k8s_ws_proxy.rfc3339 import rfc3339
+from k8s_ws_proxy.sessions.audited import subject_of_request
 from k8s_ws_proxy.sessions.tickets import Use
 from k8s_ws_proxy.web.api_callers import ApiCallers, parameters, session_in, transport_of
 from k8s_ws_proxy.web.caller import body_of, peer_of
@@ -22,11 +26,13 @@ from k8s_ws_proxy.web.recording_list import PARAMETERS, Page, page_of, parse_lis
 from k8s_ws_proxy.web.rights import RECORDINGS
 from k8s_ws_proxy.web.router import check_method
 from k8s_ws_proxy.web.upgrade import SESSION_HEADER
+from k8s_ws_proxy.wire.audit.events import AuditTarget, RecordingRead, SessionIssued
 from k8s_ws_proxy.wire.requests.issue import parse_replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.recordings.catalogue import Catalogue, Known
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.tickets import Tickets
     from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.rights import Rights
+    from k8s_ws_proxy.wire.audit.events import Subject
 
 _HEADERS: Final = {"Cache-Control": "no-store", "Server": "k8s-ws-proxy"}
 _NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}  # what is in it was written by whoever had the session
@@ -53,6 +60,7 @@ class Recordings:
         rights: Rights,
         policy: Policy,
         settings: Settings,
+        audit: Trail,
     ) -> None:
         self._callers = callers
         self._tickets = tickets
@@ -61,6 +69,7 @@ class Recordings:
         self._rights = rights
         self._policy = policy
         self._settings = settings
+        self._audit = audit
         self._cursors = Cursors()
 
     async def list(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -105,6 +114,7 @@ class Recordings:
             follows = follow == "true" and known.daemon is not None and request.method == "GET"
             self._redeem(request, session, Use.REPLAY)
             self._log(request, "recording read", known, principal, follow=follows)
+            self._audit.emit(self._read(request, known, principal, span=answer.part, follow=follows))
             if follows:
                 return await answer.follow(partial(catalogue.goes_on, known))
             return await answer.send()
@@ -126,6 +136,7 @@ class Recordings:
             )
         self._redeem(request, session, Use.RECEIPT)
         self._log(request, "receipt read", known, principal)
+        self._audit.emit(self._read(request, known, principal, part="receipt"))
         own = {"Content-Type": "application/json", SESSION_HEADER: session}
         return web.Response(body=found, headers={**_HEADERS, **_NOSNIFF, **headers, **own})
 
@@ -140,6 +151,8 @@ class Recordings:
             known = await self._known(catalogue, reading, principal, session, until)
         ticket, expires = self._tickets.issue(session, Use.REPLAY, principal, within, also=(Use.RECEIPT,))
         self._log(request, "ticket issued", known, principal, use=Use.REPLAY.value)
+        subject = self._subject(request, known, principal)
+        self._audit.emit(SessionIssued(subject, use=Use.REPLAY.value, expires=rfc3339(expires)))
         path = f"/proxy/recordings/{session}"
         url = re.sub("^ws", "http", self._settings.public_url)  # it is no WebSocket that opens it
         told = {
@@ -210,6 +223,27 @@ class Recordings:
             ) from error
         finally:
             reading.leave()
+
+    def _read(
+        self,
+        request: web.BaseRequest,
+        known: Known,
+        principal: Principal,
+        *,
+        part: str = "recording",
+        span: str | None = None,
+        follow: bool = False,
+    ) -> RecordingRead:
+        subject = self._subject(request, known, principal)
+        return RecordingRead(subject, path=path_of(known.id), part=part, range=span, follow=follow)
+
+    def _subject(self, request: web.BaseRequest, known: Known, principal: Principal) -> Subject:
+        """Who reads, and what the session was that is read."""
+        told = orjson.loads(known.told)
+        target = AuditTarget(
+            str(told["subresource"]), known.namespace, str(told["pod"]), told["container"], tty=told["tty"] is True
+        )
+        return replace(subject_of_request(principal, None, peer_of(request), known.id), target=target)
 
     def _log(self, request: web.BaseRequest, event: str, known: Known, principal: Principal, **facts: object) -> None:
         logger().info(

@@ -271,7 +271,7 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_costs_nothing(start, ma
         while await ask_head(daemon, session) != 200:  # noqa: ASYNC110 - another process's can only be looked at
             await asyncio.sleep(0.1)
         assert memory(daemon, "VmRSS") - before < 24 * 1024 * 1024
-        assert [line for line in lines.new if line["level"] == "error"] == []
+        assert [line for line in lines.new if line.get("level") == "error"] == []
 
 
 @contextlib.asynccontextmanager
@@ -543,6 +543,27 @@ async def test_a_ticket_is_for_one_recording_and_for_nothing_else(daemon, made):
     assert reason_of(bad) == "bad_range"
     part = await ask(daemon, with_ticket(daemon, f"{PATH}/{session}", ticket, Range="bytes=0-9"))
     assert (part.status, part.body) == (206, LONG[:10])
+
+
+async def test_who_reads_stands_in_the_audit_trail(daemon, made):
+    session = made.finished(LONG)
+    who = {"User": "alice", "Groups": '"ops"', "Reason": "INC-42"}
+    for path, headers in (("", {"Range": "bytes=5-9"}), ("", {}), ("/receipt", {})):
+        await ask(daemon, request(daemon, f"{PATH}/{session}{path}", more=headers, **who))
+    await call(daemon, "POST", f"{PATH}/{session}/ticket", **who)
+    issued = await daemon.event("session.issued", session=session)
+    lines = [line for line in daemon.log if line.get("event") == "recording.read" and line["session"] == session]
+    for line in (*lines, issued):
+        assert (line["user"], line["groups"], line["reason"]) == ("alice", ["ops"], "INC-42")
+        assert line["caller"] == {"mode": "rfc9421", "name": "secret"}
+        assert (line["target"]["namespace"], line["target"]["pod"], line["peer"]) == ("default", "shell", "127.0.0.1")
+    assert [(line["part"], line["range"], line["follow"]) for line in lines] == [
+        ("recording", f"bytes 5-9/{len(LONG)}", False),
+        ("recording", None, False),
+        ("receipt", None, False),
+    ]
+    assert {line["path"] for line in lines} == {f"2026/11/30/{session}.cast"}
+    assert issued["use"] == "replay"
 
 
 async def test_of_many_that_come_with_one_ticket_one_gets_it(daemon, made):

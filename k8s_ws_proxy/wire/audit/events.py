@@ -73,9 +73,11 @@ class SessionIssued(Event):
     """A ticket."""
 
     name = "session.issued"
-    text = "a ticket was issued: for a session that isn't open yet, or to join the session of that id"
+    text = (
+        "a ticket was issued: for a session that isn't open yet, to join the one of that id, or to replay its recording"
+    )
 
-    use: Annotated[str, "what the ticket is good for: `stream`, `observe` or `peer`"] = "stream"
+    use: Annotated[str, "what the ticket is good for: `stream`, `observe`, `peer` or `replay`"] = "stream"
     expires: Annotated[str, "until when, unless it is used before"] = ""
 
 
