@@ -17,6 +17,7 @@ LONGEST: Final = 1000 * 1000
 
 None does as a rule, since a request's line has 128 KiB at most. A NATS server takes 1 MiB.
 """
+_NAMES: Final[dict[Any, tuple[tuple[str, str], ...]]] = {}  # found out once for each class
 _MOST_TEXT: Final = 4096  # characters of any text but a command's arguments
 
 
@@ -68,9 +69,9 @@ def _data(event: Event, place: Place) -> bytes:
         "prev": place.prev,
         **_record(event.subject),
     }
-    for each in fields(event):
-        if each.name != "subject":
-            told[key_of(each.name)] = _value(getattr(event, each.name))
+    for name, key in _names(event.__class__):
+        if name != "subject":
+            told[key] = _value(getattr(event, name))
     # ASCII only: no byte in it is one that a terminal would obey, or that a reader takes for a line's end.
     text = json.dumps(told, separators=(", ", ": ")).replace("\x7f", "\\u007f")
     return text.encode("ascii")
@@ -88,17 +89,23 @@ def key_of(name: str) -> str:
 
 
 def _record(record: Any) -> dict[str, Any]:
-    return {key_of(each.name): _value(getattr(record, each.name), each.name) for each in fields(record)}
+    return {key: _value(getattr(record, name), name) for name, key in _names(type(record))}
+
+
+def _names(record: Any) -> tuple[tuple[str, str], ...]:
+    """The fields of a record's class, and what they are called in a line."""
+    if (found := _NAMES.get(record)) is None:
+        found = _NAMES[record] = tuple((each.name, key_of(each.name)) for each in fields(record))
+    return found
 
 
 def _value(value: Any, name: str = "") -> Any:
-    match value:
-        case str():
-            return _text(value if name == "command" else value[:_MOST_TEXT])
-        case tuple():
-            return [_value(each, name) for each in value]
-        case bool() | int() | float() | None:
-            return value
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, str):
+        return _text(value if name == "command" else value[:_MOST_TEXT])
+    if isinstance(value, tuple):
+        return [_value(each, name) for each in value]
     return _record(value)
 
 
