@@ -23,10 +23,14 @@ class Idle:
             session = open_session(self._endpoint, "echo")
             if self._touched:
                 session.keystroke()
-            self._sessions.append(session)
-            self._selector.register(session.sock, selectors.EVENT_READ, session)
-            if len(self._sessions) % 100 == 0:
-                self.answer()
+            self.add(session)
+
+    def add(self, session: Session) -> None:
+        """Hold one more, that was opened elsewhere."""
+        self._sessions.append(session)
+        self._selector.register(session.sock, selectors.EVENT_READ, session)
+        if len(self._sessions) % 100 == 0:
+            self.answer()
 
     def answer(self) -> None:
         """Answer the pings that have come, and fail if a session was lost."""

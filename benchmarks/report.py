@@ -10,6 +10,7 @@ from benchmarks import musts
 from benchmarks.medians import Table
 from benchmarks.rows.logs import SHAPES
 from benchmarks.rows.throughput import SIZES
+from benchmarks.rows.watched import WATCHERS
 from benchmarks.targets import ALL
 
 _HERE = Path(__file__).resolve().parent
@@ -118,6 +119,15 @@ class _Page:
                 lines.append([target.label, *cells])
         return _markdown(["", *(f"{count:,}" for count in sessions)], lines)
 
+    def watched(self) -> str:
+        columns = []
+        for number in WATCHERS:
+            columns.append((f"{number} watching, MB/s", f"watched-{number}", "mb_per_second"))
+            columns.append((f"{number}, CPU s per GB", f"watched-{number}", "cpu_seconds_per_gb"))
+        most = WATCHERS[-1]
+        slowest = (f"slowest of {most} ÷ client", f"watched-{most}", "slowest_over_client")
+        return self._by_target(*columns, slowest, ("KiB for each", "held-watchers", "kib_per_watcher"))
+
     def opening(self) -> str:
         columns = [("median, ms", "opening", "median_ms"), ("p99, ms", "opening", "p99_ms")]
         return self._by_target(*columns, ("per second per core", "opening", "per_core_second"))
@@ -133,8 +143,11 @@ class _Page:
 
     def text(self) -> str:
         plain = {name: f"{value:,}" for name, value in self._plan.items() if isinstance(value, int | float)}
-        tables = ("musts", "losses", "notes", "throughput", "cost", "logs", "fifty", "memory", "growth", "opening")
-        drawn = {name: getattr(self, name)() for name in ("warning", *tables, "keystroke", "interrupt", "versions")}
+        tables = ("musts", "losses", "notes", "throughput", "cost", "logs", "fifty", "memory", "growth", "watched")
+        drawn = {
+            name: getattr(self, name)()
+            for name in ("warning", *tables, "opening", "keystroke", "interrupt", "versions")
+        }
         text = Template(_PAGE.read_text()).substitute(plain | drawn)
         while "\n\n\n" in text:
             text = text.replace("\n\n\n", "\n\n")

@@ -1,13 +1,17 @@
 """The client's end of a session: connect, upgrade, and then the bare socket."""
 
+import math
+import secrets
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from benchmarks import frames
 from benchmarks.certs import HOST
-from benchmarks.targets.base import Endpoint
+from benchmarks.targets.base import SECRET, Endpoint
+from k8s_ws_proxy.wire.requests.signing_v2 import signed_headers_v2
 
 PATH = "/api/v1/namespaces/bench/pods/bench-0/exec"
 LOG_PATH = "/api/v1/namespaces/bench/pods/bench-0/log"
@@ -21,10 +25,11 @@ class RefusedError(ConnectionError):
 
 @dataclass
 class Session:
-    """An upgraded socket, and what came with the 101's head."""
+    """An upgraded socket, and what came with the 101's head; its id, where the target has given it one."""
 
     sock: socket.socket | ssl.SSLSocket
     buffer: bytearray
+    id: str = ""
 
     def close(self) -> None:
         self.sock.close()
@@ -60,7 +65,7 @@ class Session:
 KEYSTROKE = frames.client_frame(frames.STDIN + b"x")
 
 
-def upgrade(endpoint: Endpoint, path: str) -> dict[str, str]:
+def upgrade(endpoint: Endpoint, path: str, signed: dict[str, str] | None = None) -> dict[str, str]:
     return {
         "Host": f"{HOST}:{endpoint.port}",
         "Connection": "Upgrade",
@@ -68,7 +73,7 @@ def upgrade(endpoint: Endpoint, path: str) -> dict[str, str]:
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
         "Sec-WebSocket-Protocol": "v5.channel.k8s.io",
-    } | endpoint.headers(path)
+    } | (endpoint.headers(path) if signed is None else signed)
 
 
 def open_session(endpoint: Endpoint, *command: str | int) -> Session:
@@ -91,6 +96,16 @@ def open_lines(endpoint: Endpoint, container: str) -> Session:
     return _asked(endpoint, path, upgrade(endpoint, path), 101)
 
 
+def open_watch(endpoint: Endpoint, session: str) -> Session:
+    """Somebody who watches the session with this id, signed with v2 as that has to be."""
+    path = f"/proxy/sessions/{session}/watch"
+    # In the coming second: a target takes no signature from before its start, and that was just now.
+    signed = signed_headers_v2(
+        SECRET.encode(), "GET", path, created=math.ceil(time.time()), nonce=secrets.token_urlsafe(16)
+    )
+    return _asked(endpoint, path, upgrade(endpoint, path, signed), 101)
+
+
 def _asked(endpoint: Endpoint, target: str, headers: dict[str, str], status: int) -> Session:
     sock: socket.socket | ssl.SSLSocket = socket.create_connection((HOST, endpoint.port), DEADLINE_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -107,4 +122,6 @@ def _asked(endpoint: Endpoint, target: str, headers: dict[str, str], status: int
         head, end, rest = bytes(data).partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 %d " % status):
         raise RefusedError(bytes(data[:500]).decode(errors="replace"))
-    return Session(sock, bytearray(rest))
+    fields = (line.partition(b":") for line in head.split(b"\r\n"))
+    named = {name.lower(): value.strip().decode() for name, _, value in fields}
+    return Session(sock, bytearray(rest), named.get(b"x-session-id", ""))

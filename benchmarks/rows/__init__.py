@@ -1,6 +1,6 @@
 """What is measured, in the order in which it is."""
 
-from benchmarks.rows import base, fifty, growth, interrupt, keystroke, logs, opening, throughput
+from benchmarks.rows import base, fifty, growth, interrupt, keystroke, logs, opening, throughput, watched
 
 _IN_ORDER: tuple[base.Row, ...] = (
     *(throughput.Stdout(size) for size in throughput.SIZES),
@@ -11,6 +11,8 @@ _IN_ORDER: tuple[base.Row, ...] = (
     growth.Growth(),
     growth.Held("held-untouched", touched=False, client_tls=False),
     growth.Held("held-tls", touched=True, client_tls=True),
+    *(watched.Watched(number) for number in watched.WATCHERS),
+    watched.WatchersHeld(),
     opening.Opening(),
     keystroke.Keystroke(),
     interrupt.Interrupt(),

@@ -1,0 +1,63 @@
+"""A terminal that others watch: what they cost its own client, and what each of them holds."""
+
+from dataclasses import dataclass
+
+from benchmarks import bulk, usage
+from benchmarks.idle import Idle
+from benchmarks.rows.base import Lay, Measured, Plan
+from benchmarks.rows.throughput import cpu_clock, measured
+from benchmarks.session import open_session, open_watch
+from benchmarks.targets.base import Target
+from benchmarks.watchers import Watchers
+
+WATCHERS = (0, 1, 10)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The client's bulk, in frames of 32 KiB, while so many watch; CPU is for each GB of the client's."""
+
+    watchers: int
+
+    @property
+    def name(self) -> str:
+        return f"watched-{self.watchers}"
+
+    def applies(self, target: Target) -> bool:
+        return target.name == "ours"
+
+    def measure(self, lay: Lay, plan: Plan) -> Measured:
+        with lay() as endpoint:
+            session = open_session(endpoint, "flood", 32768, 0)
+            cpu = cpu_clock(endpoint)
+            with session.sock:
+                if not self.watchers:
+                    return measured(bulk.read(session, plan.warm_up, plan.seconds, cpu))
+                marks: list[int] = []
+                with Watchers(endpoint, session, self.watchers) as watchers:
+                    window = bulk.read(session, plan.warm_up, plan.seconds, watchers.timed(cpu, marks))
+        return measured(window) | {"slowest_over_client": (marks[-1] - marks[0]) / window.count}
+
+
+@dataclass(frozen=True)
+class WatchersHeld:
+    """Idle watchers of one terminal that has said a word."""
+
+    name: str = "held-watchers"
+
+    def applies(self, target: Target) -> bool:
+        return target.name == "ours"
+
+    def measure(self, lay: Lay, plan: Plan) -> Measured:
+        with lay() as endpoint, Idle(endpoint) as idle:
+            assert endpoint.pid is not None, "no proxy has no memory"
+            session = open_session(endpoint, "echo")
+            session.keystroke()
+            idle.add(session)
+            pids = usage.tree(endpoint.pid)
+            rest = usage.memory(pids)
+            for _ in range(plan.idle):
+                idle.add(open_watch(endpoint, session.id))
+            held = usage.memory(pids)
+            idle.answer()
+        return {"kib_per_watcher": (held.pss - rest.pss) / plan.idle}
