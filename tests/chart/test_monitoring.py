@@ -12,6 +12,10 @@ from support.chart import CHART, EVERYTHING, render
 
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.sessions.census import count_sessions
+from k8s_ws_proxy.sessions.quotas import quotas
+from k8s_ws_proxy.sessions.registry import Registry
+from k8s_ws_proxy.sessions.tickets import Tickets
 from k8s_ws_proxy.wire.rules.relay import Ending
 
 
@@ -77,6 +81,22 @@ def test_a_reason_that_an_expression_names_is_one():
     assert len(named) >= 3
     for metric, pattern in named:
         assert set(pattern.split("|")) <= reasons[metric]
+
+
+def test_a_kind_or_state_of_sessions_that_an_expression_names_is_one():
+    count_sessions(Registry(quotas(1), lambda: 0.0), Tickets(1, clock=lambda: 0.0, later=None))
+    (family,) = metrics.SESSIONS.collect()
+    told_of = {name: {sample.labels[name] for sample in family.samples} for name in ("subresource", "state")}
+    selectors = [found for text in asked().values() for found in re.findall(r"k8s_ws_proxy_sessions\{([^}]*)\}", text)]
+    named = [match for selector in selectors for match in re.findall(r'(subresource|state)!?="([^"]*)"', selector)]
+    assert {value for _, value in named} == {"issued", "open", "watch"}
+    for label, value in named:
+        assert value in told_of[label]
+
+
+def test_the_dashboard_shows_what_is_issued_open_watched_and_terminated():
+    shown = {panel["title"].partition(",")[0] for panel in panels()}
+    assert shown >= {"Sessions issued and waiting", "Sessions open", "Watchers", "Sessions ended by somebody"}
 
 
 def test_an_alert_says_how_bad_it_is_and_what_to_do():
