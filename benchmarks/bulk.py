@@ -17,6 +17,7 @@ from benchmarks.targets.base import Endpoint
 
 _FORK = multiprocessing.get_context("fork")
 _BUFFER = 1024 * 1024
+_NAP = 0.0001  # seconds
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,14 @@ def _block_in_the_kernel(sock: socket.socket) -> None:
     sock.settimeout(None)
 
 
-def read(session: Session, warm_up: float, seconds: float, cpu: Callable[[], float]) -> Window:
-    """Read what one session is flooded with."""
+def read(
+    session: Session,
+    warm_up: float,
+    seconds: float,
+    cpu: Callable[[], float],
+    ahead: Callable[[int], bool] = lambda _count: False,
+) -> Window:
+    """Read what one session is flooded with; nothing while so many bytes are `ahead` of somebody."""
     sock, buffer, count = session.sock, bytearray(_BUFFER), 0
     _block_in_the_kernel(sock)
     meter = _Meter(warm_up, seconds, cpu)
@@ -78,6 +85,8 @@ def read(session: Session, warm_up: float, seconds: float, cpu: Callable[[], flo
         if not got:
             raise ConnectionResetError("the flood ended early")
         count += got
+        while ahead(count):
+            time.sleep(_NAP)
         if window := meter.window(count):
             return window
 

@@ -124,9 +124,7 @@ class _Page:
         for number in WATCHERS:
             columns.append((f"{number} watching, MB/s", f"watched-{number}", "mb_per_second"))
             columns.append((f"{number}, CPU s per GB", f"watched-{number}", "cpu_seconds_per_gb"))
-        most = WATCHERS[-1]
-        slowest = (f"slowest of {most} ÷ client", f"watched-{most}", "slowest_over_client")
-        return self._by_target(*columns, slowest, ("KiB for each", "held-watchers", "kib_per_watcher"))
+        return self._by_target(*columns, ("KiB for each", "held-watchers", "kib_per_watcher"))
 
     def opening(self) -> str:
         columns = [("median, ms", "opening", "median_ms"), ("p99, ms", "opening", "p99_ms")]

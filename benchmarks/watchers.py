@@ -3,7 +3,6 @@
 import multiprocessing
 import selectors
 import socket
-from collections.abc import Callable
 from multiprocessing.sharedctypes import RawArray
 from types import TracebackType
 from typing import Self
@@ -13,13 +12,14 @@ from benchmarks.targets.base import Endpoint
 
 _FORK = multiprocessing.get_context("fork")
 _AT_ONCE = 1024 * 1024
+_LEAD = 128 * 1024  # bytes: half of what waits for a watcher
 
 
 class Watchers:
     """`number` of them, from when each has its 101, for as long as the block lasts.
 
     The kernel throws away what they read (MSG_TRUNC, tcp(7)): a reader that copied ten floods would be the narrow
-    place, and the target would let its watchers go.
+    place. Whoever lags is let go by the target: so the client waits for them while they are behind.
     """
 
     def __init__(self, endpoint: Endpoint, session: Session, number: int) -> None:
@@ -45,14 +45,9 @@ class Watchers:
                     raise ConnectionResetError("a watcher was let go")
                 self._counts[key.data] += got
 
-    def timed(self, cpu: Callable[[], float], marks: list[int]) -> Callable[[], float]:
-        """`cpu`, and beside each of its times what the slowest of them has got until then, in `marks`."""
-
-        def clock() -> float:
-            marks.append(min(self._counts, default=0))
-            return cpu()
-
-        return clock
+    def are_behind(self, count: int) -> bool:
+        """The slowest of them has got much less than so many bytes."""
+        return self._number > 0 and min(self._counts) + _LEAD < count
 
     def __enter__(self) -> Self:
         self._process.start()

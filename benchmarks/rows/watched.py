@@ -1,16 +1,18 @@
 """A terminal that others watch: what they cost its own client, and what each of them holds."""
 
+import socket
 from dataclasses import dataclass
 
 from benchmarks import bulk, usage
 from benchmarks.idle import Idle
 from benchmarks.rows.base import Lay, Measured, Plan
 from benchmarks.rows.throughput import cpu_clock, measured
-from benchmarks.session import open_session, open_watch
+from benchmarks.session import KEYSTROKE, open_session, open_watch
 from benchmarks.targets.base import Target
 from benchmarks.watchers import Watchers
 
 WATCHERS = (0, 1, 10)
+_CLIENT_BUFFER = 128 * 1024  # bytes: what the kernel takes for the client is ahead of the watchers, too
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,13 @@ class Watched:
 
     def measure(self, lay: Lay, plan: Plan) -> Measured:
         with lay() as endpoint:
-            session = open_session(endpoint, "flood", 32768, 0)
-            cpu = cpu_clock(endpoint)
-            with session.sock:
-                if not self.watchers:
-                    return measured(bulk.read(session, plan.warm_up, plan.seconds, cpu))
-                marks: list[int] = []
-                with Watchers(endpoint, session, self.watchers) as watchers:
-                    window = bulk.read(session, plan.warm_up, plan.seconds, watchers.timed(cpu, marks))
-        return measured(window) | {"slowest_over_client": (marks[-1] - marks[0]) / window.count}
+            session = open_session(endpoint, "flood-when-told", 32768)
+            session.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CLIENT_BUFFER)
+            with session.sock, Watchers(endpoint, session, self.watchers) as watchers:
+                session.sock.sendall(KEYSTROKE)
+                return measured(
+                    bulk.read(session, plan.warm_up, plan.seconds, cpu_clock(endpoint), watchers.are_behind)
+                )
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,12 @@ def flood(sock: ssl.SSLSocket, size: int, total: int) -> None:
         pass
 
 
+def flood_when_told(sock: ssl.SSLSocket, size: int) -> None:
+    """The same without an end, from when the client has said something."""
+    if sock.recv(65536):
+        flood(sock, size, 0)
+
+
 def flood_of_words(sock: ssl.SSLSocket) -> None:
     """A shell that says `x` without a newline and without an end."""
     while True:

@@ -23,6 +23,7 @@ _FIRST = frames.server_frame(frames.STDOUT)
 _BULK = {
     "flood": bulk.flood,
     "flood-of-words": bulk.flood_of_words,
+    "flood-when-told": bulk.flood_when_told,
     "flood-until-interrupted": bulk.flood_until_interrupted,
     "sink": bulk.sink,
 }
