@@ -8,12 +8,10 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from k8s_ws_proxy.recordings.directory import create, write_whole
 from k8s_ws_proxy.recordings.paths import path_of
 from k8s_ws_proxy.wire.recording.asciicast import Cast, Heading, comment
-from k8s_ws_proxy.wire.recording.receipt import File, sealed
+from k8s_ws_proxy.wire.recording.receipt import File, entry, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,12 +41,15 @@ class Gone(OSError):
 
 
 class CastFile:
-    """Of a session that is going on. ``begun`` is what its receipt will say of how it began.
+    """Of a session that is going on. ``begun`` is what its receipt will say of how it began; ``secret`` seals it.
 
     One thread makes it and writes; another has the disk keep it, and finishes it when nothing more is written.
     """
 
-    def __init__(self, directory: Directory, session: str, heading: Heading, begun: Mapping[str, Any]) -> None:
+    def __init__(
+        self, directory: Directory, session: str, heading: Heading, begun: Mapping[str, Any], secret: bytes
+    ) -> None:
+        self._secret = secret
         self.session = session
         self._directory = directory
         self._path = directory.cast(session)
@@ -154,7 +155,7 @@ class CastFile:
             self._directory.forget(self.session)
 
     def _entry(self) -> bytes:
-        return orjson.dumps({**self._begun, "timestamp": self._cast.heading.timestamp})
+        return entry({**self._begun, "timestamp": self._cast.heading.timestamp}, self._secret)
 
     def _append(self, data: bytes) -> None:
         if not data or self._fd is None:

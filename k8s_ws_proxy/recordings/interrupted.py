@@ -14,7 +14,7 @@ from k8s_ws_proxy.recordings.directory import OPEN, write_whole
 from k8s_ws_proxy.recordings.paths import began, path_of
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.recording.asciicast import Cast, Heading, comment
-from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED, End, File, sealed
+from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED, End, File, is_genuine, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 8 * 1024 * 1024  # bytes of a line; a read of the session makes 1.5 MiB at most
 _LARGEST: Final = 1024 * 1024  # bytes of what is known of a session
+_NOT_SEALED: Final = "interrupted; what was known of the session isn't sealed with this key"
 _NOTHING_KNOWN: Final = "interrupted; what was known of the session is lost"
 
 
@@ -42,7 +43,7 @@ def finish_interrupted(directory: Directory, session: str, secret: bytes) -> Fil
         return None
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("it isn't a file")
-    begun, timestamp, problem = _begun(directory, session)
+    begun, timestamp, problem = _begun(directory, session, secret)
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         size, digest = _whole_lines(fd)
@@ -84,13 +85,16 @@ def _can_be_read(line: bytes) -> bool:
         return False
 
 
-def _begun(directory: Directory, session: str) -> tuple[Mapping[str, Any], int, str]:
+def _begun(directory: Directory, session: str, secret: bytes) -> tuple[Mapping[str, Any], int, str]:
     """What was known of it when it began, when that was (Unix seconds), and why its recording isn't whole."""
     with contextlib.suppress(ValueError, FileNotFoundError, IsADirectoryError):
         with directory.entry(OPEN, session).open("rb") as file:
             known = orjson.loads(file.read(_LARGEST))
-        if isinstance(known, dict) and isinstance(timestamp := known.pop("timestamp", None), int):
-            return {**_nothing(session, timestamp), **known, "sessionId": session}, timestamp, INTERRUPTED
+        if isinstance(known, dict) and isinstance(timestamp := known.get("timestamp"), int):
+            genuine = known.get("sessionId") == session and is_genuine(known, secret)
+            begun = {name: value for name, value in known.items() if name not in ("timestamp", "hmac")}
+            problem = INTERRUPTED if genuine else _NOT_SEALED
+            return {**_nothing(session, timestamp), **begun, "sessionId": session}, timestamp, problem
     timestamp = began(session)
     return _nothing(session, timestamp), timestamp, _NOTHING_KNOWN
 

@@ -145,7 +145,7 @@ class Recorder:
         words = None if begun["command"] is None else shlex.join(begun["command"])
         tags = tuple(filter(None, (record.target.subresource.value, record.target.namespace, self._node)))
         heading = Heading(title_of(record), int(record.started), words, tags)
-        file = CastFile(self.directory, slot.id, heading, begun)
+        file = CastFile(self.directory, slot.id, heading, begun, self._secret())
         recording = Recording(self, slot, file)
         if problem := _SILENT if self.writer.at_it() > _PATIENCE else await self._create(recording):
             self._available(problem)

@@ -126,6 +126,21 @@ def parse(receipt: bytes) -> dict[str, Any] | None:
     return told if whole and told.get("version") == VERSION else None
 
 
+def entry(known: Mapping[str, Any], secret: bytes) -> bytes:
+    """What is known of a session when it begins, sealed: for the receipt of one whose daemon is killed."""
+    return canonical({**known, "hmac": _seal(known, secret)})
+
+
+def is_genuine(entered: Mapping[str, Any], secret: bytes) -> bool:
+    """Whether such an entry was sealed with ``secret``."""
+    seal = entered.get("hmac")
+    try:
+        expected = _seal({name: value for name, value in entered.items() if name != "hmac"}, secret)
+    except rfc8785.CanonicalizationError:
+        return False
+    return isinstance(seal, str) and seal.isascii() and hmac.compare_digest(expected, seal)
+
+
 def canonical(told: Mapping[str, Any]) -> bytes:
     """As JSON in one way only (RFC 8785)."""
     return rfc8785.dumps(dict(told))

@@ -35,7 +35,7 @@ def file(directory):
     """One that was created."""
     session = uuid7()
     begun = {"sessionId": session, "namespace": "default", "pod": "alias", "container": None}
-    made = CastFile(directory, session, Heading("default/alias", 1_700_000_000, "sh"), begun)
+    made = CastFile(directory, session, Heading("default/alias", 1_700_000_000, "sh"), begun, SECRET)
     made.create(0)
     return made
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_made_leaves_nothing(directory):
     directory.cast(session).parent.write_text("a file in the folder's place")
     begun = {"sessionId": session, "namespace": "default", "pod": "web", "container": None}
     with pytest.raises(FileExistsError):
-        CastFile(directory, session, Heading("t", 0), begun).create(0)
+        CastFile(directory, session, Heading("t", 0), begun, SECRET).create(0)
     assert not directory.spoken_for()
 
 

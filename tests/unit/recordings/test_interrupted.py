@@ -16,6 +16,7 @@ from k8s_ws_proxy.recordings import interrupted
 from k8s_ws_proxy.recordings.directory import Directory, write_whole
 from k8s_ws_proxy.recordings.interrupted import finish_interrupted
 from k8s_ws_proxy.sessions.uuid7 import uuid7
+from k8s_ws_proxy.wire.recording.receipt import entry
 
 KNOWN = {
     "sessionId": "",
@@ -49,7 +50,8 @@ def leave(directory):
 
     def leave_(cast, known=KNOWN, session=None):
         session = session or uuid7()
-        directory.enter(session, orjson.dumps({**known, "sessionId": session}) if isinstance(known, dict) else known)
+        sealed = entry({**known, "sessionId": session}, SECRET) if isinstance(known, dict) else known
+        directory.enter(session, sealed)
         if cast is not None:
             directory.cast(session).parent.mkdir(parents=True, exist_ok=True)
             directory.cast(session).write_bytes(cast)
@@ -153,16 +155,22 @@ def test_where_what_was_known_is_lost_it_is_finished_and_says_so(directory, leav
     assert not directory.spoken_for()
 
 
-def test_a_receipt_for_another_session_cannot_be_had(directory, leave):
-    """What stands in an entry is worth as much as who may write there; its session's id is that of its name."""
+def test_one_that_somebody_made_up_is_told_from_those_that_were(directory, leave):
+    """Who may write there, and has no key, has neither a session made up nor another's begin taken for its own."""
     other = uuid7()
-    session = uuid7()
-    directory.enter(session, orjson.dumps({**KNOWN, "sessionId": other, "ending": "command_ended", "exitCode": 0}))
-    directory.cast(session).parent.mkdir(parents=True)
-    directory.cast(session).write_bytes(WHOLE)
-    finish_interrupted(directory, session, SECRET)
-    _, receipt = read(directory.root, session, SECRET)
-    assert (receipt["sessionId"], receipt["ending"], receipt["exitCode"]) == (session, "interrupted", None)
+    ended = {"ending": "command_ended", "exitCode": 0, "hmac": "ä"}
+    for known in (
+        orjson.dumps({**KNOWN, "sessionId": other, **ended}),
+        entry({**KNOWN, "sessionId": other}, SECRET),  # of a session that was
+        entry({**KNOWN, "sessionId": ""}, b"another key"),
+        entry({**KNOWN, "sessionId": ""}, SECRET).replace(b"alice", b"mallory"),
+        orjson.dumps({**KNOWN, "size": 2**60}),
+    ):
+        session = leave(WHOLE, known.replace(b'"sessionId":""', f'"sessionId":"{uuid7()}"'.encode()))
+        finish_interrupted(directory, session, SECRET)
+        _, receipt = read(directory.root, session, SECRET)
+        assert receipt["problem"] == "interrupted; what was known of the session isn't sealed with this key"
+        assert (receipt["sessionId"], receipt["ending"], receipt["exitCode"]) == (session, "interrupted", None)
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "fifo"])

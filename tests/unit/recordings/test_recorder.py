@@ -23,6 +23,7 @@ from k8s_ws_proxy.recordings.directory import Directory
 from k8s_ws_proxy.recordings.recorder import Recorder
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.settings import StoreSettings
+from k8s_ws_proxy.wire.recording.receipt import entry
 
 HEADER = b'{"version":3,"term":{"cols":80,"rows":24},"timestamp":1700000000,"title":"t"}\n'
 
@@ -47,7 +48,8 @@ def dead(root):
         gone.open()
         sessions = sorted(uuid7() for _ in range(count))
         for session in sessions:
-            gone.enter(session, orjson.dumps({"namespace": "default", "timestamp": 1_700_000_000}))
+            known = {"sessionId": session, "namespace": "default", "timestamp": 1_700_000_000}
+            gone.enter(session, entry(known, SECRET))
             gone.cast(session).parent.mkdir(parents=True, exist_ok=True)
             gone.cast(session).write_bytes(cast)
         gone.close()
