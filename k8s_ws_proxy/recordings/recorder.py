@@ -26,7 +26,10 @@ from k8s_ws_proxy.recordings.retention import Keep, clear
 from k8s_ws_proxy.recordings.worker import Worker
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.as_json import known
+from k8s_ws_proxy.sessions.audited import subject_of
+from k8s_ws_proxy.wire.audit.events import RecordingFinished, Subject
 from k8s_ws_proxy.wire.recording.asciicast import Heading
+from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,8 +54,7 @@ _MOST_UNFINISHED: Final = 10_000  # that are tried again; the next daemon finish
 class Recorder:
     """The ``Host`` of all recordings.
 
-    ``secret`` gives the key that receipts are sealed with. ``finished`` is told of each that is: of what session, where
-    that is still known, its id, and the file.
+    ``secret`` gives the key that receipts are sealed with. ``finished`` is told of each that is.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Recorder:
         node: str,
         budget: ReadBudget,
         secret: Callable[[], bytes],
-        finished: Callable[[SessionRecord | None, str, File], None] = lambda _record, _session, _file: None,
+        finished: Callable[[RecordingFinished], None] = lambda _event: None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.takes_input = settings.input
@@ -78,7 +80,7 @@ class Recorder:
             self.directory,
             self._tidier,
             secret=secret,
-            finished=lambda session, file: self._told_finished(None, session, file),
+            finished=lambda session, file: finished(_event(Subject(session=session), file, INTERRUPTED)),
         )
         self._settings = settings
         self._node = node
@@ -231,7 +233,7 @@ class Recorder:
             self._one_less()
             metrics.RECORDINGS_FINISHED.labels("failed" if file.problem else "whole").inc()
             recording.finished(file)
-            self._told_finished(recording.slot.log.record, recording.slot.id, file)
+            self._told_finished(_event(subject_of(recording.slot.log.record), file, recording.ending))
 
         def failed(error: Exception) -> None:
             self._one_less()
@@ -320,6 +322,10 @@ def unavailable(problem: str) -> Refusal:
         "This session has to be recorded, and can't be now: try again in a while, or ask the operator.",
         detail=problem,
     )
+
+
+def _event(subject: Subject, file: File, ending: str) -> RecordingFinished:
+    return RecordingFinished(subject, file.path, file.size, file.sha256, ending)
 
 
 def _keep(files: Sequence[tuple[Recording, CastFile]]) -> list[tuple[Recording, str]]:

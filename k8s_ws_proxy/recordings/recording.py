@@ -87,6 +87,11 @@ class Recording:
         """Bytes of memory that wait for the disk."""
         return self._pending_size + self._writing_size
 
+    @property
+    def ending(self) -> str:
+        """How its session ended; empty while it hasn't."""
+        return "" if self._end is None else self._end[1].ending
+
     def start(self, bridge: Bridge) -> Recording:
         """The session is about to get its 101."""
         self._bridge = bridge

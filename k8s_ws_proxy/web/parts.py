@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.keyring import KeySource, Reading
     from k8s_ws_proxy.settings import Settings
+    from k8s_ws_proxy.wire.audit.events import RecordingFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Parts:
         orphans = _orphans(settings, apiserver)
         budget, turns = ReadBudget(loop.time), Turns()
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
-        recorder, uploads = _recorder(settings, keyring, budget)
+        recorder, uploads = _recorder(settings, keyring, budget, audit)
         recorded = Recorded(recorder, notice=settings.recording.notice if settings.recording else "")
         return cls(
             settings,
@@ -256,16 +257,24 @@ def _orphans(settings: Settings, apiserver: Apiserver) -> Orphans | None:
     return Orphans(apiserver, patience=settings.handshake_timeout, journal=journal)
 
 
-def _recorder(settings: Settings, keyring: Keyring, budget: ReadBudget) -> tuple[Recorder | None, Uploads | None]:
+def _recorder(
+    settings: Settings, keyring: Keyring, budget: ReadBudget, audit: Trail
+) -> tuple[Recorder | None, Uploads | None]:
     if settings.recording is None:
         return None, None
     store, uploads = settings.recording.store, None
+
+    def finished(event: RecordingFinished) -> None:
+        audit.emit(event)
+        if uploads is not None:
+            uploads.wake()
+
     recorder = Recorder(
         settings.recording,
         node=settings.node_name,
         budget=budget,
         secret=lambda: keyring.standing_key().secret,
-        finished=lambda _record, _session, _file: None if uploads is None else uploads.wake(),
+        finished=finished,
     )
     if store is not None:
         waiting = Waiting(recorder.directory.root, recorder.directory.own)

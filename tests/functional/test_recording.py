@@ -90,6 +90,16 @@ async def test_who_had_it(directory, tmp_path):
     assert told["recordingPath"] == receipt["recordingPath"] == path_of(told["sessionId"])
 
 
+async def test_it_stands_in_the_audit_trail(record, directory):
+    daemon = await record()
+    await run(daemon, script("exit 3"))
+    _, receipt = await finished(daemon, directory)
+    line = await daemon.audited("recording.finished", session=receipt["sessionId"])
+    for name, told in (("path", "recordingPath"), ("size", "size"), ("sha256", "sha256"), ("ending", "ending")):
+        assert line[name] == receipt[told], name
+    assert (line["caller"]["name"], line["target"]["pod"]) == ("secret", "shell")
+
+
 async def test_a_terminal_with_its_sizes(record, directory):
     daemon = await record("terminals")
     async with opened(daemon, on_terminal("stty -echo; read a; stty size; read b; stty size; exit 3")) as ws:

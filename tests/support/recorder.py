@@ -69,7 +69,7 @@ class Session:
 
 
 class Recorders:
-    """Recorders of one daemon each, on ``root``; ``finished`` has the session's id and file of each that is."""
+    """Recorders of one daemon each, on ``root``; ``finished`` has the session's id and the event of each that is."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -84,7 +84,7 @@ class Recorders:
             node="node-1",
             budget=self.budget,
             secret=lambda: SECRET,
-            finished=lambda _record, session, file: self.finished.append((session, file)),
+            finished=lambda event: self.finished.append((event.subject.session, event)),
         )
         await recorder.open()
         return recorder
