@@ -318,7 +318,7 @@ class Reason(Enum):
     TOO_MANY_READERS = (
         "too_many_readers",
         Rule(429, "warning", retry_after=5),
-        "64 requests for recordings are answered at once, or 16 of one caller",
+        "64 requests for recordings are answered at once, or 16 of one caller; or too many lists wait for their turn",
         "find who reads so many (`recording read` in the log), or let them read one after the other",
     )
     NOT_A_TERMINAL = (

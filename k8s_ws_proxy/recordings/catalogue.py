@@ -240,7 +240,10 @@ class Walk:
         self.skipped = 0
 
     def take(self, most: int, within: float) -> list[Known]:
-        """The next ones among ``most`` that are looked at, in about ``within`` seconds; fewer if they are large."""
+        """The next ones among ``most`` that are looked at, in about ``within`` seconds; fewer if they are large.
+
+        One is looked at in any case, so that a list goes on however long its folder took.
+        """
         until = time.monotonic() + within
         if self._ids is None:
             self._running = self._catalogue.running()
@@ -248,8 +251,8 @@ class Walk:
             self._next = next(self._ids, None)
         found: list[Known] = []
         size = 0
-        for _ in range(most):
-            if self._next is None or size > _PART or time.monotonic() > until:
+        for number in range(most):
+            if self._next is None or size > _PART or (number and time.monotonic() > until):
                 break
             self.last, self._next = self._next, next(self._ids, None)
             self.examined += 1

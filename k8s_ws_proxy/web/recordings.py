@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -30,7 +31,7 @@ from k8s_ws_proxy.wire.audit.events import AuditTarget, RecordingRead, SessionIs
 from k8s_ws_proxy.wire.requests.issue import parse_replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.auth.policy import Policy
@@ -71,6 +72,7 @@ class Recordings:
         self._settings = settings
         self._audit = audit
         self._cursors = Cursors()
+        self._lists = asyncio.Lock()
 
     async def list(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to ``GET /proxy/recordings``. Raises Refusal or UpstreamError."""
@@ -85,7 +87,8 @@ class Recordings:
         page = Page([])
         if wanted.namespace is None or await visible({wanted.namespace}):
             with self._reading(principal) as reading:
-                page = await page_of(catalogue, reading, wanted, limit, visible, until)
+                async with self._turn(until):
+                    page = await page_of(catalogue, reading, wanted, limit, visible, until)
         return await self._tell(request, page)
 
     async def one(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -207,6 +210,21 @@ class Recordings:
             detail=why,
         )
 
+    @contextlib.asynccontextmanager
+    async def _turn(self, until: float) -> AsyncIterator[None]:
+        """One list after the other: each takes a thread's time, which is the loop's, too. Raises Refusal."""
+        try:
+            async with asyncio.timeout_at((asyncio.get_running_loop().time() + until) / 2):
+                await self._lists.acquire()
+        except TimeoutError:
+            raise Refusal(
+                Reason.TOO_MANY_READERS, "As many list recordings as this proxy has time for: try again in a while."
+            ) from None
+        try:
+            yield
+        finally:
+            self._lists.release()
+
     @contextlib.contextmanager
     def _reading(self, principal: Principal) -> Iterator[Reading]:
         """A place among those who read. Raises Refusal, also for what the disk makes of it."""
@@ -259,8 +277,6 @@ class Recordings:
 
     async def _tell(self, request: web.BaseRequest, page: Page) -> web.StreamResponse:
         """It may be long, and its reader slow: a part at a time."""
-        answer = web.StreamResponse(headers={**_HEADERS, "Content-Type": "application/json; charset=utf-8"})
-        await answer.prepare(request)
         node = json.dumps(self._settings.node_name).encode()
         after = json.dumps(None if page.below is None else self._cursors.seal(page.below)).encode()
         body = b'{"node": %b, "recordings": [%b], "skipped": %d, "continue": %b}' % (
@@ -269,6 +285,9 @@ class Recordings:
             page.skipped,
             after,
         )
+        page.told.clear()
+        answer = web.StreamResponse(headers={**_HEADERS, "Content-Type": "application/json; charset=utf-8"})
+        await answer.prepare(request)
         for offset in range(0, len(body), _PART):
             await answer.write(body[offset : offset + _PART])
         await answer.write_eof()

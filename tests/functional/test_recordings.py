@@ -551,8 +551,8 @@ async def test_who_reads_stands_in_the_audit_trail(daemon, made):
     for path, headers in (("", {"Range": "bytes=5-9"}), ("", {}), ("/receipt", {})):
         await ask(daemon, request(daemon, f"{PATH}/{session}{path}", more=headers, **who))
     await call(daemon, "POST", f"{PATH}/{session}/ticket", **who)
-    issued = await daemon.event("session.issued", session=session)
-    lines = [line for line in daemon.log if line.get("event") == "recording.read" and line["session"] == session]
+    issued = await daemon.audited("session.issued", session=session)
+    lines = [line for line in daemon.trail if line["event"] == "recording.read" and line["session"] == session]
     for line in (*lines, issued):
         assert (line["user"], line["groups"], line["reason"]) == ("alice", ["ops"], "INC-42")
         assert line["caller"] == {"mode": "rfc9421", "name": "secret"}
