@@ -18,7 +18,8 @@ IMAGE ?= k8s-ws-proxy:$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' k8s_ws_p
 PYTHON_IMAGE ?=
 IMAGE_EXTRAS := store audit
 IMAGE_ARGS ?=
-NODE_DIRS := tests/clients tests/chart
+PAGES := k8s_ws_proxy/web/pages
+NODE_DIRS := tests/clients tests/chart $(PAGES)
 NODE_STAMPS := $(NODE_DIRS:%=%/node_modules/.stamp)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -74,6 +75,10 @@ $(NODE_STAMPS): %/node_modules/.stamp: %/package.json %/package-lock.json
 	cd $* && npm install --no-audit --no-fund --no-save --loglevel=error
 	@touch $@
 
+.PHONY: pages
+pages: $(PAGES)/node_modules/.stamp ## Build the pages for a browser from what package-lock.json says, and check their types
+	cd $(PAGES) && npm run --silent types && npm run --silent build
+
 .PHONY: helm
 helm: $(BIN)/helm ## Have the helm that the chart's tests run
 
@@ -92,7 +97,7 @@ docs: chart-readme ## Make the pages that are made: the chart's README, the tabl
 .PHONY: system
 system:
 	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm ip:iproute2 nft:nftables \
-		vi:vim-tiny top:procps less:less)
+		vi:vim-tiny top:procps less:less chromium:chromium)
 
 .PHONY: test
 test: venv system node helm lint ## Lint, types, and every test but the long ones

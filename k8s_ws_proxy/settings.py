@@ -142,6 +142,18 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebTerminalSettings:
+    """The pages in a browser. ``origins`` are those that may send tickets.
+
+    ``frame_ancestors`` is as Content-Security-Policy has it; ``clipboard``: a program in a terminal may set it.
+    """
+
+    frame_ancestors: str = "'none'"
+    clipboard: bool = False
+    origins: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the daemon runs with. Durations are seconds."""
 
@@ -182,6 +194,7 @@ class Settings:
     drain_timeout: float = 30.0
     recording: RecordingSettings | None = None
     audit: AuditSettings = AuditSettings()
+    web_terminal: WebTerminalSettings | None = None
 
 
 @dataclass(slots=True)
@@ -221,6 +234,19 @@ class _Reader:
             told = ", ".join(map(repr, wrong))
             self.mistakes.append(f"{name} must be origins such as https://console.example; wrong: {told}")
         return found
+
+    def ancestors(self, name: str) -> str:
+        """Who may have a page in a frame: a source list (Content Security Policy Level 3, frame-ancestors)."""
+        named = self.names(name)
+        if not named or named == {"none"}:
+            return "'none'"
+        if wrong := sorted(each for each in named if each != "self" and not _ORIGIN.fullmatch(each)):
+            told = ", ".join(map(repr, wrong))
+            self.mistakes.append(
+                f"{name} must be none, or self and origins such as https://console.example; wrong: {told}"
+            )
+            return "'none'"
+        return " ".join("'self'" if each == "self" else each for each in sorted(named))
 
     def url(self, name: str) -> str:
         """One that a path can be put behind; ``{node}`` stands for this node's name."""
@@ -389,6 +415,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         drain_timeout=read.duration("DRAIN_TIMEOUT", 30.0, least=0.0),
         recording=_recording(read),
         audit=_audit(read),
+        web_terminal=_web_terminal(read),
     )
     if settings.secret_file is None and settings.secret_dir is None:
         read.mistakes.append("SHARED_SECRET_FILE or SHARED_SECRET_DIR must be set: without a key nobody can be let in")
@@ -427,6 +454,12 @@ def _guacd_doubts(settings: Settings) -> list[str]:
         beside = "CLIENT_CERT_ALLOWED_SUBJECTS doesn't: only certificates that have a name from there, too, come in"
         return [f"GUACD_SUBJECTS names {told}, and {beside}"]
     return []
+
+
+def _web_terminal(read: _Reader) -> WebTerminalSettings | None:
+    on, clipboard = read.boolean("WEB_TERMINAL"), read.boolean("WEB_CLIPBOARD")
+    settings = WebTerminalSettings(read.ancestors("WEB_FRAME_ANCESTORS"), clipboard, read.origins("ALLOWED_ORIGINS"))
+    return settings if on else None
 
 
 def _recording(read: _Reader) -> RecordingSettings | None:

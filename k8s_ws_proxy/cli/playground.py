@@ -81,6 +81,7 @@ async def playground(port: int, directory: Path, environ: Mapping[str, str]) -> 
         theirs = {name: value for name, value in environ.items() if name != "SHARED_SECRET_DIR"}
         settings, source, reading = prepare(
             {
+                "WEB_TERMINAL": "true",
                 **theirs,
                 "WS_PROXY_LISTEN_ADDR": f"127.0.0.1:{port}",
                 "WS_PROXY_ADMIN_ADDR": environ.get("WS_PROXY_ADMIN_ADDR") or "off",  # 9090 may be somebody else's here

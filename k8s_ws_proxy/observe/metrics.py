@@ -52,6 +52,9 @@ REFUSALS: Final = Counter(
 TICKETS: Final = Counter(
     "k8s_ws_proxy_tickets_issued", "Tickets issued, by what they are good for.", ["use"], registry=REGISTRY
 )
+PAGES: Final = Counter(
+    "k8s_ws_proxy_pages", "Pages for a browser that were sent, by which of them.", ["page"], registry=REGISTRY
+)
 BYTES: Final = Counter(
     "k8s_ws_proxy_bytes",
     "Bytes of ended sessions by direction (in: from the client), WebSocket framing included.",

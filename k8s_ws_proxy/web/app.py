@@ -21,6 +21,7 @@ from k8s_ws_proxy.observe.watchdog import Watchdog
 from k8s_ws_proxy.sessions.drain import DrainDeadline, drain
 from k8s_ws_proxy.web import routes
 from k8s_ws_proxy.web.asked import begin
+from k8s_ws_proxy.web.browser_pages import BrowserPages
 from k8s_ws_proxy.web.caller import MAX_BODY
 from k8s_ws_proxy.web.errors import refuse
 from k8s_ws_proxy.web.handshakes import Handshakes
@@ -182,7 +183,7 @@ async def running(
         ):
             stack.callback(tasks.start(coro, name=name).cancel)
         daemon.files = [keyring.look, access.reread]
-        callers = routes.callers(made)
+        callers = routes.callers(made, await BrowserPages.made(settings.web_terminal))
         listen("http", "WS_PROXY_LISTEN_ADDR", settings.listen, callers)
         if settings.tls is not None:
             server_tls = ServerTls(settings.tls, ask_for_certificate=bool(settings.allowed_subjects), audit=audit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ from k8s_ws_proxy.wire.requests.target import of_apiserver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_Response = TypeVar("_Response", bound=web.StreamResponse)
 REFUSED: Final = LogLimit("more requests refused")
 _LONGEST_PATH: Final = 256  # characters in a log line
 
@@ -116,7 +117,7 @@ def status_body(message: str, status: int, reason: Reason) -> dict[str, Any]:
     }
 
 
-def closing(response: web.Response) -> web.Response:
+def closing(response: _Response) -> _Response:
     """``response``, with the connection closed after it, and nothing told of what runs here."""
     response.force_close()
     response.headers["Server"] = "k8s-ws-proxy"

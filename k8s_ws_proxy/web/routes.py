@@ -19,18 +19,20 @@ from k8s_ws_proxy.web.transport import StreamTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from k8s_ws_proxy.web.browser_pages import BrowserPages
     from k8s_ws_proxy.web.parts import Parts
     from k8s_ws_proxy.web.router import Handler
 
 
-def callers(parts: Parts) -> Router:
-    """Those of the callers' listeners."""
+def callers(parts: Parts, pages: BrowserPages | None) -> Router:
+    """Those of the callers' listeners, with ``pages`` for a browser where they are on."""
     handler = parts.sessions()
     reads = parts.reads(handler)
     api = parts.session_api()
     return Router(
         [
             *_probes(parts),
+            *(pages.rows() if pages else ()),
             ("/api", reads.answer),
             ("/apis", reads.answer),
             ("/api/v1", reads.answer),

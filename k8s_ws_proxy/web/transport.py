@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import email.utils
 import json
+import socket
+import struct
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -34,6 +36,7 @@ MAX_HEADER: Final = 16 * 1024  # bytes of one header
 _MAX_HEAD: Final = MAX_LINE + 2 * MAX_HEADER  # bytes of all of it; aiohttp bounds the two above, not their sum
 _READ: Final = 16 * 1024  # bytes of the wire in a turn
 LINGER: Final = 1.0  # seconds for a refused caller to read its answer before the socket closes
+_FORGET: Final = struct.pack("ii", 1, 0)  # struct linger (socket(7)): on, for no time
 _WATCH: Final = 0.5  # seconds between looks at a client that isn't being read
 
 
@@ -131,6 +134,21 @@ class StreamTransport(asyncio.Transport):
         """
         self._last = True
         self._stream.keep_alive(keepalive)
+
+    def bound_queue(self, size: int) -> None:
+        """Let the kernel hold no more than about ``size`` bytes of an answer."""
+        self._stream.bound_queue(size)
+
+    def unsent(self) -> bool:
+        """The peer hasn't all of what was written, and is still there."""
+        return not self._lost and (self._unwritten or self._stream.unsent())
+
+    def reset(self) -> None:
+        """Close now, and have the kernel forget what it holds for the peer."""
+        if not self._lost and not self._detached:
+            with contextlib.suppress(OSError):
+                self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET)
+        self._lose(None)
 
     def evict(self) -> None:
         """Somebody else needs the place. What can be told is told at once: nothing is kept for it.

@@ -152,6 +152,14 @@ def test_a_guacd_that_only_comes_in_by_another_name_is_pointed_out():
     assert "guacdSubjects" not in notes({"guacdSubjects": ["guacd"]})
 
 
+def test_who_gets_the_pages_for_a_browser_is_told():
+    text = notes({"webTerminal": {"enabled": True}, "port": 81})
+    assert "/terminal/ and /watch/, are there for whoever reaches port 81" in text
+    assert "publicUrl tells browsers where that is, and isn't set" in text
+    assert "isn't set" not in notes({"webTerminal": {"enabled": True}, "publicUrl": "wss://{node}.example"})
+    assert "/terminal/" not in notes({})
+
+
 def test_helm_says_it():
     told = helm("install", "release", str(CHART), "--dry-run=client", "--output=json", "--namespace", NAMESPACE)
     assert json.loads(told)["info"]["notes"].strip() == notes({"enabled": False}).strip()

@@ -46,6 +46,13 @@ VALUES = {
         "https://console.example,http://[::1]:3000",
     ),
     "PUBLIC_URL": ("publicUrl", "wss://{node}.example/shells", "wss://{node}.example/shells"),
+    "WEB_TERMINAL": ("webTerminal.enabled", True, "true"),
+    "WEB_FRAME_ANCESTORS": (
+        "webTerminal.frameAncestors",
+        ["self", "https://console.example"],
+        "self,https://console.example",
+    ),
+    "WEB_CLIPBOARD": ("webTerminal.clipboard", True, "true"),
     "WATCH_NOTICES": ("watchNotices", False, "false"),
     "SESSION_IDLE_TIMEOUT": ("sessionIdleTimeout", "1h30m", "1h30m"),
     "SESSION_MAX_DURATION": ("sessionMaxDuration", "12h", "12h"),

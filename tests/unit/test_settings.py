@@ -400,6 +400,32 @@ def test_what_is_no_label_s_key(wrong):
     assert one_mistake({"POD_ALIAS_LABEL": wrong}).startswith("POD_ALIAS_LABEL must be a label's key")
 
 
+@pytest.mark.parametrize(
+    ("written", "policy"),
+    [
+        ("", "'none'"),
+        ("none", "'none'"),
+        ("self", "'self'"),
+        ("https://b.example:8443, self", "https://b.example:8443 'self'"),
+    ],
+)
+def test_who_may_have_a_page_in_a_frame(written, policy):
+    given = {"WEB_TERMINAL": "true", "WEB_FRAME_ANCESTORS": written, "SHARED_SECRET_FILE": "x"}
+    settings, found = parse(given)
+    assert found == []
+    assert settings.web_terminal is not None
+    assert settings.web_terminal.frame_ancestors == policy
+
+
+@pytest.mark.parametrize(
+    "wrong", ["*", "none,self", "'self'", "https://a.example; script-src *", "https://a.example/", "https://A.example"]
+)
+def test_what_can_not_have_one(wrong):
+    assert one_mistake({"WEB_FRAME_ANCESTORS": wrong}).startswith(
+        "WEB_FRAME_ANCESTORS must be none, or self and origins"
+    )
+
+
 @pytest.mark.parametrize("environ", [{}, {"SHARED_SECRET_FILE": "", "SHARED_SECRET_DIR": " "}])
 def test_without_a_key_nobody_could_be_let_in(environ):
     (mistake,) = mistakes(environ)

@@ -1,0 +1,154 @@
+/** The pages /terminal/ and /watch/: a session in a terminal. */
+
+import { connect, Refused } from '../client/client.js';
+import { toldOfEnd, toldOfRefusal } from './endings.js';
+import { takeFragment } from './fragment.js';
+import { bindKeys } from './keys.js';
+import { Pump } from './pump.js';
+import { makeScreen } from './screen.js';
+import { bindSearch } from './search.js';
+import { pageSettings } from './settings.js';
+import { byId, StateLine } from './state.js';
+
+const STUCK = 2000; // milliseconds that something typed waits for the network, before that is told
+
+const { clipboard, origins, page, base } = pageSettings();
+const asked = takeFragment(page, origins);
+const state = new StateLine();
+const readOnly = asked.mode === 'observe';
+const screen = makeScreen(byId('terminal'), { readOnly, clipboard, reader: asked.reader });
+const { terminal, fit } = screen;
+
+void run();
+
+async function run() {
+  if (asked.name) document.title = `${asked.name} – ${document.title}`;
+  const facts = [asked.name, asked.recorded ? '● recorded' : '', readOnly ? 'you look on' : ''].filter(Boolean);
+  state.facts(facts);
+  if (!asked.ticket) {
+    state.show('bad', 'No ticket', 'A page opens one session, once: go back to where you opened it.');
+    return;
+  }
+  state.show('wait', 'Connecting', 'Waiting for the server …');
+  const session = begin();
+  if (!session) return;
+  let typing = 0;
+  const open = () => state.show('open', 'Open', page === 'terminal' ? 'Connected.' : 'Joined: the size is the owner’s.');
+  const pump = new Pump(terminal, (slow) =>
+    slow ? state.show('warn', 'Slow', 'More output comes than this browser can draw: what you see is late.') : open(),
+  );
+  const type = (/** @type {string} */ text) => {
+    if (readOnly) return;
+    const told = setTimeout(() => state.show('warn', 'Slow', 'What you typed waits for the network.'), STUCK);
+    typing += 1;
+    void session.type(text).then(() => {
+      clearTimeout(told);
+      typing -= 1;
+      if (!typing && byId('state').dataset.tone === 'warn') open();
+    });
+  };
+  const search = bindSearch(screen);
+  bindKeys(screen, { search, leave: () => byId('find').focus(), type });
+  bindButtons(session, search);
+  if (page === 'terminal') followWindow(session);
+  try {
+    await session.opened;
+    open();
+    terminal.focus();
+    for await (const message of session.messages()) {
+      if (message.type === 'output') await pump.write(message.data);
+      else if (message.type === 'lost') pump.lost(message.bytes);
+      else terminal.resize(message.columns, message.rows);
+    }
+    const end = await session.ended;
+    const told = toldOfEnd(end);
+    state.show(end.kind === 'command_ended' || end.kind === 'left' ? 'over' : 'bad', told.word, told.sentence, saidOf(end));
+    over(told.again, end.kind, end.exitCode);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    const told = toldOfRefusal(error.reason);
+    state.show('bad', told.word, told.sentence, error.message);
+    over(told.again, error.reason || 'no_answer', null);
+  }
+}
+
+function begin() {
+  try {
+    return connect({ base, id: asked.id, ticket: asked.ticket, mode: asked.mode });
+  } catch {
+    const told = toldOfRefusal('bad_ticket');
+    state.show('bad', told.word, 'The link is incomplete: open the session once more.');
+    over(true, 'bad_ticket', null);
+    return null;
+  }
+}
+
+/** @param {import('../client/client.js').End} end */
+function saidOf({ kind, message }) {
+  return kind === 'command_ended' || kind === 'left' ? '' : message;
+}
+
+/**
+ * Nothing is typed any more; what was shown stays. Whoever has this page in a frame is told, if it is one of ours.
+ *
+ * @param {boolean} again
+ * @param {string} kind
+ * @param {number | null} exitCode
+ */
+function over(again, kind, exitCode) {
+  asked.ticket = '';
+  terminal.options.disableStdin = true;
+  terminal.blur();
+  if (again) state.offer(asked.back);
+  byId('leave').hidden = true;
+  if (window.parent === window) return;
+  for (const origin of [location.origin, ...origins]) {
+    try {
+      window.parent.postMessage({ type: 'k8s-ws-proxy', event: 'ended', kind, exitCode }, origin);
+    } catch {
+      // not an origin that this browser knows as one
+    }
+  }
+}
+
+/**
+ * @param {import('../client/client.js').Session} session
+ * @param {() => void} search
+ */
+function bindButtons(session, search) {
+  const reader = byId('reader');
+  const press = () => reader.setAttribute('aria-pressed', String(terminal.options.screenReaderMode));
+  press();
+  reader.addEventListener('click', () => {
+    terminal.options.screenReaderMode = !terminal.options.screenReaderMode;
+    press();
+    terminal.focus();
+  });
+  byId('find').addEventListener('click', search);
+  byId('leave').addEventListener('click', () => session.close());
+  window.addEventListener('pagehide', () => session.close());
+  terminal.onBell(() => {
+    document.body.classList.add('bell');
+    setTimeout(() => document.body.classList.remove('bell'), 200);
+  });
+}
+
+/**
+ * The terminal is as large as its place in the window.
+ *
+ * @param {import('../client/client.js').Session} session
+ */
+function followWindow(session) {
+  let due = false;
+  terminal.onResize(({ cols, rows }) => session.resize(cols, rows));
+  new ResizeObserver(() => {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => {
+      due = false;
+      fit.fit();
+    });
+  }).observe(byId('terminal'));
+  fit.fit();
+  session.resize(terminal.cols, terminal.rows);
+}
