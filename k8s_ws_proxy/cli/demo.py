@@ -36,7 +36,9 @@ async def show(ground: Playground, log: Path) -> int:
         print("Output, stderr and exit code came through. On a terminal, a shell would follow.")
         return 0
     words = ground.exec_line("default/web", "-it", "--", "sh")
-    print("Now a shell in the pod, through the proxy; `exit` ends the demo.\n")
+    if ground.browser:
+        print(f"A shell in the pod, in a browser, for as long as the demo runs:\n\n  {ground.browser}\n")
+    print("Now one here, through the proxy; `exit` ends the demo.\n")
     print(f"$ {shlex.join(program() + words)}", flush=True)
     shell = await asyncio.create_subprocess_exec(*_ours(), *words)
     try:

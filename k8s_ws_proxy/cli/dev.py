@@ -19,7 +19,8 @@ from k8s_ws_proxy.errors import ProxyError
 
 _HELP = """\
 Run the proxy in front of an embedded cluster, on loopback, and print a command to paste into another
-terminal. The cluster's pods are directories and processes on this machine: nothing is isolated.
+terminal, and an address for a browser. The cluster's pods are directories and processes on this
+machine: nothing is isolated.
 
 The settings of `serve` that are in the environment hold here, too, for example TMUX_CASCADE=true; the
 secret, the address and the apiserver are dev's own. Everything is gone when it ends, at Ctrl-C.
@@ -106,6 +107,11 @@ def _introduce(ground: Playground) -> None:
     print()
     print(f"  {line}")
     print()
+    if ground.browser:
+        print("The same in a browser, and another shell each time that it is opened:")
+        print()
+        print(f"  {ground.browser}")
+        print()
     print("A port of the pod web on this machine, for a browser or curl:")
     print()
     print(f"  {shlex.join(program() + ground.port_forward_line('default/web', ':8080'))}")

@@ -10,8 +10,9 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from k8s_ws_proxy.cli.browser_door import browser_door
 from k8s_ws_proxy.cli.serve import prepare
 from k8s_ws_proxy.errors import ProxyError
 
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.devcluster.cluster import DevCluster
 
+_SHELL: Final = {"subresource": "exec", "namespace": "default", "pod": "web", "command": ["sh"]}
+
 
 @dataclass(frozen=True, slots=True)
 class Playground:
-    """What runs, and how to reach it."""
+    """What runs, and how to reach it. ``browser`` is for a browser; empty where the pages are off."""
 
     url: str
+    browser: str
     secret_file: Path
     kubeconfig: Path
     cluster_url: str
@@ -73,11 +77,15 @@ async def playground(port: int, directory: Path, environ: Mapping[str, str]) -> 
     """Cluster and proxy, with their files in ``directory``, until the block is left. Raises ProxyError."""
     from k8s_ws_proxy.web.app import running  # noqa: PLC0415
 
-    async with embedded_cluster()(directory=directory / "cluster") as cluster:
+    async with (
+        embedded_cluster()(directory=directory / "cluster") as cluster,
+        browser_door(_SHELL, "default/web") as door,
+        contextlib.AsyncExitStack() as stack,
+    ):
         kubeconfig = await asyncio.to_thread(cluster.write_kubeconfig, directory / "kubeconfig", user="admin")
         own = await asyncio.to_thread(cluster.write_kubeconfig, directory / "proxy.kubeconfig", user="proxy")
         secret_file = directory / "secret"
-        await asyncio.to_thread(_write_secret, secret_file)
+        secret = await asyncio.to_thread(_write_secret, secret_file)
         theirs = {name: value for name, value in environ.items() if name != "SHARED_SECRET_DIR"}
         settings, source, reading = prepare(
             {
@@ -88,22 +96,27 @@ async def playground(port: int, directory: Path, environ: Mapping[str, str]) -> 
                 "SHARED_SECRET_FILE": str(secret_file),
                 "KUBECONFIG": str(own),
                 "DRAIN_TIMEOUT": environ.get("DRAIN_TIMEOUT") or "0s",  # nobody waits for a playground
+                "ALLOWED_ORIGINS": ",".join(filter(None, (environ.get("ALLOWED_ORIGINS"), door.origin))),
             }
         )
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                daemon = await stack.enter_async_context(running(settings, source, reading, {"KUBECONFIG": str(own)}))
-            except OSError as error:
-                why = os.strerror(error.errno or 0)
-                raise ProxyError(
-                    f"can't listen on 127.0.0.1:{port}: {why}. --port 0 takes any port that is free"
-                ) from error
-            try:
-                yield Playground(f"http://127.0.0.1:{daemon.ports['http']}", secret_file, kubeconfig, cluster.url)
-            finally:
-                await asyncio.shield(daemon.shut_down())
+        try:
+            daemon = await stack.enter_async_context(running(settings, source, reading, {"KUBECONFIG": str(own)}))
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            raise ProxyError(
+                f"can't listen on 127.0.0.1:{port}: {why}. --port 0 takes any port that is free"
+            ) from error
+        url = f"http://127.0.0.1:{daemon.ports['http']}"
+        door.leads_to(url, secret)
+        try:
+            yield Playground(url, door.url if settings.web_terminal else "", secret_file, kubeconfig, cluster.url)
+        finally:
+            await asyncio.shield(daemon.shut_down())
 
 
-def _write_secret(path: Path) -> None:
+def _write_secret(path: Path) -> bytes:
+    """The secret that it then holds."""
     path.touch(mode=0o600)
-    path.write_text(secrets.token_urlsafe(32) + "\n")
+    secret = secrets.token_urlsafe(32)
+    path.write_text(secret + "\n")
+    return secret.encode()

@@ -10,9 +10,13 @@ import signal
 import sys
 import time
 from pathlib import Path
+from urllib.parse import parse_qsl
 
+import aiohttp
 import pytest
 
+from k8s_ws_proxy.wire.framing.channels import V5
+from k8s_ws_proxy.wire.requests.bearer import SUBPROTOCOL_PREFIX
 from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER, Key, verify
 
 PROGRAM = [sys.executable, "-m", "k8s_ws_proxy"]
@@ -59,6 +63,41 @@ async def test_the_line_that_dev_prints_works_as_it_is(start, tmp_path):
     dev.send_signal(signal.SIGINT)
     assert await dev.wait() == 0
     assert not list((tmp_path / "tmp").iterdir()), "nothing is left behind"
+
+
+async def test_the_address_for_a_browser_opens_a_shell_each_time(start):
+    dev = await start("dev", "--port", "0")
+    text = (await dev.stdout.readuntil(b"Ctrl-C ends it.\n")).decode()
+    (address,) = re.findall(r"^  (http://127\.0\.0\.1:\d+/[\w-]{22})$", text, re.MULTILINE)
+    async with aiohttp.ClientSession() as session:
+        pages = []
+        for _ in range(2):
+            async with session.get(address, allow_redirects=False) as answer:
+                assert (answer.status, answer.headers["Cache-Control"]) == (303, "no-store")
+                pages.append(answer.headers["Location"])
+        (page, said), (_, again) = (
+            (page, dict(parse_qsl(said))) for page, _, said in (p.partition("#") for p in pages)
+        )
+        assert said["ticket"] != again["ticket"]
+        assert (said["back"], said["name"]) == (address, "default/web")
+        async with session.get(page) as answer:
+            assert answer.status == 200
+            assert address.rpartition("/")[0] in await answer.text(), "the page may lead back there"
+        stream = page.replace("/terminal/", f"/proxy/sessions/{said['id']}/stream")
+        async with session.ws_connect(stream, protocols=[V5, SUBPROTOCOL_PREFIX + said["ticket"]]) as ws:
+            await ws.send_bytes(b"\0echo $HOSTNAME-$((40 + 2)); exit\n")
+            output = b"".join([message.data[1:] async for message in ws])
+            assert b"web-42" in output
+        for other in (address[:-1], address + "/", address.rpartition("/")[0] + "/"):
+            async with session.get(other, allow_redirects=False) as answer:
+                assert answer.status == 404
+        async with session.post(address) as answer:
+            assert answer.status == 404
+
+
+async def test_without_pages_there_is_no_address_for_a_browser(start):
+    dev = await start("dev", "--port", "0", extra={"WEB_TERMINAL": "false"})
+    assert b"browser, and" not in await dev.stdout.readuntil(b"Ctrl-C ends it.\n")
 
 
 async def test_the_kubectl_line_reaches_the_same_cluster(start):
