@@ -73,12 +73,11 @@ class BrowserPages:
     @classmethod
     def read(cls, settings: WebTerminalSettings, built: Path = BUILT) -> BrowserPages:
         """From the disk: to be called where waiting for it harms nobody. Raises OSError where they weren't built."""
-        policy = _policy(settings)
         pages = {}
         for path in sorted(built.glob("*.html")):
             headers = {
                 **_ALL,
-                "Content-Security-Policy": policy,
+                "Content-Security-Policy": _policy(path.stem, settings),
                 "Cross-Origin-Opener-Policy": "same-origin",
                 "Cache-Control": "no-store",
             }
@@ -162,12 +161,16 @@ def _served(path: Path, body: bytes, headers: Mapping[str, str]) -> Served:
     )
 
 
-def _policy(settings: WebTerminalSettings) -> str:
-    """What the pages may do (Content Security Policy Level 3): nothing but what comes from here."""
+def _policy(page: str, settings: WebTerminalSettings) -> str:
+    """What a page may do (Content Security Policy Level 3): nothing but what comes from here.
+
+    asciinema-player's terminal is WebAssembly, and it makes its controls out of markup of its own.
+    """
+    replay = page == "replay"
     return "; ".join(
         (
             "default-src 'none'",
-            "script-src 'self'",
+            "script-src 'self' 'wasm-unsafe-eval'" if replay else "script-src 'self'",
             "style-src 'self'",
             "connect-src 'self'",
             "img-src 'self' data:",
@@ -175,8 +178,7 @@ def _policy(settings: WebTerminalSettings) -> str:
             f"frame-ancestors {settings.frame_ancestors}",
             "base-uri 'none'",
             "form-action 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
+            *(() if replay else ("require-trusted-types-for 'script'", "trusted-types 'none'")),
         )
     )
 

@@ -154,7 +154,7 @@ def test_a_guacd_that_only_comes_in_by_another_name_is_pointed_out():
 
 def test_who_gets_the_pages_for_a_browser_is_told():
     text = notes({"webTerminal": {"enabled": True}, "port": 81})
-    assert "/terminal/ and /watch/, are there for whoever reaches port 81" in text
+    assert "/terminal/, /watch/ and /replay/, are there for whoever reaches port 81" in text
     assert "publicUrl tells browsers where that is, and isn't set" in text
     assert "isn't set" not in notes({"webTerminal": {"enabled": True}, "publicUrl": "wss://{node}.example"})
     assert "/terminal/" not in notes({})

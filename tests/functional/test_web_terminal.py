@@ -16,7 +16,8 @@ from k8s_ws_proxy.web.browser_pages import BUILT, MOST
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PAGES = ["/terminal/", "/watch/"]
+PAGES = ["/terminal/", "/watch/", "/replay/"]
+WASM = "'wasm-unsafe-eval'"
 ASSETS = [f"/assets/{path.name}" for path in sorted((BUILT / "assets").iterdir())]
 
 
@@ -44,10 +45,11 @@ async def test_a_page_may_do_nothing_but_what_it_is_for(daemon, path):
     answer = await ask(daemon, path)
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    replay = path == "/replay/"  # whose player is WebAssembly, and makes its controls of markup
     assert answer.headers["content-security-policy"] == (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        "font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
+        f"default-src 'none'; script-src 'self'{' ' + WASM if replay else ''}; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+        + ("" if replay else "; require-trusted-types-for 'script'; trusted-types 'none'")
     )
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["referrer-policy"] == "no-referrer"

@@ -7,8 +7,9 @@ import { build } from 'esbuild';
 const HERE = dirname(fileURLToPath(import.meta.url));
 const DIST = process.argv[2] ?? join(HERE, 'dist');
 const PAGES = {
-  terminal: { html: 'session.html', entry: 'terminal', title: 'Terminal', leave: 'End session' },
-  watch: { html: 'session.html', entry: 'terminal', title: 'Watching a terminal', leave: 'Leave' },
+  terminal: { html: 'session.html', entry: 'terminal', css: 'page', title: 'Terminal', leave: 'End session' },
+  watch: { html: 'session.html', entry: 'terminal', css: 'page', title: 'Watching a terminal', leave: 'Leave' },
+  replay: { html: 'replay.html', entry: 'replay', css: 'replay', title: 'Recording', leave: '' },
 };
 
 // xterm.js writes style sheets and style attributes into the document, which the pages' Content-Security-Policy forbids.
@@ -37,7 +38,7 @@ rmSync(DIST, { recursive: true, force: true });
 const entries = [...new Set(Object.values(PAGES).map(({ entry }) => entry))];
 const { metafile } = await build({
   absWorkingDir: HERE,
-  entryPoints: [...entries.map((entry) => `src/${entry}.js`), 'src/page.css'],
+  entryPoints: [...entries.map((entry) => `src/${entry}.js`), 'src/page.css', 'src/replay.css'],
   outdir: join(DIST, 'assets'),
   entryNames: '[name]-[hash]',
   chunkNames: 'shared-[hash]',
@@ -55,8 +56,8 @@ const { metafile } = await build({
 const made = Object.fromEntries(
   Object.entries(metafile.outputs).map(([path, { entryPoint }]) => [entryPoint, relative('dist/assets', path).split('/').pop()]),
 );
-for (const [page, { html, entry, title, leave }] of Object.entries(PAGES)) {
-  const words = { PAGE: page, TITLE: title, LEAVE: leave, JS: made[`src/${entry}.js`], CSS: made['src/page.css'] };
+for (const [page, { html, entry, css, title, leave }] of Object.entries(PAGES)) {
+  const words = { PAGE: page, TITLE: title, LEAVE: leave, JS: made[`src/${entry}.js`], CSS: made[`src/${css}.css`] };
   const text = readFileSync(join(HERE, 'src', html), 'utf8');
   writeFileSync(join(DIST, `${page}.html`), text.replace(/__(\w+?)__/g, (whole, word) => words[word] ?? whole));
 }
