@@ -77,7 +77,7 @@ async def test_the_ticket_is_taken_out_of_the_address_and_the_history(tab):
 async def test_keys_colours_and_wide_characters(tab):
     await tab.open()
     await tab.type("printf '\\e[38;2;1;2;3mtrue\\e[0m\\e[38;5;208mmany\\e[0m 漢字|👍|é|\\n'\r")
-    await tab.shows("漢字|👍|é|")
+    await tab.shows_row("truemany 漢字|👍|é|")
     style = (
         "(text) => getComputedStyle([...document.querySelectorAll('.xterm-rows span')]"
         ".findLast((each) => each.textContent === text)).color"
@@ -116,7 +116,7 @@ async def test_ten_lines_are_pasted_as_one_where_the_shell_asks_for_that(tab):
     await tab.open()
     await tab.type("bind 'set enable-bracketed-paste on'\r")
     await tab.type("echo told\r")
-    await tab.shows("told")
+    await tab.shows_row("told")
     await tab.paste("\n".join(f"echo line {number}" for number in range(10)))
     await tab.shows("line 9")
     assert "line 9" not in await tab.rows()
@@ -136,7 +136,7 @@ async def test_what_is_selected_is_copied_and_what_was_is_found(new_tab):
     tab = await new_tab(permissions=["clipboard-read", "clipboard-write"])
     await tab.open()
     await tab.type("seq -f 'number %g' 1 300; echo done\r")
-    await tab.shows("done")
+    await tab.shows_row("done")
     await tab.press("Control+Shift+F")
     await tab.type("number 17")
     await expect(tab.page.locator("#found")).to_have_text("1 of 11")
@@ -240,7 +240,7 @@ async def test_two_watch_and_one_of_them_types(new_tab):
     owner, onlooker, peer = [await new_tab() for _ in range(3)]
     told = await owner.open()
     await owner.type("echo shown before\r")
-    await owner.shows("shown before")
+    await owner.shows_row("shown before")
     for tab, mode in ((onlooker, "observe"), (peer, "peer")):
         answer = await call(tab.daemon, "POST", f"/proxy/sessions/{told['sessionId']}/ticket", {"mode": mode})
         assert answer.status == 201, answer
@@ -248,12 +248,12 @@ async def test_two_watch_and_one_of_them_types(new_tab):
             {"sessionId": told["sessionId"], "ticket": json.loads(answer.body)["ticket"]}, "watch", mode=mode
         )
         await tab.state("Open")
-        await tab.shows("shown before")
+        await tab.shows_row("shown before")
     assert [each["mode"] for each in (await listed(owner.daemon))[0]["watchers"]] == ["observe", "peer"]
     await peer.type("echo by the peer\r")
     await onlooker.type("echo by nobody\r")
     for tab in (owner, onlooker, peer):
-        await tab.shows("by the peer")
+        await tab.shows_row("by the peer")
     await owner.type("exit\r")
     for tab in (owner, onlooker, peer):
         assert "exit code 0" in await tab.state("Ended")
