@@ -145,6 +145,11 @@ export class Session {
     resize(columns: number, rows: number): void;
     /** Whether something typed waits for the network. */
     get waiting(): boolean;
+    /**
+     * Leave out what waits to be read, and for two seconds what comes, but for the newest: somebody has asked a flood to stop,
+     * and wants to see that it has.
+     */
+    hurry(): void;
     /** The end of stdin (KEP-4006: v5 only). A terminal has none: type Ctrl-D there. */
     closeStdin(): void;
     /** Leave. What ran is hung up, if the session is one's own. */
@@ -221,6 +226,7 @@ declare class Socket {
     _size: number;
     _lost: number;
     _over: boolean;
+    _hurried: number;
     _wake: () => void;
     _socket: WebSocket;
     /** @type {Promise<{ code: number, reason: string }>} */
@@ -232,8 +238,14 @@ declare class Socket {
     opened: Promise<void>;
     /** @param {Uint8Array} message */
     _came(message: Uint8Array): void;
-    /** Leave out the oldest output, until half of what may wait does: what isn't output stays. */
-    _shorten(): void;
+    /** For a while little is kept. */
+    hurry(): void;
+    /**
+     * Leave out the oldest output, until no more than this waits: what isn't output stays.
+     *
+     * @param {number} most
+     */
+    _shorten(most: number): void;
     /** The next message, how many bytes were left out before it, or null at the end. */
     read(): Promise<number | Uint8Array<ArrayBufferLike> | null>;
     /**

@@ -33,6 +33,8 @@ export const Channel = Object.freeze({ STDIN: 0, STDOUT: 1, STDERR: 2, STATUS: 3
 /** Bytes of output that wait to be read at most: see `connect()`. */
 export const KEPT = 4 * 1024 * 1024;
 
+const SHOWN = 64 * 1024; // bytes of output that hurry() leaves: a screen and more
+const HURRY = 2000; // milliseconds
 const PART = 32 * 1024; // bytes of a message on stdin
 const AHEAD = 256 * 1024; // bytes that the browser may hold of what was typed, before more is given to it
 const LOOK = 5; // milliseconds between looks at that, of which there is no event
@@ -204,6 +206,14 @@ export class Session {
     return this._typing;
   }
 
+  /**
+   * Leave out what waits to be read, and for two seconds what comes, but for the newest: somebody has asked a flood to stop,
+   * and wants to see that it has.
+   */
+  hurry() {
+    this._socket.hurry();
+  }
+
   /** The end of stdin (KEP-4006: v5 only). A terminal has none: type Ctrl-D there. */
   closeStdin() {
     void this.opened.then(() => this._socket.write(new Uint8Array([Channel.CLOSE, Channel.STDIN])));
@@ -225,11 +235,12 @@ export class Session {
           this._size = '';
           await this._socket.write(onChannel(Channel.RESIZE, encoder.encode(size)));
         }
-        const next = this._typed.shift();
+        const [next] = this._typed;
         if (!next) continue;
         for (let at = 0; at < next.bytes.length; at += PART) {
           await this._socket.write(onChannel(Channel.STDIN, next.bytes.subarray(at, at + PART)));
         }
+        this._typed.shift();
         next.taken();
       }
     } catch {
@@ -407,6 +418,7 @@ class Socket {
     this._size = 0;
     this._lost = 0;
     this._over = false;
+    this._hurried = 0; // until when
     this._wake = () => {};
     this._socket = new WebSocket(url, protocols);
     this._socket.binaryType = 'arraybuffer';
@@ -434,15 +446,26 @@ class Socket {
   _came(message) {
     this._queue.push(message);
     this._size += message.length;
-    if (this._size > this._kept) this._shorten();
+    const most = performance.now() < this._hurried ? SHOWN : this._kept;
+    if (this._size > most) this._shorten(most / 2);
     this._wake();
   }
 
-  /** Leave out the oldest output, until half of what may wait does: what isn't output stays. */
-  _shorten() {
+  /** For a while little is kept. */
+  hurry() {
+    this._hurried = performance.now() + HURRY;
+    if (this._size > SHOWN) this._shorten(SHOWN / 2);
+  }
+
+  /**
+   * Leave out the oldest output, until no more than this waits: what isn't output stays.
+   *
+   * @param {number} most
+   */
+  _shorten(most) {
     const kept = [];
     for (const message of this._queue) {
-      if (this._size > this._kept / 2 && (message[0] === Channel.STDOUT || message[0] === Channel.STDERR)) {
+      if (this._size > most && (message[0] === Channel.STDOUT || message[0] === Channel.STDERR)) {
         this._size -= message.length;
         this._lost += message.length - 1;
       } else {

@@ -19,7 +19,7 @@ export const ENDS = {
   pod_gone: { word: 'Pod gone', sentence: 'There is no such pod or container (any more).', again: false },
   limit_reached: { word: 'Time is up', sentence: 'The session was idle, or open, for as long as it may be.', again: true },
   drained: { word: 'Server restarts', sentence: 'The server is being shut down or replaced. A new session can be opened in a moment.', again: true },
-  terminated: { word: 'Terminated', sentence: 'Somebody who may has ended this session.', again: false },
+  terminated: { word: 'Terminated', sentence: 'Somebody has ended this session.', again: false },
   owner_left: { word: 'Ended', sentence: 'Whoever opened the session has left it.', again: false },
   too_slow: { word: 'Too slow', sentence: 'This browser took in less than the session showed. Join again.', again: true },
   lost_upstream: { word: 'Lost', sentence: 'The server has lost its connection to the pod, or had to stop.', again: true },

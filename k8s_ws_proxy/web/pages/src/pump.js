@@ -8,19 +8,12 @@
 
 export const HIGH = 128 * 1024; // bytes: about 10 ms of parsing
 const LOW = 32 * 1024;
-const SLOW = 1000; // milliseconds of a full terminal after which that is told
 
 export class Pump {
-  /**
-   * @param {{ write(data: Uint8Array | string, done?: () => void): void }} terminal
-   * @param {(slow: boolean) => void} tell whether more comes than can be drawn
-   */
-  constructor(terminal, tell) {
+  /** @param {{ write(data: Uint8Array | string, done?: () => void): void }} terminal */
+  constructor(terminal) {
     this._terminal = terminal;
-    this._tell = tell;
     this._waiting = 0;
-    this._since = 0;
-    this._slow = false;
     this._drained = () => {};
   }
 
@@ -34,12 +27,8 @@ export class Pump {
     this._terminal.write(data, () => {
       this._waiting -= data.length;
       if (this._waiting <= LOW) this._drained();
-      if (!this._waiting) this._since = 0;
-      if (!this._waiting && this._slow) this._tell((this._slow = false));
     });
     if (this._waiting <= HIGH) return;
-    this._since ||= performance.now();
-    if (!this._slow && performance.now() - this._since > SLOW) this._tell((this._slow = true));
     await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
       this._drained = () => resolve();
     });

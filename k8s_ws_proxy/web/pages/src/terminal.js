@@ -10,6 +10,7 @@ import { bindSearch } from './search.js';
 import { pageSettings } from './settings.js';
 import { byId, StateLine } from './state.js';
 
+const INTERRUPT = '\x03';
 const STUCK = 2000; // milliseconds that something typed waits for the network, before that is told
 
 const { clipboard, origins, page, base } = pageSettings();
@@ -34,11 +35,17 @@ async function run() {
   if (!session) return;
   let typing = 0;
   const open = () => state.show('open', 'Open', page === 'terminal' ? 'Connected.' : 'Joined: the size is the owner’s.');
-  const pump = new Pump(terminal, (slow) =>
-    slow ? state.show('warn', 'Slow', 'More output comes than this browser can draw: what you see is late.') : open(),
-  );
+  const pump = new Pump(terminal);
+  let catching = 0;
+  const lost = (/** @type {number} */ bytes) => {
+    pump.lost(bytes);
+    state.show('warn', 'Slow', 'More output comes than this browser can show: some is left out.');
+    clearTimeout(catching);
+    catching = setTimeout(open, STUCK);
+  };
   const type = (/** @type {string} */ text) => {
     if (readOnly) return;
+    if (text === INTERRUPT) session.hurry();
     const told = setTimeout(() => state.show('warn', 'Slow', 'What you typed waits for the network.'), STUCK);
     typing += 1;
     void session.type(text).then(() => {
@@ -57,17 +64,18 @@ async function run() {
     terminal.focus();
     for await (const message of session.messages()) {
       if (message.type === 'output') await pump.write(message.data);
-      else if (message.type === 'lost') pump.lost(message.bytes);
+      else if (message.type === 'lost') lost(message.bytes);
       else terminal.resize(message.columns, message.rows);
     }
     const end = await session.ended;
+    clearTimeout(catching);
     const told = toldOfEnd(end);
     state.show(end.kind === 'command_ended' || end.kind === 'left' ? 'over' : 'bad', told.word, told.sentence, saidOf(end));
     over(told.again, end.kind, end.exitCode);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     const told = toldOfRefusal(error.reason);
-    state.show('bad', told.word, told.sentence, error.message);
+    state.show('bad', told.word, told.sentence, error.reason === 'bad_ticket' ? '' : error.message);
     over(told.again, error.reason || 'no_answer', null);
   }
 }
