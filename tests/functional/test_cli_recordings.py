@@ -261,7 +261,7 @@ async def screen():
 
 @pytest.fixture
 async def start_playing(screen, daemon, tmp_path):
-    async with programs(screen, daemon, tmp_path) as start:
+    async with programs(screen, tmp_path, K8S_WS_PROXY_URL=daemon.url) as start:
 
         async def playing(*words):
             return await start("recordings", "play", *words)

@@ -384,7 +384,6 @@ async def test_ten_thousand_are_listed_a_page_at_a_time(daemon, made):
     assert pages >= 10
     page = await listed(daemon, "?user=nobody")
     assert (page["recordings"], page["continue"] is None) == ([], False), "it looks at so many for a page"
-    assert [line for line in daemon.log if line["event"] == "the event loop stands still"] == []
 
 
 async def test_a_page_is_bounded_in_bytes(daemon, made):
