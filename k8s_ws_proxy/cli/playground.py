@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.cli.browser_door import browser_door
 from k8s_ws_proxy.cli.serve import prepare
 from k8s_ws_proxy.errors import ProxyError
+from k8s_ws_proxy.sessions.uuid7 import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.devcluster.cluster import DevCluster
+    from k8s_ws_proxy.settings import Settings
 
 _SHELL: Final = {"subresource": "exec", "namespace": "default", "pod": "web", "command": ["sh"]}
 
@@ -95,12 +98,16 @@ async def playground(port: int, directory: Path, environ: Mapping[str, str]) -> 
                 "WS_PROXY_ADMIN_ADDR": environ.get("WS_PROXY_ADMIN_ADDR") or "off",  # 9090 may be somebody else's here
                 "SHARED_SECRET_FILE": str(secret_file),
                 "KUBECONFIG": str(own),
+                "AUDIT_LOG": environ.get("AUDIT_LOG") or "off",  # what is on the screen is for the person there
                 "DRAIN_TIMEOUT": environ.get("DRAIN_TIMEOUT") or "0s",  # nobody waits for a playground
                 "ALLOWED_ORIGINS": ",".join(filter(None, (environ.get("ALLOWED_ORIGINS"), door.origin))),
             }
         )
+        audit = await stack.enter_async_context(_trail(settings))
         try:
-            daemon = await stack.enter_async_context(running(settings, source, reading, {"KUBECONFIG": str(own)}))
+            daemon = await stack.enter_async_context(
+                running(settings, source, reading, {"KUBECONFIG": str(own)}, audit)
+            )
         except OSError as error:
             why = os.strerror(error.errno or 0)
             raise ProxyError(
@@ -112,6 +119,23 @@ async def playground(port: int, directory: Path, environ: Mapping[str, str]) -> 
             yield Playground(url, door.url if settings.web_terminal else "", secret_file, kubeconfig, cluster.url)
         finally:
             await asyncio.shield(daemon.shut_down())
+
+
+@contextlib.asynccontextmanager
+async def _trail(settings: Settings) -> AsyncIterator[Trail]:
+    """The audit trail, as the settings have it."""
+    from k8s_ws_proxy.audit.opened import opened  # noqa: PLC0415 - as ``running``
+    from k8s_ws_proxy.observe.writer import LogWriter  # noqa: PLC0415
+
+    writer = LogWriter(sys.stderr.fileno())
+    try:
+        trail = await asyncio.to_thread(opened, settings.audit, writer, node=settings.node_name, daemon=uuid7())
+        try:
+            yield trail
+        finally:
+            await asyncio.to_thread(trail.close)
+    finally:
+        await asyncio.to_thread(writer.close)
 
 
 def _write_secret(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -98,6 +99,23 @@ async def test_the_address_for_a_browser_opens_a_shell_each_time(start):
 async def test_without_pages_there_is_no_address_for_a_browser(start):
     dev = await start("dev", "--port", "0", extra={"WEB_TERMINAL": "false"})
     assert b"browser, and" not in await dev.stdout.readuntil(b"Ctrl-C ends it.\n")
+
+
+async def test_recordings_and_the_audit_trail_are_kept_where_the_environment_says(start, tmp_path):
+    trail, recordings = tmp_path / "audit.log", tmp_path / "recordings"
+    kept = {"AUDIT_LOG": str(trail), "RECORD": "all", "RECORDING_DIR": str(recordings)}
+    dev = await start("dev", "--port", "0", extra=kept)
+    line, _ = await introduction(dev)
+    shell = await start("-c", line, program=["sh"], stdin=asyncio.subprocess.PIPE)
+    await shell.communicate(b"exit\n")
+    dev.send_signal(signal.SIGINT)
+    assert await dev.wait() == 0
+    told = [json.loads(line) for line in trail.read_text().splitlines()]
+    expected = ["daemon.started", "session.opened", "session.ended", "recording.finished", "daemon.stopped"]
+    assert sorted(line["event"] for line in told) == sorted(expected)
+    (recording,) = recordings.rglob("*.cast")
+    (finished,) = (line for line in told if line["event"] == "recording.finished")
+    assert finished["path"] == str(recording.relative_to(recordings))
 
 
 async def test_the_kubectl_line_reaches_the_same_cluster(start):
