@@ -97,7 +97,7 @@ docs: chart-readme ## Make the pages that are made: the chart's README, the tabl
 .PHONY: system
 system:
 	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm ip:iproute2 nft:nftables \
-		vi:vim-tiny top:procps less:less chromium:chromium)
+		vi:vim-tiny top:procps less:less chromium:chromium firefox-esr:firefox-esr)
 
 .PHONY: test
 test: venv system node helm lint ## Lint, types, and every test but the long ones

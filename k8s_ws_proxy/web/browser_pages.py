@@ -10,7 +10,7 @@ import asyncio
 import gzip
 import hashlib
 import html
-from collections import deque
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +20,7 @@ from aiohttp import web
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.web.api_callers import transport_of
+from k8s_ws_proxy.web.caller import address_of
 from k8s_ws_proxy.web.errors import closing
 from k8s_ws_proxy.web.router import check_method
 
@@ -63,7 +64,7 @@ class BrowserPages:
     def __init__(self, pages: Mapping[str, Served], assets: Mapping[str, Served]) -> None:
         self._pages = pages
         self._assets = assets
-        self._under_way: deque[StreamTransport] = deque()
+        self._under_way: dict[StreamTransport, str] = {}  # to which address, the oldest first
 
     @classmethod
     async def made(cls, settings: WebTerminalSettings | None) -> BrowserPages | None:
@@ -124,15 +125,14 @@ class BrowserPages:
         return answer
 
     async def _send(self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes) -> web.StreamResponse:
-        """Part by part, until it has arrived: whoever doesn't read holds little, and the oldest of too many goes."""
+        """Part by part, until it has arrived: whoever doesn't read holds little, and of too many one has to go."""
         transport = transport_of(request)
         transport.bound_queue(_QUEUED)
         answer = closing(web.StreamResponse(headers=headers))
         answer.content_length = len(body)
-        self._under_way.append(transport)
+        self._under_way[transport] = address_of(transport.get_extra_info("peername"))
         if len(self._under_way) > MOST:
-            self._under_way.popleft().reset()
-            metrics.REFUSALS.labels(Reason.TOO_MANY_CONNECTIONS.value).inc()
+            self._make_room()
         try:
             await answer.prepare(request)
             if request.method != "HEAD":
@@ -145,9 +145,16 @@ class BrowserPages:
         except TimeoutError:
             transport.reset()
         finally:
-            if transport in self._under_way:
-                self._under_way.remove(transport)
+            self._under_way.pop(transport, None)
         return answer
+
+    def _make_room(self) -> None:
+        """The oldest has to go of those to the address that has most: a crowd that comes from one pushes out itself."""
+        ((crowded, _),) = Counter(self._under_way.values()).most_common(1)
+        oldest = next(each for each, address in self._under_way.items() if address == crowded)
+        del self._under_way[oldest]
+        oldest.reset()
+        metrics.REFUSALS.labels(Reason.TOO_MANY_CONNECTIONS.value).inc()
 
 
 def _served(path: Path, body: bytes, headers: Mapping[str, str]) -> Served:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import re
 import socket
@@ -126,37 +127,48 @@ async def test_pages_are_counted_and_not_logged(daemon):
     assert (await ask(daemon, "/terminal/", listener="admin")).status == 404, "the operators' listener has none"
 
 
+@contextlib.asynccontextmanager
+async def asked_from(daemon, address, path, count=1):
+    """Connections from this address on which the answer to a request has begun, and isn't read."""
+    loop = asyncio.get_running_loop()
+    async with contextlib.AsyncExitStack() as stack:
+        asked = []
+        for _ in range(count):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            sock.setblocking(False)
+            sock.bind((address, 0))
+            await loop.sock_connect(sock, ("127.0.0.1", daemon.port))
+            await loop.sock_sendall(sock, f"GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
+            assert await loop.sock_recv(sock, 12) == b"HTTP/1.1 200"
+            asked.append(sock)
+        yield asked
+
+
+async def whole(sock, size):
+    """Whether all of an answer of this size arrives."""
+    read = 0
+    try:
+        while data := await asyncio.get_running_loop().sock_recv(sock, 1 << 20):
+            read += len(data)
+    except ConnectionResetError:
+        return False
+    return read > size
+
+
 async def test_who_does_not_read_makes_room_for_who_does(daemon):
     """More than there is room for ask for the largest file, and take none of it: the rest is served all the same."""
     largest = max(ASSETS, key=lambda path: (BUILT / path.removeprefix("/")).stat().st_size)
-    loop = asyncio.get_running_loop()
-    idle = []
-    try:
-        for _ in range(MOST + 8):
-            sock = socket.socket()
-            idle.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            sock.setblocking(False)
-            await loop.sock_connect(sock, ("127.0.0.1", daemon.port))
-            await loop.sock_sendall(sock, f"GET {largest} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
-            assert await loop.sock_recv(sock, 12) == b"HTTP/1.1 200"
+    size = (BUILT / largest.removeprefix("/")).stat().st_size
+    async with (
+        asked_from(daemon, "127.0.0.1", largest) as (first,),
+        asked_from(daemon, "127.0.0.2", largest, MOST + 8) as crowd,
+    ):
         answer = await ask(daemon, largest)
-        assert (answer.status, len(answer.body)) == (200, (BUILT / largest.removeprefix("/")).stat().st_size)
-
-        async def whole(sock):
-            size = 0
-            try:
-                while data := await loop.sock_recv(sock, 1 << 20):
-                    size += len(data)
-            except ConnectionResetError:
-                return False
-            return size > len(answer.body)
-
-        # The oldest had to go, and each of the others still gets all of it.
-        assert [await whole(sock) for sock in idle] == [False] * 9 + [True] * (MOST - 1)
-    finally:
-        for sock in idle:
-            sock.close()
+        assert (answer.status, len(answer.body)) == (200, size)
+        # The oldest had to go of the address that has most, and each of the others still gets all of it.
+        assert await whole(first, size)
+        assert [await whole(sock, size) for sock in crowd] == [False] * 10 + [True] * (MOST - 2)
 
 
 async def test_off_there_is_none(shared_daemon):
