@@ -20,6 +20,9 @@ IMAGE_EXTRAS := store audit
 IMAGE_ARGS ?=
 PAGES := k8s_ws_proxy/web/pages
 NODE_DIRS := tests/clients tests/chart $(PAGES)
+# Debian's, where there is none by one of the names that tests know.
+BROWSERS := $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,chromium:chromium) \
+	$(if $(shell command -v firefox-esr || command -v firefox),,firefox-esr:firefox-esr)
 NODE_STAMPS := $(NODE_DIRS:%=%/node_modules/.stamp)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -97,7 +100,8 @@ docs: chart-readme ## Make the pages that are made: the chart's README, the tabl
 .PHONY: system
 system:
 	@$(call install-missing,tmux:tmux openssl:openssl curl:curl node:nodejs npm:npm ip:iproute2 nft:nftables \
-		vi:vim-tiny top:procps less:less chromium:chromium firefox-esr:firefox-esr)
+		vi:vim-tiny top:procps less:less)
+	@$(call install-missing,$(BROWSERS))
 
 .PHONY: test
 test: venv system node helm lint ## Lint, types, and every test but the long ones

@@ -229,3 +229,28 @@ async def test_who_ends_it_cannot_write_the_page_s_words(tab):
         assert await tab.page.locator("header img").count() == 0
     else:
         assert json.loads(answer.body)["reason"] == "bad_query"
+
+
+async def test_who_may_have_it_in_a_frame_is_told_of_the_end_and_nobody_else(context, shared_cluster, tmp_path):
+    """What it is told is how it ended; not the ticket, and nothing of what was shown."""
+    kubeconfig = shared_cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
+    hear = "addEventListener('message', (event) => told.push([event.origin, event.data]))"
+    markup = f"<script>window.told = []; {hear}</script>"
+    async with foreign_page(markup) as ours, foreign_page(markup) as theirs:
+        origin = ours.rstrip("/")
+        more = {"WEB_FRAME_ANCESTORS": f"{origin},{theirs.rstrip('/')}", "ALLOWED_ORIGINS": origin}
+        async with running_daemon(kubeconfig, tmp_path, WEB_TERMINAL="true", **more) as own:
+            told = []
+            for address in (ours, theirs):
+                tab = Tab(await context.new_page(), own)
+                await tab.page.goto(address)
+                session = await issue(own, command=["sh", "-c", "echo shown; exit 3"])
+                await tab.page.evaluate(
+                    "(src) => document.body.append(Object.assign(document.createElement('iframe'), { src }))",
+                    f"{own.url}/terminal/#id={session['sessionId']}&ticket={session['ticket']}",
+                )
+                frame = tab.page.frame_locator("iframe")
+                await frame.locator("#word", has_text="Ended").wait_for()
+                told.append(await tab.page.evaluate("window.told"))
+    end = {"type": "k8s-ws-proxy", "event": "ended", "kind": "command_ended", "exitCode": 3}
+    assert told == [[[own.url, end]], []]

@@ -34,7 +34,7 @@ SHELL = ["env", "LANG=C.UTF-8", "PS1=$ ", "HISTFILE=", "bash", "--norc", "--nopr
 @contextlib.asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """It, without a window."""
-    program = shutil.which("chromium")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     assert program, "these tests want Debian's chromium: make system"
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)

@@ -97,7 +97,7 @@ class Window:
 @contextlib.asynccontextmanager
 async def firefox(profile: Path) -> AsyncIterator[Window]:
     """It, without a window on a screen; ``profile`` is an empty directory."""
-    program = shutil.which("firefox-esr")
+    program = shutil.which("firefox-esr") or shutil.which("firefox")
     assert program, "this test wants Debian's firefox-esr: make system"
     lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in _PREFERENCES.items()]
     (profile / "user.js").write_text("".join(lines))
