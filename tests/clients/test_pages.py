@@ -156,7 +156,7 @@ async def test_a_flood_is_ended_by_ctrl_c(tab):
 
 
 async def test_what_cannot_be_shown_is_left_out_and_the_end_is_not(tab):
-    await tab.open("sh", "-c", "yes 0123456789abcdef | head -c 40000000; echo the end; exit 7")
+    await tab.open("sh", "-c", "yes 0123456789abcdef | head -c 12000000; echo the end; exit 7")
     assert "exit code 7" in await tab.state("Ended")
     await tab.shows("the end")
 
@@ -314,3 +314,19 @@ async def findings(tab):
     await tab.page.evaluate(AXE.read_text("utf-8"))
     found = await tab.page.evaluate("axe.run()")
     return [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found["violations"]]
+
+
+async def test_a_mouse_far_to_the_right_is_told_in_bytes(new_tab):
+    """X10's report of a column over 95 is no UTF-8."""
+    tab = await new_tab()
+    await tab.page.set_viewport_size({"width": 1400, "height": 400})
+    await tab.open(
+        "sh", "-c", "stty raw -echo; printf '\\033[?1000hready'; head -c 6 | od -An -tx1; printf '\\033[?1000l'"
+    )
+    await tab.shows("ready")
+    box = await tab.page.locator(".xterm-screen").bounding_box()
+    await tab.page.mouse.click(box["x"] + box["width"] - 20, box["y"] + 8)
+    await tab.state("Ended")
+    (row,) = [row for row in await tab.rows() if "1b 5b 4d" in row]
+    column = int(row.split("1b 5b 4d 20 ")[1].split()[0], 16)
+    assert column > 0x7F

@@ -6,7 +6,7 @@ import { byId } from './state.js';
 
 /**
  * @param {Screen} screen
- * @param {{ search(): void, leave(): void, type(text: string): void }} page
+ * @param {{ search(): void, leave(): void, type(text: string | Uint8Array): void }} page
  */
 export function bindKeys({ terminal }, { search, leave, type }) {
   terminal.attachCustomKeyEventHandler((event) => {
@@ -44,7 +44,7 @@ export async function copy(text) {
 
 /**
  * @param {Screen['terminal']} terminal
- * @param {(text: string) => void} type
+ * @param {(text: string | Uint8Array) => void} type
  */
 function bindBar(terminal, type) {
   let control = false;
@@ -66,7 +66,7 @@ function bindBar(terminal, type) {
     if (held) hold(false);
     type(held && letter >= 0 ? String.fromCharCode(letter) : text);
   });
-  terminal.onBinary((text) => type(text));
+  terminal.onBinary((text) => type(Uint8Array.from(text, (byte) => byte.charCodeAt(0)))); // a mouse, as X10 has it
 }
 
 /**

@@ -43,7 +43,7 @@ async function run() {
     clearTimeout(catching);
     catching = setTimeout(open, STUCK);
   };
-  const type = (/** @type {string} */ text) => {
+  const type = (/** @type {string | Uint8Array} */ text) => {
     if (readOnly) return;
     if (text === INTERRUPT) session.hurry();
     const told = setTimeout(() => state.show('warn', 'Slow', 'What you typed waits for the network.'), STUCK);
