@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import math
 import os
 import resource
 import signal
@@ -152,14 +153,19 @@ async def tasks(daemon):
     return float(line.split()[1])
 
 
-async def left_over(daemon, cluster):
-    """What there is when nobody is connected any more: descriptors, tasks, bytes of memory."""
+async def left_over(daemon, cluster, most=math.inf):
+    """What there is when nobody is connected any more: descriptors, tasks, bytes of memory.
+
+    A task that looks at something from time to time may be under way. It ends, so more than ``most`` are waited out;
+    what leaks is waited for in vain.
+    """
     await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 0)
     opened_ = sum(line["event"] == "session opened" for line in daemon.log)
     if opened_:
         await daemon.event("session ended", count=opened_)
     descriptors = await at_rest(daemon)
-    count = await tasks(daemon)
+    while (count := await tasks(daemon)) > most:  # noqa: ASYNC110 - another process's, and only seen by looking
+        await asyncio.sleep(0.05)
     await at_rest(daemon)
     return descriptors, count, memory(daemon, "VmRSS")
 
@@ -171,8 +177,8 @@ async def test_cut_off_again_and_again(start, cluster, stage):
     await cycles(daemon, 10, [stage])
     before = await left_over(daemon, cluster)
     await cycles(daemon, 40, [stage])
-    after = await left_over(daemon, cluster)
-    assert after[:2] == before[:2]
+    after = await left_over(daemon, cluster, before[1])
+    assert after[0] == before[0]
 
 
 @pytest.mark.slow
@@ -181,8 +187,8 @@ async def test_cut_off_at_every_stage_in_turn(start, cluster):
     await cycles(daemon, 300)
     before = await left_over(daemon, cluster)
     await cycles(daemon, 300)
-    after = await left_over(daemon, cluster)
-    assert after[:2] == before[:2]
+    after = await left_over(daemon, cluster, before[1])
+    assert after[0] == before[0]
     assert after[2] < before[2] * 1.05
 
 
@@ -193,9 +199,9 @@ async def test_10_000_cut_off(start, cluster):
     await cycles(daemon, 1000)
     before = await left_over(daemon, cluster)
     await cycles(daemon, int(os.environ.get("SOAK_CYCLES", "10000")))
-    after = await left_over(daemon, cluster)
+    after = await left_over(daemon, cluster, before[1])
     sys.stdout.write(f"tasks {before[1]:g} -> {after[1]:g}, memory {before[2]} -> {after[2]}\n")
-    assert after[:2] == before[:2]
+    assert after[0] == before[0]
     assert after[2] < before[2] * 1.05
 
 
