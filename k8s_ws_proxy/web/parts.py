@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.audit.events import RecordingFinished
 
 
-# Seconds until a thread that wants to run Python gets its turn of another that does: the event loop's keystroke and what
-# encodes a recorded flood. The interpreter's own is 5 ms.
+# Seconds until a thread that wants to run Python gets its turn of another that does: the event loop with a keystroke
+# beside the one that encodes a recorded flood. The interpreter's own is 5 ms.
 _TURN: Final = 0.0002
 
 
