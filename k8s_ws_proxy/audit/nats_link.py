@@ -19,7 +19,10 @@ _TOO_LONG: Final = 10054
 
 
 class NatsLink:
-    """Connects when it is first used. Every error closes it: the next use connects anew. All raise AuditError."""
+    """Connects when it is first used, and anew where the connection is gone.
+
+    One that errs is closed, unless the server has only refused a line. All raise AuditError.
+    """
 
     def __init__(self, settings: NatsSettings, name: str) -> None:
         self._settings = settings
@@ -57,6 +60,7 @@ class NatsLink:
         self._client = client = Client()
         await client.connect(**self._options())
         if self._wants_tls and not client._server_info.get("tls_required"):  # noqa: SLF001 - nothing public tells it
+            await self.close()  # the next line must not be sent by it
             raise AuditError("NATS can't be reached: the server speaks no TLS, and AUDIT_NATS_URL wants it")
         return client
 

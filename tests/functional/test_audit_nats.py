@@ -14,6 +14,10 @@ from support.nats import NatsServer, Operator
 from support.pki import Authority
 from support.trails import chains_of
 
+from k8s_ws_proxy.audit.nats_link import NatsLink
+from k8s_ws_proxy.errors import AuditError
+from k8s_ws_proxy.settings import NatsSettings
+
 TRUE = script("exit 0")
 OUT = "audit lines don't get out to NATS; they are kept"
 AGAIN = "audit lines get out to NATS again"
@@ -323,6 +327,16 @@ async def test_a_server_without_tls_is_told_nothing_where_tls_is_wanted(start, n
     daemon = await start(**environ)
     line = await daemon.event(OUT)
     assert line["error"] == "NATS can't be reached: the server speaks no TLS, and AUDIT_NATS_URL wants it"
+    assert await nats_server.lines() == []
+
+
+async def test_nor_is_it_told_anything_when_it_is_tried_again(nats_server, tmp_path):
+    server = f"tls://127.0.0.1:{nats_server.port}"
+    link = NatsLink(NatsSettings((server,), "any", None, None, tmp_path / "spool", 2**20), "k8s-ws-proxy")
+    for _ in range(3):
+        with pytest.raises(AuditError, match="the server speaks no TLS"):
+            await link.publish("catalyst.events.k8s-ws-proxy.any", b"{}", "1")
+    await link.close()
     assert await nats_server.lines() == []
 
 
