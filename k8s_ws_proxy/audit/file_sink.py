@@ -188,6 +188,7 @@ class FileSink:
             try:
                 if reopen:
                     self._file.close()
+                if reopen or self._failing:  # else no line may come that shows it is still so
                     self._file.open()
                 if batch:
                     self._written(self._file.append(b"".join(batch)), batch)

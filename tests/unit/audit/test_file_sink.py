@@ -173,6 +173,22 @@ def test_what_is_no_file_is_said_and_tried_again(tmp_path, wrong):
     assert chains_of(lines(path)).lines == 1
 
 
+def test_what_cannot_be_opened_again_is_troubled_without_a_line_to_write(tmp_path):
+    """Else a session would be let in that has no trail."""
+    path = tmp_path / "logs" / "audit.log"
+    path.parent.mkdir()
+    sink = FileSink(path)
+    before = value(metrics.AUDIT_FAILURES)
+    path.parent.rename(tmp_path / "moved")
+    sink.reopen()
+    wait_for(lambda: value(metrics.AUDIT_FAILURES) >= before + 2)
+    assert sink.trouble == "No such file or directory"
+    path.parent.mkdir()
+    wait_for(lambda: not sink.trouble)
+    assert path.exists()
+    sink.close()
+
+
 FULL = """
 import json, resource, signal, sys, time
 from pathlib import Path
