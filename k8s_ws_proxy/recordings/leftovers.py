@@ -1,4 +1,7 @@
-"""What daemons that are gone have left in the directory: taken over once, then finished one by one."""
+"""What daemons that are gone have left in the directory: taken over, then finished one by one.
+
+It is looked for again and again: in an upgrade the new daemon on a node begins while the old one still has sessions.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +44,11 @@ class Leftovers:
         self._busy = False
         self._waiting: deque[str] = deque()
         self._again: list[str] = []
-        self._taken = False
+        self._problems: list[str] = []  # of which the log knows
         self.looked = asyncio.Event()
         """The directory has answered once, be it that it can't be read."""
         self.problem = ""
-        """Why nothing could be taken over yet."""
+        """Why nothing could be taken over last time."""
 
     @property
     def idle(self) -> bool:
@@ -53,14 +56,9 @@ class Leftovers:
         return not self._busy
 
     def go_on(self) -> None:
-        """Take over what there is, until that was done once; after it, try again to finish what couldn't be."""
-        if self._busy:
-            return
-        self._busy = True
-        if self._taken:
-            self._waiting, self._again = deque(self._again), []
-            self._next()
-        else:
+        """Take over what there is by now, and finish it, and what couldn't be finished before."""
+        if not self._busy:
+            self._busy = True
             self._worker.do(self._take, self._found, self._not_taken)
 
     def _take(self) -> tuple[list[str], list[str]]:
@@ -69,12 +67,13 @@ class Leftovers:
 
     def _found(self, found: tuple[list[str], list[str]]) -> None:
         sessions, problems = found
-        self._taken, self.problem = True, ""
-        self._waiting.extend(sessions)
+        self.problem = ""
+        self._waiting, self._again = deque([*self._again, *sessions]), []
         if sessions:
             logger().warning("recordings of a daemon that is gone are finished", count=len(sessions))
-        if problems:
+        if problems and problems != self._problems:
             logger().error("what a daemon has left can't be taken over", problems=problems[:10], count=len(problems))
+        self._problems = problems
         self.looked.set()
         self._next()
 

@@ -346,7 +346,7 @@ async def test_a_daemon_that_is_told_to_end_finishes_what_it_ends(record, tmp_pa
 
 
 async def test_two_daemons_at_once_and_one_is_killed(record, tmp_path):
-    """The other one doesn't touch what it had, while it lives and after; the next to start takes it over."""
+    """The other one doesn't touch what it has while it lives, and takes it over when it is gone."""
     directory = tmp_path / "recordings"
     one, other = await asyncio.gather(record(directory), record(directory))
     async with (
@@ -358,12 +358,12 @@ async def test_two_daemons_at_once_and_one_is_killed(record, tmp_path):
             await holds(directory / path_of(ws.answer.headers["x-session-id"]), text)
         one.process.send_signal(signal.SIGKILL)
         await one.wait()
-        heir = await record(directory)
-        cast, receipt = await finished(heir, directory, await session_of(first))
+        cast, receipt = await finished(other, directory, await session_of(first))
         assert (cast.text(), receipt["ending"]) == ("one\r\n", "interrupted")
+        heir = await record(directory)
         await second.send(STDIN, b"\x04")
         assert (await second.finish()).exit_code == 0
         cast, receipt = await finished(other, directory, await session_of(second))
         assert (receipt["ending"], receipt["problem"]) == ("command_ended", "")
         assert cast.text().startswith("two\r\n")
-    assert not [line for line in heir.log if line.get("session") == await session_of(second)]
+    assert not [line for line in heir.log if line["event"] == "recording finished"]

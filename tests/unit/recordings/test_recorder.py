@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 from support.recorder import SECRET, Held, Recorders, recording, settled
 from support.recordings import read
 from support.slots import value
@@ -403,8 +404,38 @@ async def test_what_can_never_be_finished_holds_up_nothing_and_is_not_tried_agai
 
 
 @pytest.mark.usefixtures("often")
+async def test_what_a_daemon_has_left_that_ended_later_is_finished_too(root, dead):
+    """As in an upgrade, in which the new one begins while the old one still has sessions."""
+    async with recording(root) as (recorders, _made):
+        sessions = await dead(3)
+        await settled(lambda: len(recorders.finished) == 3)
+        assert sorted(session for session, _ in recorders.finished) == sessions
+        assert entries(root) == []
+        assert len(list(root.glob(".daemons/*/"))) == 1, "nothing of it stays behind"
+
+
+@pytest.mark.usefixtures("often")
+async def test_what_cannot_be_taken_over_is_told_once(root, dead, monkeypatch):
+    looks, real = [], Directory.take_over
+
+    def take_over(self):
+        looks.append(self)
+        return real(self)
+
+    monkeypatch.setattr(Directory, "take_over", take_over)
+    (root / ".daemons" / "broken" / "lock").mkdir(parents=True)
+    with capture_logs() as log:
+        async with recording(root) as (recorders, _made):
+            await settled(lambda: len(looks) > 2)
+            await dead()
+            await settled(lambda: recorders.finished)
+    told = [line["problems"] for line in log if line["event"] == "what a daemon has left can't be taken over"]
+    assert told == [["broken: Is a directory"]]
+
+
+@pytest.mark.usefixtures("often")
 async def test_two_daemons_on_one_directory(root):
-    """Each finishes its own; when one is gone the next takes over what it had."""
+    """Each finishes its own, whoever looks meanwhile."""
     first, second = Recorders(root), Recorders(root)
     one, other = await first.start(), await second.start()
     sessions = [await first.begin(one), await second.begin(other)]
