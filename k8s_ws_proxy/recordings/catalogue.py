@@ -21,6 +21,7 @@ import orjson
 from k8s_ws_proxy.recordings.beneath import open_file, open_folder, read_file
 from k8s_ws_proxy.recordings.directory import DAEMONS, OPEN
 from k8s_ws_proxy.recordings.paths import RECEIPT, path_of, receipt_of
+from k8s_ws_proxy.sessions.record import shorten
 from k8s_ws_proxy.wire.recording.receipt import parse
 
 if TYPE_CHECKING:
@@ -60,8 +61,6 @@ FIELDS: Final = (
 )
 """What is told of a recording in a list: what its receipt says but its seal, and the state."""
 LONGEST_COMMAND: Final = 4096  # characters that are told whole in a list
-_ARGUMENTS: Final = 16
-_ARGUMENT: Final = 80  # characters
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 LATEST: Final = 253_402_300_799_999
 """Milliseconds, the last ones of the year 9999: no folder has a later day."""
@@ -304,7 +303,7 @@ def _shortened(command: Any) -> Any:
     """One that is too long to be told whole in a list; its receipt has all of it."""
     if not isinstance(command, list) or sum(len(str(each)) for each in command) <= LONGEST_COMMAND:
         return command
-    return [str(each)[:_ARGUMENT] for each in command[:_ARGUMENTS]]
+    return shorten([str(each) for each in command])
 
 
 def _prefix(milliseconds: int) -> str:

@@ -184,7 +184,7 @@ def test_a_receipt_that_says_whose_it_is_in_no_way_that_is_known_is_broken(made,
 
 def test_a_long_command_is_shortened_in_a_list(made, catalogue):
     session = made.finished(command=["x" * 5000] * 20)
-    assert json.loads(catalogue.find(session).told)["command"] == ["x" * 80] * 16
+    assert json.loads(catalogue.find(session).told)["command"] == ["x" * 80 + "…"] * 16 + ["… 4 more"]
     assert json.loads(catalogue.receipt(session))["command"] == ["x" * 5000] * 20
 
 
