@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.cli.descriptors import Input, Output
 from k8s_ws_proxy.cli.session import Ending
-from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.cli.terminal import Terminal
 from k8s_ws_proxy.wire.recording.cast_reader import OUTPUT, RESIZE, CastReader
 from k8s_ws_proxy.wire.recording.harmless import AFTERWARDS, Harmless
@@ -39,23 +37,16 @@ class Pace:
 async def play(cast: AsyncIterator[bytes], pace: Pace, *, raw: bool) -> Ending:
     """Show it until its end, or the person leaves it. The terminal is as it was before, then.
 
-    With ``raw`` what does more to a terminal than draw is shown, too. Raises ProxyError.
+    With ``raw`` what does more to a terminal than draw is shown, too. Raises ProxyError, BrokenPipeError.
     """
     keys = Terminal(0) if os.isatty(0) else None
-    with cancelled_by_signals() as caught, Input(0) if keys else contextlib.nullcontext() as source, Output(1) as out:
+    with Input(0) if keys else contextlib.nullcontext() as source, Output(1) as out:
         player = _Player(cast, pace, out, raw=raw)
-        try:
-            with keys.raw() if keys else contextlib.nullcontext():
-                try:
-                    await player.run(source)
-                finally:
-                    await _put_in_order(out)
-        except asyncio.CancelledError:
-            if not caught:
-                raise
-            return Ending(signal=caught[0])
-        except BrokenPipeError:
-            return Ending(signal=signal.SIGPIPE)  # quietly, as every program in a pipe
+        with keys.raw() if keys else contextlib.nullcontext():
+            try:
+                await player.run(source)
+            finally:
+                await _put_in_order(out)
     return Ending(status=0, message="its last line is torn: it was cut off there" if player.torn else "")
 
 
