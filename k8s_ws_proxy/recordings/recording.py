@@ -109,7 +109,7 @@ class Recording:
     @property
     def full(self) -> bool:
         """As an Observer's: so much waits for the disk that the session has to."""
-        held = self._pending_size + self._writing_size
+        held = self.held
         self._was_full = held >= _LEAST and (held >= _MOST or self._recorder.crowded) and not self.problem
         return self._was_full
 

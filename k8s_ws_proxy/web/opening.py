@@ -76,7 +76,7 @@ class Opening:
     async def _dial_and_relay(self, plan: Plan, slot: Slot) -> web.StreamResponse:
         call = plan.call
         clock = asyncio.get_running_loop().time
-        asked = [await observing(slot, plan) for observing in self._observers] if plan.observable else []
+        observers = [await observing(slot, plan) for observing in self._observers] if plan.observable else []
         dialling = clock()
         try:
             reached = await reach(
@@ -95,9 +95,9 @@ class Opening:
             return Hijacked()
         client, early = taken
         bridge = self._bridge(plan, slot, client, reached.stream, reached.relay)
-        for observes in asked:
-            if observes is not None:
-                bridge.observe(observes(bridge))
+        for made in observers:
+            if made is not None:
+                bridge.observe(made(bridge))
         slot.opened(bridge, plan.command)
         if not slot.log.record.watches:  # then nothing was dialled
             metrics.DIAL_SECONDS.observe(clock() - dialling)

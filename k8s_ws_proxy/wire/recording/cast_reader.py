@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OUTPUT: Final = "o"
-INPUT: Final = "i"
 RESIZE: Final = "r"
-MARKER: Final = "m"
 EXIT: Final = "x"
 MAX_LINE: Final = 4 * 1024 * 1024
 """Bytes of a line: an event is a read's, and a command in the header may have 128 KiB."""
@@ -53,7 +51,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``code`` at ``at`` seconds from the begin: one of the constants here, or one that isn't known."""
+    """``code`` at ``at`` seconds from the begin: one of the constants here, or another, which is passed over."""
 
     at: float
     code: str
