@@ -114,18 +114,22 @@ async def firefox(profile: Path) -> AsyncIterator[Window]:
         env={"PATH": os.environ["PATH"], "HOME": str(profile), "MOZ_DISABLE_CONTENT_SANDBOX": "1"},
     )
     assert process.stderr
+    said = b""
     try:
-        said = b""
         while not (found := re.search(rb"WebDriver BiDi listening on (ws://[\d.:]+)", said)):
             line = await process.stderr.readline()
             assert line, said
             said += line
         draining = asyncio.get_running_loop().create_task(process.stderr.read())
-        async with connect(f"{found[1].decode()}/session", max_size=None) as bidi:
-            window = Window(bidi)
-            await window.begin()
-            yield window
+        try:
+            async with connect(f"{found[1].decode()}/session", max_size=None) as bidi:
+                window = Window(bidi)
+                await window.begin()
+                yield window
+        finally:
+            process.kill()
+            await draining
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
-        await draining
