@@ -5,16 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.reasons import Reason
+from k8s_ws_proxy.sessions.registry import Termination
 from k8s_ws_proxy.web.browser_pages import BUILT
-from k8s_ws_proxy.wire.rules import lifetime, relay
+from k8s_ws_proxy.wire.rules import relay
 from k8s_ws_proxy.wire.rules.relay import Ending
+from k8s_ws_proxy.wire.rules.watch import TOO_SLOW
 
 PAGES = BUILT.parent
 MOST = 600 * 1024  # bytes, compressed as they are sent
@@ -150,7 +152,7 @@ def test_how_an_end_is_told_from_the_others(status, code, reason, kind):
 
 def test_the_words_that_tell_them_apart_are_the_proxy_s():
     """Where there is no status, the close's reason says it."""
-    source = Path(relay.__file__).read_text("utf-8")
-    assert '"no answer to a ping"' in source
-    assert "nothing has passed for" in Path(lifetime.__file__).read_text("utf-8")
-    assert shutil.which("node")
+    assert '"no answer to a ping"' in Path(relay.__file__).read_text("utf-8")
+    assert TOO_SLOW == "too_slow"
+    ended = Termination(Principal(Mode.RFC9421, "secret", user="jane")).sentence
+    assert node(f"return (await import('./client/client.js')).endOf(null, 1008, '{ended}').kind;") == "terminated"

@@ -12,6 +12,8 @@ from support.browser import Tab, chromium
 from support.daemon import running_daemon
 from support.sessions import call, issue, presented
 
+from k8s_ws_proxy.wire.framing.channels import RESIZE
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
@@ -53,6 +55,8 @@ async def recorded(daemon):
     """A session's id, which has ended and has its receipt."""
     told = await issue(daemon, command=["sh", "-c", SCRIPT], record=True, who={"User": "jane"})
     async with presented(daemon, told["path"], told["ticket"]) as ws:
+        await ws.send(RESIZE, b'{"Width":80,"Height":24}')
+        await ws.send(RESIZE, b'{"Width":100,"Height":30}')
         assert (await ws.finish()).exit_code == 4
     await daemon.event("session ended", session=told["sessionId"])
     await daemon.event("recording finished", session=told["sessionId"])
@@ -95,6 +99,9 @@ async def test_it_is_played_and_searched_beside_its_receipt(tab, recorded):
     await expect(tab.page.locator("#found")).to_have_text("2 of 2")
     await shown(tab, "needle two")
     await tab.page.locator("#speed").select_option("5")
+    await tab.page.locator("#idle").select_option("0")
+    await expect(tab.page.locator("#found")).to_have_text("2 found")
+    await expect(tab.page.locator("#player .ap-marker")).to_have_count(1)  # where its size changed
     assert await tab.page.locator("#player img, #player script").count() == 0
     assert (dialogs, tab.complaints) == ([], [])
 
