@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
-from support.browser import Tab, chromium
+from support.browser import SHELL, Tab, chromium
 from support.daemon import running_daemon
 from support.sessions import call, issue, listed
 
@@ -165,15 +165,19 @@ async def test_who_leaves_the_page_is_hung_up(tab):
     await tab.open("sh", "-c", "echo $$; exec sleep 1000")
     await tab.page.goto("about:blank")
     await tab.daemon.event("session ended", reason="client_left")
-    ended = len([line for line in tab.daemon.log if line.get("event") == "session ended"])
-    assert ended
     await tab.daemon.event("process hung up")
 
 
-async def test_who_says_so_ends_it(tab):
-    await tab.open()
+async def test_who_says_so_ends_it_and_is_shown_the_way_on(tab):
+    told = await issue(tab.daemon, command=SHELL)
+    await tab.show(told, name="default/shell", recorded="1", replay=f"{CONSOLE}/recordings/1")
+    await tab.state("Open")
+    assert await tab.page.locator("#facts li").all_inner_texts() == ["default/shell", "● recorded"]
+    assert await tab.page.locator("#recording").is_hidden()
     await tab.page.locator("#leave").click()
     assert "You have closed" in await tab.state("Closed")
+    assert await tab.page.locator("#recording").get_attribute("href") == f"{CONSOLE}/recordings/1"
+    assert await tab.page.locator("#again").is_hidden(), "nobody said where"
 
 
 async def test_somebody_ends_it_and_says_why(tab):

@@ -89,7 +89,7 @@ export const KEPT: number;
  * @typedef {{ status?: string, message?: string, reason?: string, code?: number,
  *   details?: { causes?: { reason?: string, message?: string }[], retryAfterSeconds?: number } }} Status
  */
-/** All kinds of an end. Which of the proxy's endings each may be stands in `ENDINGS` of docs' table, answers.md. */
+/** All kinds of an end. docs/reference/answers.md has the proxy's endings, and `ENDINGS` beside the pages as which kind each shows. */
 export const KINDS: readonly ["command_ended", "command_failed", "not_opened", "pod_gone", "limit_reached", "drained", "terminated", "owner_left", "too_slow", "lost_upstream", "silent", "protocol", "output_ended", "lost", "left"];
 /** Thrown by `opened`: there is no session. `reason` is a name from docs/reference/answers.md, '' where none was told. */
 export class Refused extends Error {
@@ -143,8 +143,6 @@ export class Session {
      * @param {number} rows
      */
     resize(columns: number, rows: number): void;
-    /** Whether something typed waits for the network. */
-    get waiting(): boolean;
     /**
      * Leave out what waits to be read, and for two seconds what comes, but for the newest: somebody has asked a flood to stop,
      * and wants to see that it has.

@@ -71,7 +71,7 @@ const decoder = new TextDecoder();
  *   details?: { causes?: { reason?: string, message?: string }[], retryAfterSeconds?: number } }} Status
  */
 
-/** All kinds of an end. Which of the proxy's endings each may be stands in `ENDINGS` of docs' table, answers.md. */
+/** All kinds of an end. docs/reference/answers.md has the proxy's endings, and `ENDINGS` beside the pages as which kind each shows. */
 export const KINDS = Object.freeze(
   /** @type {const} */ ([
     'command_ended', // the command ended; exitCode says how
@@ -199,11 +199,6 @@ export class Session {
   resize(columns, rows) {
     this._size = JSON.stringify({ Width: columns, Height: rows });
     if (!this._typing) void this._send();
-  }
-
-  /** Whether something typed waits for the network. */
-  get waiting() {
-    return this._typing;
   }
 
   /**

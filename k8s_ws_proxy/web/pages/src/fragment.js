@@ -3,14 +3,14 @@
  * from there, before anything else happens. It never reaches a server.
  *
  * @typedef {{ id: string, ticket: string, mode: 'open' | 'observe' | 'peer', name: string, recorded: boolean,
- *   back: string, reader: boolean }} Asked
+ *   back: string, replay: string, reader: boolean }} Asked
  */
 
 const NAME = /^[\w./:@ -]{1,100}$/;
 
 /**
- * `name` and `back` are whoever's who made the link: the one is shown, within what names of pods are made of; the other is
- * dropped unless it is on this origin or one of `origins`, which the server names.
+ * `name`, `back` and `replay` are whoever's who made the link: the first is shown, within what names of pods are made of; the
+ * others are dropped unless they are on this origin or one of `origins`, which the server names.
  *
  * @param {'terminal' | 'watch' | 'replay'} page
  * @param {string[]} origins
@@ -29,6 +29,7 @@ export function takeFragment(page, origins) {
     recorded: said.get('recorded') === '1',
     reader: said.get('reader') === '1',
     back: allowed(said.get('back') ?? '', origins),
+    replay: allowed(said.get('replay') ?? '', origins),
   };
 }
 

@@ -23,8 +23,11 @@ async function run() {
     return;
   }
   state.show('wait', 'Loading', 'Waiting for the recording …');
-  const answer = await ask(`proxy/recordings/${asked.id}`);
-  if (!answer) return;
+  const answer = await got('');
+  if (!answer?.ok) {
+    await tellWhy(answer);
+    return;
+  }
   if (Number(answer.headers.get('Content-Length')) > MOST) {
     state.show('bad', 'Too large', 'This recording is too large for a browser: use “k8s-ws-proxy recordings play”.');
     return;
@@ -46,42 +49,34 @@ async function run() {
 }
 
 /**
- * @param {string} path
- * @returns {Promise<Response | null>}
+ * @param {'' | '/receipt'} part of the recording
+ * @returns {Promise<Response | null>} null where nobody answers
  */
-async function ask(path) {
+async function got(part) {
   try {
-    const answer = await fetch(new URL(path, base), {
+    return await fetch(new URL(`proxy/recordings/${asked.id}${part}`, base), {
       headers: { Authorization: `Bearer ${asked.ticket}` },
       cache: 'no-store',
       credentials: 'omit',
       redirect: 'error',
     });
-    if (answer.ok) return answer;
-    const refusal = await answer.json().catch(() => ({}));
-    const told = toldOfRefusal(String(refusal.reason ?? ''));
-    state.show('bad', told.word, told.sentence, String(refusal.error ?? ''));
-    if (told.again) state.offer(asked.back);
   } catch {
-    const told = toldOfRefusal('');
-    state.show('bad', told.word, told.sentence);
+    return null;
   }
-  return null;
+}
+
+/** @param {Response | null} answer which isn't the recording */
+async function tellWhy(answer) {
+  const refusal = (await answer?.json().catch(() => null)) ?? {};
+  const told = toldOfRefusal(String(refusal.reason ?? ''));
+  state.show('bad', told.word, told.sentence, String(refusal.error ?? ''));
+  if (told.again) state.offer('again', asked.back);
 }
 
 /** @returns {Promise<Record<string, any> | null>} null while its session goes on */
 async function receiptOf() {
-  try {
-    const answer = await fetch(new URL(`proxy/recordings/${asked.id}/receipt`, base), {
-      headers: { Authorization: `Bearer ${asked.ticket}` },
-      cache: 'no-store',
-      credentials: 'omit',
-      redirect: 'error',
-    });
-    return answer.ok ? await answer.json() : null;
-  } catch {
-    return null;
-  }
+  const answer = await got('/receipt');
+  return answer?.ok ? answer.json().catch(() => null) : null;
 }
 
 /** @type {import('asciinema-player').Player | null} */

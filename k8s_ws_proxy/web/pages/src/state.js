@@ -48,9 +48,14 @@ export class StateLine {
     );
   }
 
-  /** Where a new session is had, if whoever made this one said where. @param {string} address */
-  offer(address) {
-    const link = /** @type {HTMLAnchorElement} */ (byId('again'));
+  /**
+   * A way on: to a new session, or to the recording of this one, if whoever made this one said where that is.
+   *
+   * @param {'again' | 'recording'} id
+   * @param {string} address
+   */
+  offer(id, address) {
+    const link = /** @type {HTMLAnchorElement} */ (byId(id));
     if (!address) return;
     link.href = address;
     link.hidden = false;

@@ -107,7 +107,8 @@ function over(again, kind, exitCode) {
   asked.ticket = '';
   terminal.options.disableStdin = true;
   terminal.blur();
-  if (again) state.offer(asked.back);
+  if (again) state.offer('again', asked.back);
+  state.offer('recording', asked.replay);
   byId('leave').hidden = true;
   if (window.parent === window) return;
   for (const origin of [location.origin, ...origins]) {
