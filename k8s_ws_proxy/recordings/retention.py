@@ -33,53 +33,56 @@ class Keep:
 def clear(directory: Directory, keep: Keep, now: float) -> int:
     """Remove what is too old or too much, and say how many recordings that were. ``now`` is Unix seconds.
 
-    One that isn't finished, or waits for its upload, stays, whoever's it is. Raises OSError.
+    One that isn't finished, or waits for its upload, stays, whoever's it is. A day's are held at once. Raises OSError.
     """
-    found = list(_recordings(directory.root))
-    spoken_for = directory.spoken_for()  # after it: what begins meanwhile isn't in the list, or stands here
-    total = sum(each.size for each in found)
+    total = sum(each.size for day in _days(directory.root) for each in _recordings(day)) if keep.size else 0
     removed = 0
-    for each in found:
-        too_old = keep.age and now - each.changed > keep.age
-        if each.session in spoken_for or not (too_old or (keep.size and total > keep.size)):
+    for day in _days(directory.root):
+        found = _recordings(day)
+        some_too_old = keep.age and any(now - each.changed > keep.age for each in found)
+        if not found or not (some_too_old or (keep.size and total > keep.size)):
             continue
-        for suffix in (RECEIPT, CAST):
-            each.path.with_suffix(suffix).unlink(missing_ok=True)
-        total -= each.size
-        removed += 1
+        spoken_for = directory.spoken_for()  # after the look: what begins meanwhile wasn't found, or stands here
+        for each in found:
+            too_old = keep.age and now - each.changed > keep.age
+            if each.session in spoken_for or not (too_old or (keep.size and total > keep.size)):
+                continue
+            for suffix in (RECEIPT, CAST):
+                (day / f"{each.session}{suffix}").unlink(missing_ok=True)
+            total -= each.size
+            removed += 1
         with contextlib.suppress(OSError):  # it isn't empty
-            for folder in list(each.path.parents)[:_DAYS]:
+            for folder in (day, *list(day.parents)[: _DAYS - 1]):
                 folder.rmdir()
     return removed
 
 
 @dataclass(frozen=True, slots=True)
 class _Recording:
-    path: Path
     session: str
     size: int
     changed: float
 
 
-def _recordings(root: Path) -> Iterator[_Recording]:
-    """All of them, the oldest first: names of folders and of sessions sort by time."""
+def _days(root: Path) -> Iterator[Path]:
+    """The folders of days, the oldest first."""
     years = (each for each in _folders(root) if each.name.isdecimal())
-    for day in (day for year in years for month in _folders(year) for day in _folders(month)):
-        sizes: dict[str, int] = {}
-        changed: dict[str, float] = {}
-        for path in _files(day):  # a receipt may have lost its recording
-            with contextlib.suppress(FileNotFoundError):
-                found = path.lstat()
-                sizes[path.stem] = sizes.get(path.stem, 0) + found.st_size
-                changed[path.stem] = max(changed.get(path.stem, 0.0), found.st_mtime)
-        for session in sorted(sizes):
-            yield _Recording(day / f"{session}{CAST}", session, sizes[session], changed[session])
+    return (day for year in years for month in _folders(year) for day in _folders(month))
 
 
-def _files(day: Path) -> list[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        return [path for path in day.iterdir() if path.suffix in (CAST, RECEIPT) and is_session(path.stem)]
-    return []
+def _recordings(day: Path) -> list[_Recording]:
+    """Those of a day, the oldest first: sessions sort by time. Of one a receipt may be all that there is."""
+    sizes: dict[str, int] = {}
+    changed: dict[str, float] = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(day) as entries:
+        for entry in entries:
+            session, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a Path for each of thousands takes its time
+            if suffix in (CAST, RECEIPT) and (session in sizes or is_session(session)):
+                with contextlib.suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    sizes[session] = sizes.get(session, 0) + found.st_size
+                    changed[session] = max(changed.get(session, 0.0), found.st_mtime)
+    return [_Recording(session, sizes[session], changed[session]) for session in sorted(sizes)]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 
 import pytest
 
@@ -77,19 +78,21 @@ def test_one_that_is_open_or_waits_stays_whoever_s_it_is(directory):
 
 def test_one_that_begins_meanwhile_stays(directory, monkeypatch):
     """Its file is found after it was looked who is spoken for, or before: neither removes it."""
-    put(directory, NOW - DAY)
+    old = put(directory, NOW - DAY)
     began = []
     real = retention._recordings
 
-    def recordings(root):
-        found = list(real(root))
-        began.append(put(directory, NOW - 1, 10_000))  # begins as the files are being looked at
+    def recordings(day):
+        real(day)
+        began.append(put(directory, NOW - DAY + 1, 10_000, len(began)))  # begins as the files are being looked at
         directory.enter(began[-1], b"{}")
-        return [*found, *(each for each in real(root) if each.session == began[-1])]
+        return real(day)
 
     monkeypatch.setattr(retention, "_recordings", recordings)
     assert clear(directory, Keep(size=1), NOW) == 1
+    assert began
     assert left(directory) == began
+    assert old not in began
 
 
 def test_a_receipt_without_its_recording_goes_too(directory):
@@ -138,3 +141,23 @@ def test_what_another_daemon_clears_at_the_same_time_is_no_error(directory, monk
     clear(directory, Keep(age=DAY), NOW)
     assert months
     assert left(directory) == []
+
+
+def test_a_year_s_take_no_more_memory_than_a_day_s(directory):
+    """What is held at once is a day's, of however many there are."""
+
+    def most():
+        tracemalloc.start()
+        try:
+            clear(directory, Keep(age=400 * DAY, size=1_000_000_000), NOW)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    for number in range(200):
+        put(directory, NOW - DAY, number=number)
+    of_a_day = most()
+    for days in range(2, 20):
+        for number in range(200):
+            put(directory, NOW - days * DAY, number=number)
+    assert most() < 3 * of_a_day, "one day, and the next that is read"
