@@ -228,3 +228,15 @@ class Watched:
             on_closed=slot.release,
             relay=relay,
         )
+
+
+async def repeat(peer: Peer, data: bytes, count: int) -> None:
+    """Send the same, so many times."""
+    for _ in range(count):
+        await peer.send(data)
+
+
+async def closed(session: Watched, count: int) -> None:
+    """Wait until so many sessions are left."""
+    while session.registry.open > count:  # noqa: ASYNC110 - they are given back in passing
+        await asyncio.sleep(0.001)
