@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import re
 import uuid
@@ -358,6 +359,36 @@ async def test_they_are_counted_by_how_far_they_are(start):
         await ws.send(STDIN, b"x\n")
         await ws.until(STDOUT, b"x")
         assert await counted() == {"open": 1}
+
+
+async def test_a_ticket_is_told_to_whoever_asked_for_it_and_a_label_names_nobody(start):
+    """The log is searched for it at the end of each test."""
+    daemon = await start(WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
+    told = await issue(daemon, who={"User": "alice@example.com"}, command=["cat"], tty=False)
+    waits = await issue(daemon, command=["cat"], tty=False)
+    one = f"{SESSIONS}/{told['sessionId']}"
+    async with presented(daemon, told["path"], told["ticket"]) as ws:
+        await ws.send(STDIN, b"x\n")
+        await ws.until(STDOUT, b"x")
+        async with presented(daemon, told["path"], told["ticket"]) as again:
+            refused = again.answer
+        answers = [
+            refused,
+            await call(daemon, "GET", SESSIONS),
+            await call(daemon, "GET", one),
+            *[await get(daemon, path, port=daemon.ports["admin"]) for path in ("/keys", "/readyz", "/metrics")],
+        ]
+    assert [answer.status for answer in answers] == [401, 200, 200, 200, 200, 200]
+    for answer in answers:
+        page = f"{answer.headers} {answer.body.decode()}"
+        for ticket in (told["ticket"], waits["ticket"]):
+            assert ticket not in page
+            assert hashlib.sha256(ticket.encode()).hexdigest() not in page
+    assert "alice@example.com" in answers[1].body.decode()
+    metrics = answers[-1].body.decode()
+    labels = set(re.findall(r'\w+="([^"]*)"', metrics))
+    assert "exec" in labels
+    assert not labels & {"alice@example.com", SHELL["pod"], SHELL["namespace"], told["sessionId"]}
 
 
 async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_a_handshake(start, tmp_path):
