@@ -140,7 +140,7 @@ class Uploads:
         return max(0.0, self._paused_until - time.monotonic())
 
     async def _round(self, *, large: bool) -> float:
-        """Store and remove what is due of this lane, up to a hundred of each. Seconds until something is due again."""
+        """Store and remove what is due of this lane, up to a round of each. Seconds until something is due again."""
         thread = self._threads[large]
         found = await thread.result(functools.partial(self._look, large=large))
         metrics.RECORDINGS_WAITING.set(found.count)
