@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO would be waited for
-_NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class SomethingElse(FileNotFoundError):
+    """What stands there is a link, or a file where a folder should be, or something else than a regular file."""
 
 
 def open_folder(root: Path, names: Sequence[str] = ()) -> int:
     """A descriptor of the folder ``names`` below ``root``, which itself may be a link.
 
-    Raises FileNotFoundError where there is none, or a link or a file in its place; OSError.
+    Raises FileNotFoundError where there is none, its kind SomethingElse where that is in its place; OSError.
     """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for name in names:
@@ -37,7 +40,7 @@ def open_file(root: Path, path: str) -> int:
     fd = _open(name, _FILE, open_folder(root, folders))
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise FileNotFoundError(errno.ENOENT, "it isn't a regular file", path)
+        raise SomethingElse(errno.ENOENT, "it isn't a regular file", path)
     return fd
 
 
@@ -57,8 +60,8 @@ def _open(name: str, flags: int, folder: int) -> int:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return os.open(name, flags, dir_fd=folder)
     except OSError as error:
-        if error.errno in _NOT_THERE:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from error
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            raise SomethingElse(errno.ENOENT, os.strerror(error.errno), name) from error
         raise
     finally:
         os.close(folder)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from k8s_ws_proxy.recordings.beneath import SomethingElse, open_file, open_folder
+from k8s_ws_proxy.recordings.directory import KEPT, WAITING
 from k8s_ws_proxy.recordings.paths import path_of, receipt_of
 from k8s_ws_proxy.wire.recording import receipt as receipts
 
@@ -68,8 +69,8 @@ class Waiting:
 
     def __init__(self, root: Path, own: Path) -> None:
         self._root = root
-        self._waiting = own / "waiting"
-        self._kept = own / "kept"
+        self._waiting = own / WAITING
+        self._kept = own / KEPT
 
     def waiting(self) -> Iterator[Entry]:
         """Those that wait, in no order."""
@@ -150,36 +151,29 @@ class Waiting:
     def remove(self, sealed: Sealed, session: str) -> None:
         """Remove the recording, its receipt and the entry, in this order: what is cut short can be gone on with."""
         for path in (sealed.path, sealed.receipt_path):
-            with contextlib.suppress(FileNotFoundError), self._directory_of(path) as directory:
-                os.unlink(path.rpartition("/")[2], dir_fd=directory)
+            try:
+                self._unlink(path)
+            except SomethingElse:
+                raise Unfit("something else stands in a folder's place") from None
+            except FileNotFoundError:
+                pass  # removed already
         self.forget(session)
 
     def _open(self, path: str) -> BinaryIO | None:
         try:
-            with self._directory_of(path) as directory:
-                # Without O_NONBLOCK a FIFO of that name would never be open.
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                fd = os.open(path.rpartition("/")[2], flags, dir_fd=directory)
+            return open(open_file(self._root, path), "rb")  # noqa: PTH123 - it is open already
+        except SomethingElse:
+            raise Unfit("something else stands in a file's place") from None
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise Unfit("something else stands in a file's place")
-        return open(fd, "rb")  # noqa: PTH123 - it is open already
 
-    @contextlib.contextmanager
-    def _directory_of(self, path: str) -> Iterator[int]:
-        """A descriptor of the directory that ``path`` is in, below the root: link by link, and none is symbolic."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        fd = os.open(self._root, flags)
+    def _unlink(self, path: str) -> None:
+        *folders, name = path.split("/")
+        folder = open_folder(self._root, folders)
         try:
-            for part in path.split("/")[:-1]:
-                deeper = os.open(part, flags | os.O_NOFOLLOW, dir_fd=fd)
-                os.close(fd)
-                fd = deeper
-            yield fd
+            os.unlink(name, dir_fd=folder)
         finally:
-            os.close(fd)
+            os.close(folder)
 
 
 def _move(entry: Path, to: Path) -> None:

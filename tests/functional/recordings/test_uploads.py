@@ -16,6 +16,7 @@ from k8s_ws_proxy.recordings import uploads as uploads_
 from k8s_ws_proxy.recordings.paths import path_of, receipt_of
 from k8s_ws_proxy.recordings.store import Store, open_store
 from k8s_ws_proxy.recordings.uploads import LARGE
+from k8s_ws_proxy.recordings.waiting import Unfit, Waiting
 
 
 @pytest.fixture
@@ -372,6 +373,18 @@ async def test_nothing_is_removed_through_a_link(s3, site, tmp_path):
     day.symlink_to(tmp_path / "elsewhere")
     async with uploading(site, s3.settings()):
         await site.became("unfit", session)
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 2
+
+
+async def test_a_day_that_becomes_a_link_meanwhile_is_not_taken_for_removed(site, tmp_path):
+    session, waiting = site.write(state="kept"), Waiting(site.root, site.own)
+    sealed = await asyncio.to_thread(waiting.sealed, session)
+    day = (site.root / path_of(session)).parent
+    day.rename(tmp_path / "elsewhere")
+    day.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unfit):
+        await asyncio.to_thread(waiting.remove, sealed, session)
+    assert site.states(session) == {"kept"}
     assert len(list((tmp_path / "elsewhere").iterdir())) == 2
 
 
