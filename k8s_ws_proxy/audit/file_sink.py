@@ -20,8 +20,6 @@ from k8s_ws_proxy.wire.audit.line import GENESIS, LONGEST
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from k8s_ws_proxy.wire.audit.line import Line
-
 MOST: Final = 8 * 1024 * 1024  # bytes of lines that wait
 _MODE: Final = 0o640
 _BATCH: Final = 256 * 1024  # bytes that are written at once
@@ -132,9 +130,9 @@ class FileSink:
         self._thread = threading.Thread(target=self._run, name="audit file", daemon=True)
         self._thread.start()
 
-    def take(self, line: Line) -> None:
+    def take(self, line: bytes) -> None:
         """As Sink's."""
-        data = line.data + b"\n"
+        data = line + b"\n"
         with self._changed:
             full = self._held + len(data) > MOST
             if not full:

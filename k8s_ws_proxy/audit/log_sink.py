@@ -10,7 +10,6 @@ from k8s_ws_proxy.wire.audit.line import LONGEST
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.observe.writer import LogWriter
-    from k8s_ws_proxy.wire.audit.line import Line
 
 
 class LogSink:
@@ -22,9 +21,9 @@ class LogSink:
         self._writer = writer
         self._broken = False  # the last line could not be written
 
-    def take(self, line: Line) -> None:
+    def take(self, line: bytes) -> None:
         """As Sink's."""
-        if not self._writer.keep(line.data + b"\n", self._done):
+        if not self._writer.keep(line + b"\n", self._done):
             metrics.AUDIT_LOST.labels(self.name).inc()
 
     def _done(self, written: bool) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from k8s_ws_proxy.settings import NatsSettings
-    from k8s_ws_proxy.wire.audit.line import Line
 
 MOST: Final = 8 * 1024 * 1024  # bytes of lines that wait in memory: where the disk doesn't take them
 _SOONEST: Final = 0.25  # seconds until a line is sent again; twice that each time
@@ -60,13 +59,13 @@ class NatsSink:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="audit nats", daemon=True)
         self._thread.start()
 
-    def take(self, line: Line) -> None:
+    def take(self, line: bytes) -> None:
         """As Sink's."""
         with self._lock:
-            full = self._held + len(line.data) > MOST
+            full = self._held + len(line) > MOST
             if not full:
-                self._memory.append(line.data)
-                self._held += len(line.data)
+                self._memory.append(line)
+                self._held += len(line)
         if full:
             metrics.AUDIT_LOST.labels(self.name).inc()
         self._wake()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from k8s_ws_proxy.wire.audit.line import Line
+from typing import Protocol
 
 
 class Sink(Protocol):
@@ -15,8 +12,8 @@ class Sink(Protocol):
     def name(self) -> str:
         """For metrics and log: ``stderr``, ``file`` or ``nats``."""
 
-    def take(self, line: Line) -> None:
-        """Bring ``line`` out, or count it as lost where there is no room. Never waits."""
+    def take(self, line: bytes) -> None:
+        """Bring ``line``, which has no end yet, out, or count it as lost where there is no room. Never waits."""
 
     @property
     def trouble(self) -> str:

@@ -59,7 +59,7 @@ class Trail:
             line = line_of(
                 event, Place(rfc3339(self._clock(), "microseconds"), self._seq, self._node, self._daemon, self._prev)
             )
-            self._prev = digest(line.data)
+            self._prev = digest(line)
             for sink in self._sinks:
                 sink.take(line)
 

@@ -108,11 +108,11 @@ def test_a_line_whose_beginning_is_gone():
 
 def test_a_line_put_in_is_not_of_the_chain():
     lines = run()
-    forged = line_of(SessionOpened(), Place("2025-06-01T12:00:03.000000Z", 4, "n1", "a0", digest(lines[2]))).data
+    forged = line_of(SessionOpened(), Place("2025-06-01T12:00:03.000000Z", 4, "n1", "a0", digest(lines[2])))
     kind, _, _ = fault([*lines[:3], forged, *lines[3:]])
     assert kind is Kind.MOVED  # two lines of one number
     assert fault(
-        [*lines, line_of(SessionOpened(), Place("2025-06-01T12:00:11.000000Z", 11, "n1", "a0", digest(lines[9]))).data]
+        [*lines, line_of(SessionOpened(), Place("2025-06-01T12:00:11.000000Z", 11, "n1", "a0", digest(lines[9])))]
     ) == (*(Kind.CHANGED, "f1", 11),)
 
 
@@ -237,5 +237,5 @@ def test_the_end_of_a_file_is_found():
 
 def test_a_refusal_s_text_does_not_matter_to_the_chain():
     text = '{"audit": true, "prev": "\n'
-    data = line_of(SessionRefused(path=text), Place("2025-06-01T12:00:01.000000Z", 1, "", "a", GENESIS)).data
+    data = line_of(SessionRefused(path=text), Place("2025-06-01T12:00:01.000000Z", 1, "", "a", GENESIS))
     assert read([data]).fault is None

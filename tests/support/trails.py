@@ -23,7 +23,7 @@ def run(
             event = DaemonStarted()
         elif seq == count and stopped:
             event = DaemonStopped()
-        data = line_of(event, Place(f"2025-06-01T12:00:{seq:02}.000000Z", seq, node, daemon, prev)).data
+        data = line_of(event, Place(f"2025-06-01T12:00:{seq:02}.000000Z", seq, node, daemon, prev))
         prev = digest(data)
         lines.append(data)
     return lines

@@ -223,7 +223,10 @@ class Chains:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is needed of a line to send it on: its event's name, what it is known by, and when it was told."""
+    """What is needed of a line to send it on: its event's name, its id, and when it was told.
+
+    The id is the same for each copy of a line, and for no other line: by it NATS knows a repeat.
+    """
 
     event: str
     id: str

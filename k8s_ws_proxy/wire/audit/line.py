@@ -36,26 +36,12 @@ class Place:
     prev: str
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line, without its end. ``event`` is the event's name."""
-
-    place: Place
-    event: str
-    data: bytes
-
-    @property
-    def id(self) -> str:
-        """The same for each copy of it, and for no other line: by this NATS knows a repeat."""
-        return f"{self.place.daemon}-{self.place.seq}"
-
-
-def line_of(event: Event, place: Place) -> Line:
-    """``event`` at ``place``."""
-    data = _data(event, place)
-    if len(data) > LONGEST:
-        data = _data(replace(event, subject=replace(event.subject, command=None, groups=())), place)
-    return Line(place, event.name, data)
+def line_of(event: Event, place: Place) -> bytes:
+    """``event`` at ``place``, as a line without its end."""
+    line = _data(event, place)
+    if len(line) > LONGEST:
+        line = _data(replace(event, subject=replace(event.subject, command=None, groups=())), place)
+    return line
 
 
 def _data(event: Event, place: Place) -> bytes:

@@ -29,7 +29,7 @@ class Listed:
         self.trouble = trouble
 
     def take(self, line):
-        self.lines.append(line.data)
+        self.lines.append(line)
 
     def told(self):
         return [json.loads(line) for line in self.lines]
