@@ -204,7 +204,8 @@ for number in range(100):
 while not sink.trouble:
     time.sleep(0.01)
 full = Path(sys.argv[1]).read_bytes()
-print(json.dumps({"trouble": sink.trouble, "size": len(full), "whole": full.endswith(b"\\n"), "waiting": sink.waiting}))
+told = {"trouble": sink.trouble, "size": len(full), "whole": full.endswith(b"\\n"), "waiting": sink.waiting}
+print(json.dumps(told), file=sys.stderr)  # the log is on the other one
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 while sink.waiting or sink.trouble:
     time.sleep(0.01)
@@ -214,7 +215,7 @@ trail.close()
 
 def test_a_disk_that_is_full_loses_nothing_and_tears_nothing(path):
     done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
-    told = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"trouble"'))
+    told = json.loads(done.stderr)
     assert told["trouble"] in ("File too large", "No space left on device")
     assert 0 < told["size"] <= 10_000
     assert told["whole"]
