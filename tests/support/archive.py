@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import json
+import os
 import uuid
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.recordings.directory import DAEMONS, OPEN
@@ -66,6 +69,7 @@ class Recordings:
     def __init__(self, root: Path, *, secret: bytes = SECRET) -> None:
         self.root = root
         self.secret = secret
+        self._locks: dict[str, int] = {}
 
     def finished(self, data: bytes | None = None, *, at: int = NOON, **facts: Any) -> str:
         """One that is there as a whole; its id."""
@@ -95,10 +99,20 @@ class Recordings:
         cast = self.cast(session)
         cast.parent.mkdir(parents=True, exist_ok=True)
         cast.write_bytes(data)
+        self._lives(daemon)
         entry = self.root / DAEMONS / daemon / OPEN / session
         entry.parent.mkdir(parents=True, exist_ok=True)
         entry.write_bytes(json.dumps({**begun(session, **facts), "timestamp": at // 1000}).encode())
         return session
+
+    def _lives(self, daemon: str) -> None:
+        """It holds its lock, so that no other takes over what it has."""
+        lock = self.root / DAEMONS / daemon / "lock"
+        if daemon not in self._locks or not lock.exists():
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            self._locks[daemon] = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            fcntl.flock(self._locks[daemon], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            weakref.finalize(self, os.close, self._locks[daemon])
 
     def many(
         self, count: int, *, every: int = 1, namespaces: Sequence[str] = ("default",), at: int = NOON
