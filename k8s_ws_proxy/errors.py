@@ -42,6 +42,7 @@ A few more are caught one floor above the one that raises them, and become one o
     _Unreadable                 wire.audit.chain: a line of an audit trail can't be read any more
     Gone                        recordings.cast_file: somebody took the file away
     Unfit, Removed              recordings.waiting: a recording isn't what its receipt says; neither is there any more
+    SomethingElse               recordings.beneath: what stands at a path isn't the file or folder that is looked for
     _Differs                    recordings.uploads: the store gave back something else than it was given
     OutOfRange                  wire.http.byte_range: none of the bytes that are asked for are there
     NotACast                    wire.recording.cast_reader: a file is no asciicast
