@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import socket
 
 import pytest
 from structlog.testing import capture_logs
@@ -189,7 +188,6 @@ async def test_who_comes_and_goes_does_not_fill_the_terminal(monkeypatch):
 
 async def test_a_client_has_its_turn_while_a_peer_floods(session):
     """Its Ctrl-C reaches a program that reads slowly, behind what kernels hold and no more."""
-    session.upstream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     eve = session.watch("eve", WatchMode.PEER)
     flood = session.loop.create_task(repeat(eve, message(STDIN, b"p" * 30_000, KEY), 1000))
     while not session.bridge._upstream.waiting:  # noqa: ASYNC110 - it fills in passing
