@@ -1,6 +1,7 @@
 """The WebSocket handshake towards the apiserver (RFC 6455 §4.1), without a socket.
 
-h11 does the HTTP; here stands only what makes it an upgrade, and what a refusal means.
+h11 does the HTTP, apart from an upgrade that goes as it should (``switch``); here stands only what makes it one, and
+what a refusal means.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import h11
 from k8s_ws_proxy import __version__
 from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
 from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS, TUNNEL
+from k8s_ws_proxy.wire.http.switch import request_head, switched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,20 +149,32 @@ class Upgrade:
         ]
         if authorization:
             headers.append(("Authorization", authorization))
-        self._exchange = Exchange(path, [*headers, *more])
-        self.request = self._exchange.request
+        self._path = path
+        self._headers = [*headers, *more]
+        self._exchange: Exchange | None = None  # from where it takes h11
+        self.request: bytes = request_head(path, [*self._headers, ("User-Agent", USER_AGENT)]) or self._by_h11().request
 
     def receive(self, data: bytes) -> Accepted | None:
         """Feed bytes (none at the end of the connection); None while the answer isn't complete.
 
         Raises UpstreamRefused for another status than 101, UpstreamProtocolError for what isn't a handshake.
         """
-        result = self._exchange.receive(data)
+        if self._exchange is None and (answer := switched(data)) is not None:
+            return self._accepted(*answer)
+        exchange = self._by_h11()
+        result = exchange.receive(data)
         if result is None:
             return None
         if isinstance(result, tuple):
-            raise refusal(*result, retry_after=self._exchange.retry_after())
-        headers = result.headers
+            raise refusal(*result, retry_after=exchange.retry_after())
+        return self._accepted(result.headers, exchange.early())
+
+    def _by_h11(self) -> Exchange:
+        if self._exchange is None:
+            self._exchange = Exchange(self._path, self._headers)
+        return self._exchange
+
+    def _accepted(self, headers: Sequence[tuple[bytes, bytes]], early: bytes) -> Accepted:
         if (_value(headers, b"upgrade") or "").lower() != "websocket" or "upgrade" not in _tokens(
             _value(headers, b"connection")
         ):
@@ -174,7 +188,7 @@ class Upgrade:
             raise UpstreamProtocolError("The apiserver's 101 has a subprotocol that nobody offered.")
         if subprotocol is None and TUNNEL in self._offered:
             raise UpstreamProtocolError("The apiserver's 101 doesn't say that it will tunnel SPDY.")
-        return Accepted(subprotocol, self._exchange.early())
+        return Accepted(subprotocol, early)
 
 
 def refusal(status: int, content_type: str, body: bytes, retry_after: int | None = None) -> UpstreamRefused:
