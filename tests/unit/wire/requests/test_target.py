@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
@@ -476,3 +477,10 @@ def test_any_bytes_give_a_target_or_a_refusal_of_the_contract(raw):
             assert refusal.reason in {Reason.BAD_PATH, Reason.BAD_QUERY}  # noqa: PT017 - either outcome is right
         else:
             assert parsed.upstream_path().isascii()
+
+
+@pytest.mark.parametrize("command", [("sh", "-c", "echo a b"), ("",), ("a+b%&=#/?~._-",), ("ü\n",), ("\udcff",)])
+def test_arguments_go_up_as_a_form_has_them(command):
+    """As ``urlencode`` writes them, which the apiserver's ``net/url`` reads."""
+    wanted = ExecTarget("default", "web", "app", ALL, command)
+    assert wanted.upstream_path().partition("?")[2] == urlencode(wanted.query(), errors="surrogateescape")
