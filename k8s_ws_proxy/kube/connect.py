@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import time
 from typing import TYPE_CHECKING, Final
@@ -29,8 +31,7 @@ _SESSION_AGE: Final = 300.0  # seconds
 async def connect(endpoint: Endpoint) -> Stream:
     """Connect and shake hands. Raises OSError, of which ssl's errors are some; the caller bounds the time."""
     loop = asyncio.get_running_loop()
-    infos = await _addresses(endpoint.host, endpoint.port)
-    sock = await aiohappyeyeballs.start_connection(infos, loop=loop, happy_eyeballs_delay=0.25)
+    sock = await _connected(endpoint.host, endpoint.port, loop)
     if endpoint.tls is None:
         return Stream(sock, loop)
     try:
@@ -52,13 +53,28 @@ async def connect(endpoint: Endpoint) -> Stream:
     return stream
 
 
-async def _addresses(host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:
-    """Where to connect. In a cluster the host is an address already, and a thread for looking it up a detour."""
+async def _connected(host: str, port: int, loop: asyncio.AbstractEventLoop) -> socket.socket:
+    """A TCP connection. In a cluster the host is an address already: there is nothing to look up or to choose from."""
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):
             socket.inet_pton(family, host)
-            return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
-    return list(await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            break
+    else:
+        infos = list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        return await aiohappyeyeballs.start_connection(infos, loop=loop, happy_eyeballs_delay=0.25)
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        error = sock.connect_ex((host, port))
+        if error == errno.EINPROGRESS:  # connect(2)
+            await Stream(sock, loop).writable()
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    except BaseException:
+        sock.close()
+        raise
+    if error:
+        sock.close()
+        raise OSError(error, f"{os.strerror(error)}: {host}, port {port}")
+    return sock
 
 
 def _session_for(context: ssl.SSLContext) -> ssl.SSLSession | None:
