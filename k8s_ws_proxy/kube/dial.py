@@ -206,13 +206,15 @@ async def _exchange(stream: Stream, request: bytes, receive: Callable[[bytes], _
             view = view[sent:]
     while not stream.flush():
         await stream.writable()
-    block = bytearray(_READ)
+    block, once = bytearray(_READ), False
     while True:
+        if once:  # an answer that comes faster than it is read must not keep others from their turn
+            await asyncio.sleep(0)
         count = stream.read_into(memoryview(block))
         if count is None:
             await stream.readable()
             continue
-        await asyncio.sleep(0)  # an answer that comes faster than it is read must not keep others from their turn
+        once = True
         keep_session(stream.tls)
         if (result := receive(bytes(block[:count]))) is not None:
             return result

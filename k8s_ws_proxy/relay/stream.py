@@ -16,7 +16,7 @@ import struct
 import termios
 from typing import TYPE_CHECKING, Final
 
-from k8s_ws_proxy.wire.framing.tls_records import RECORD, HandshakeRecords, HandshakeRefused, RecordCounter
+from k8s_ws_proxy.wire.framing.tls_records import HEADER, RECORD, HandshakeRecords, HandshakeRefused, RecordCounter
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,6 +29,9 @@ _FIRST_SLICE: Final = 4 * 1024
 _SMALLEST_SLICE: Final = 2 * 1024
 _LARGEST_SLICE: Final = 32 * 1024
 _WIRE: Final = memoryview(bytearray(_LARGEST_SLICE))  # all connections': it is opened before the next one is read
+# A server's answer to a ClientHello: seven KiB with three certificates of RSA keys of 4096 bits.
+_FLIGHT: Final = 8 * 1024
+_RECORDS_IN_A_FLIGHT: Final = 8
 _SEAL: Final = 64 * 1024  # bytes of content that become records at once, and may have to wait as such
 _MOST_ANSWERS: Final = 16 * 1024  # bytes that TLS itself wants to say: alerts, KeyUpdates in answer to others
 _RECORDS_AT_ONCE: Final = 128
@@ -295,25 +298,55 @@ class Stream:
     async def handshake(self, turn: Callable[[], Awaitable[None]] | None = None) -> None:
         """Complete the TLS handshake, if this is to be TLS. Raises OSError, of which ssl's errors are some.
 
-        ``turn`` is awaited before each step.
+        ``turn`` is awaited before each step, which is one record of the peer's; without one a step is what has come.
         """
         tls = self._tls
         if tls is None:
             return
         records, data, done = HandshakeRecords(), b"", False
+        there = 0  # bytes of data that the socket still has
         while not done:
             try:
                 done = tls.shake_hands(data)
             finally:  # an alert, if it failed
+                if there > tls.left:
+                    with contextlib.suppress(OSError):
+                        self._sock.recv(there - tls.left)
                 self._unsent, tls.answers = self._unsent + tls.answers, b""
                 with contextlib.suppress(StreamLost):
                     self.flush()
             while not self.flush():
                 await self.writable()
-            if not done:
-                data = await self._record(records)
-                if turn is not None:
-                    await turn()
+            if done:
+                break
+            if turn is None:
+                await self.readable()
+                data = self._flight(records)
+                there = len(data)
+            if turn is not None or not data:
+                data, there = await self._record(records), 0
+            if turn is not None:
+                await turn()
+
+    def _flight(self, records: HandshakeRecords) -> bytes:
+        """The whole records that have come, a few at most. They stay in the socket: some may be the session's already.
+
+        Raises OSError.
+        """
+        try:
+            seen = self._sock.recv(_FLIGHT, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return b""
+        end = 0
+        for _ in range(_RECORDS_IN_A_FLIGHT):
+            body = end + HEADER
+            stop = body + int.from_bytes(seen[end + 3 : body])
+            if body > len(seen) or stop > len(seen):
+                break
+            _take(records, seen[end:body])
+            _take(records, seen[body:stop])
+            end = stop
+        return seen[:end]
 
     async def _record(self, records: HandshakeRecords) -> bytes:
         """The next record of the peer's handshake. Raises OSError."""
@@ -326,11 +359,7 @@ class Stream:
                 continue
             if not data:
                 raise ConnectionResetError("the connection ended in the TLS handshake")
-            try:
-                records.take(data)
-            except HandshakeRefused as error:
-                # Not an ssl.SSLError: nothing was said to the peer that it should have time to read.
-                raise ConnectionAbortedError(str(error)) from error
+            _take(records, data)
             record += data
             if records.between:
                 return record
@@ -427,3 +456,14 @@ class Stream:
         self.on_writable(None)
         self._unsent = b""
         self._sock.close()
+
+
+def _take(records: HandshakeRecords, data: bytes) -> None:
+    """Look at ``data``. Raises ConnectionAbortedError.
+
+    Not an ssl.SSLError: nothing was said to the peer that it should have time to read.
+    """
+    try:
+        records.take(data)
+    except HandshakeRefused as error:
+        raise ConnectionAbortedError(str(error)) from error

@@ -24,10 +24,11 @@ class Tls:
     """One end of a TLS connection. ``object`` is for asking it about certificates and sessions.
 
     ``answers`` is what has to be sent besides what seal() returns: whoever calls takes it away. ``ended``: the peer has
-    said that nothing more will come (close_notify). ``broken``: why nothing more can be read.
+    said that nothing more will come (close_notify). ``broken``: why nothing more can be read. ``left`` are the bytes of
+    those that shake_hands() was given last that are none of the handshake's.
     """
 
-    __slots__ = ("answers", "broken", "ended", "object")
+    __slots__ = ("answers", "broken", "ended", "left", "object")
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Tls:
         self.answers = b""
         self.ended = False
         self.broken = ""
+        self.left = 0
 
     def shake_hands(self, data: bytes) -> bool:
         """More of the peer's handshake: whether it is over. Raises ssl.SSLError."""
@@ -52,6 +54,7 @@ class Tls:
         except ssl.SSLWantReadError:
             return False
         finally:
+            self.left = _INCOMING.pending
             self._leave()
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.errors import Reason, Refusal
@@ -18,12 +19,31 @@ class OneAtATime:
     """Work of one kind, of which at most one piece is done in a turn of the loop."""
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+        self._taken = False  # this turn of the loop
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def turn(self) -> None:
-        """Wait until a piece may be done. Who came first is first; who doesn't wait any more is passed over."""
-        async with self._lock:
-            await asyncio.sleep(0)
+        """Wait until a piece may be done: not at all where there was none in this turn.
+
+        Who came first is first; who doesn't wait any more is passed over.
+        """
+        loop = asyncio.get_running_loop()
+        if self._taken:
+            waiting = loop.create_future()
+            self._waiting.append(waiting)
+            await waiting
+        else:
+            self._taken = True
+            loop.call_soon(self._next, loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._taken = False
+        while self._waiting and not self._taken:
+            waiting = self._waiting.popleft()
+            if not waiting.done():  # it has been cancelled
+                waiting.set_result(None)
+                self._taken = True
+                loop.call_soon(self._next, loop)
 
 
 class Turns:

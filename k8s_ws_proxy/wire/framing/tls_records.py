@@ -1,8 +1,8 @@
 """Where TLS records end, how many there are, and how long a handshake may be: looked at before OpenSSL has them.
 
 OpenSSL makes room for a handshake message as soon as it is announced, up to 128 KiB of it, and takes any number of
-records. So while a handshake is under way no more is read than belongs to one record, which leaves nothing behind
-that is the session's already; and its bytes, its records and the ClientHello's length have bounds.
+records. So while a handshake is under way it gets whole records of which each was looked at, and none of those behind
+the handshake, which are the session's already; and its bytes, its records and the ClientHello's length have bounds.
 """
 
 from __future__ import annotations
