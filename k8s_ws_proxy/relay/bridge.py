@@ -15,7 +15,7 @@ from k8s_ws_proxy.wire.framing.splitter import HEADROOM
 from k8s_ws_proxy.wire.rules.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.rules.liveness import Health
 from k8s_ws_proxy.wire.rules.observer import Observer, Tap
-from k8s_ws_proxy.wire.rules.relay import Ending, Phase, Relay
+from k8s_ws_proxy.wire.rules.relay import CLOSING, RELAYING, Ending, Relay
 
 if TYPE_CHECKING:
     import asyncio
@@ -146,7 +146,7 @@ class Bridge:
 
         Who injects waits then, and tries again: what has to wait here would have no bound.
         """
-        if self._upstream is None or self._upstream.waiting or self.relay.phase is Phase.CLOSING or self._full:
+        if self._upstream is None or self._upstream.waiting or self.relay.phase is CLOSING or self._full:
             return False
         self.relay.inject(channel, payload)
         if channel == STDIN:
@@ -169,7 +169,7 @@ class Bridge:
 
         Watchers aren't told by this, observers only then. False as above.
         """
-        if self._upstream is None or self._upstream.waiting or self.relay.phase is Phase.CLOSING:
+        if self._upstream is None or self._upstream.waiting or self.relay.phase is CLOSING:
             return False
         if observed and self._full:
             return False
@@ -246,48 +246,49 @@ class Bridge:
     def _client_readable(self) -> None:
         if self.timer is None:
             return
-        self._client.due = False
+        client, relay, budget = self._client, self.relay, self._budget
+        client.due = False
         try:
             max_read = None if self._tap is None else self._tap.max_read_client
-            end = self._client.read(self.relay.client_carry(), max_read, halted=self.relay.client_halted)
+            end = client.read(relay.client_carry(), max_read, halted=relay.client_halted)
         except (EOFError, StreamLost):
-            if self.relay.phase is Phase.CLOSING:
+            if relay.phase is CLOSING:
                 self._finish()
                 return
-            self.relay.client_end()
-            self._client.stream.on_readable(None)
+            relay.client_end()
+            client.stream.on_readable(None)
         else:
             if end is None:
                 return
-            self.relay.client_data(self._budget.block, HEADROOM, end)
-            if self.relay.to_upstream:
-                self._active_at = self._loop.time()
-            if self.relay.keystroke:
-                self._budget.note_keystroke()
+            relay.client_data(budget.block, HEADROOM, end)
+            if relay.to_upstream:
+                self._active_at = budget.now()
+            if relay.keystroke:
+                budget.note_keystroke()
         self._settle()
 
     def _upstream_readable(self) -> None:
-        if self._upstream is None or self.relay.phase is Phase.CLOSING:
+        upstream, relay = self._upstream, self.relay
+        if upstream is None or relay.phase is CLOSING:
             return
-        self._upstream.due = False
+        upstream.due = False
         try:
-            relay = self.relay
             max_read = SLOW_BLOCK if self._client.slow else relay.max_read
             if self._tap is not None and max_read is None:
                 max_read = self._tap.max_read
             if self.fanout is not None and max_read is None and self.fanout.watched:
                 max_read = WATCHED_BLOCK
-            end = self._upstream.read(relay.upstream_carry(), max_read, halted=relay.upstream_halted)
+            end = upstream.read(relay.upstream_carry(), max_read, halted=relay.upstream_halted)
         except EOFError:
-            self.relay.upstream_end()
+            relay.upstream_end()
         except StreamLost:
-            self.relay.upstream_lost()
+            relay.upstream_lost()
         else:
             if end is None:
                 return
-            self.relay.upstream_data(self._budget.block, HEADROOM, end)
-            if self.relay.to_client:
-                self._active_at = self._loop.time()
+            relay.upstream_data(self._budget.block, HEADROOM, end)
+            if relay.to_client:
+                self._active_at = self._budget.now()
         self._settle()
 
     def _client_writable(self) -> None:
@@ -323,28 +324,28 @@ class Bridge:
     def _settle(self) -> None:
         """After every event: send what there is, then listen for what may come next."""
         self._send()
-        client, upstream = self._client, self._upstream
-        if client.broken and self.relay.phase is Phase.RELAYING:
-            self.relay.client_end()
+        client, upstream, relay = self._client, self._upstream, self.relay
+        if client.broken and relay.phase is RELAYING:
+            relay.client_end()
             self._send()
-        if self.relay.phase is Phase.CLOSING:
+        if relay.phase is CLOSING:
             self._close_down()
             return
         assert upstream is not None
         # Back-pressure: nothing is read for a side that still has something to take.
-        full = self._full
+        full = self._tap is not None and self._tap.full
         reading = not upstream.waiting and client.waiting <= _MOST_WAITING and not full
-        client.stream.on_readable(self._client_readable if reading and not self.relay.client_halted else None)
+        halted = relay.client_halted
+        client.stream.on_readable(self._client_readable if reading and not halted else None)
         client.stream.on_writable(self._client_writable if client.waiting else None)
-        upstream.stream.on_writable(self._upstream_writable if upstream.waiting else None)
+        if halted or client.carried:
+            self._go_on(client, self._client_readable, relay.client_carry(), halted and reading)
         taking = not client.waiting and upstream.waiting <= _MOST_WAITING and not full
-        upstream.stream.on_readable(self._upstream_readable if taking and not self.relay.upstream_halted else None)
-        if self.relay.client_halted or client.carried:
-            self._go_on(client, self._client_readable, self.relay.client_carry(), self.relay.client_halted and reading)
-        if self.relay.upstream_halted or upstream.carried:
-            self._go_on(
-                upstream, self._upstream_readable, self.relay.upstream_carry(), self.relay.upstream_halted and taking
-            )
+        halted = relay.upstream_halted
+        upstream.stream.on_readable(self._upstream_readable if taking and not halted else None)
+        upstream.stream.on_writable(self._upstream_writable if upstream.waiting else None)
+        if halted or upstream.carried:
+            self._go_on(upstream, self._upstream_readable, relay.upstream_carry(), halted and taking)
         if self.fanout is not None and not upstream.waiting and not full:
             if not self._client_first:
                 self.fanout.go_on()
@@ -356,7 +357,7 @@ class Bridge:
             client.unread = True
             if self._watching is None:
                 self._watching = self._loop.call_later(_WATCH, self._watch)
-        if self.relay.status_seen and self._overdue is None:
+        if relay.status_seen and self._overdue is None:
             self._overdue = self._loop.call_later(_STATUS_GRACE, self._status_overdue)
 
     @property
@@ -373,7 +374,7 @@ class Bridge:
 
     def _go_on(self, leg: Leg, callback: Callable[[], None], carry: bytes, due: bool) -> None:
         """Many tiny frames were read from ``leg``: the rest of them has the next turn, and others before it."""
-        leg.carry(len(carry) if self.relay.phase is Phase.RELAYING else 0)
+        leg.carry(len(carry) if self.relay.phase is RELAYING else 0)
         leg.unread = True
         if due and not leg.due:
             leg.due = True
@@ -382,7 +383,7 @@ class Bridge:
     def _watch(self) -> None:
         """A client that isn't read because upstream is slow can't be seen to leave: ask the kernel."""
         self._watching = None
-        if self.relay.phase is Phase.RELAYING and self._client.stream.peer_gone():
+        if self.relay.phase is RELAYING and self._client.stream.peer_gone():
             self.relay.client_end()
         self._settle()
 
@@ -395,7 +396,7 @@ class Bridge:
     def _tick(self) -> None:
         self.timer = self._loop.call_later(self._period, self._tick)
         client, upstream = self._client, self._upstream
-        if self.relay.phase is Phase.CLOSING or upstream is None:
+        if self.relay.phase is CLOSING or upstream is None:
             gone = client.unanswered(self._period)
             client.under_way = client.stream.unsent()
             if gone:

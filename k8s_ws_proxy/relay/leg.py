@@ -80,14 +80,17 @@ class Leg:
         if halted:
             block.buf[HEADROOM:start] = carry
             return start
-        allowance = self._budget.allowance() if max_bytes is None else min(max_bytes, self._budget.allowance())
+        allowance = self._budget.allowance()
+        if max_bytes is not None and max_bytes < allowance:
+            allowance = max_bytes
         view = block.view[start : start + allowance + RECORD]
         count = self.stream.read_into(view, min(allowance, len(view) - RECORD))
         if count is None:
             return None
         if count == 0:
             raise EOFError
-        block.buf[HEADROOM:start] = carry
+        if carry:
+            block.buf[HEADROOM:start] = carry
         self.received += count
         return start + count
 
@@ -137,11 +140,11 @@ class Leg:
         waited, self.waiting = self.waiting, len(self._outbox) + backlog
         if self.waiting or waited:
             self._judge(waited)
+            self._hold(_size(self._outbox) + backlog + self.carried)
         elif self.slow == 1:
             self._is_slow(False)
         elif self.slow:
             self.slow -= 1
-        self._hold(_size(self._outbox) + backlog + self.carried)
 
     def _judge(self, waited: int) -> None:
         """How fast the peer takes what had to wait for it."""
@@ -169,7 +172,8 @@ class Leg:
         """Bytes written, fewer than there are only if the socket is full or broken."""
         done, size = 0, len(view)
         try:
-            self.stream.flush()
+            if not size:
+                self.stream.flush()
             while done < size:
                 count = self.stream.write(view[done:] if done else view)
                 if count is None:

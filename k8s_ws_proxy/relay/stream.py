@@ -151,8 +151,9 @@ class Stream:
                 self._lost = "the connection ended without TLS's close_notify"
                 break
             taken += count
-            records = self._records.count(_WIRE[:count])
-            content = tls.open(_WIRE[:count], view[filled:])
+            wire = _WIRE[:count]
+            records = self._records.count(wire)
+            content = tls.open(wire, view[filled:] if filled else view)
             self._lost = tls.broken
             filled += content
             if tls.answers:
@@ -223,7 +224,7 @@ class Stream:
             except OSError as error:
                 raise StreamLost(str(error)) from error
         done, size = 0, len(view)
-        while done < size and self.flush():
+        while done < size and (not self._unsent or self.flush()):
             part = view[done : done + _SEAL] if size > _SEAL else view
             try:
                 self._unsent = self._tls.seal(part)

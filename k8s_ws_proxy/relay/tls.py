@@ -68,7 +68,7 @@ class Tls:
         try:
             while _INCOMING.pending:
                 # A record at a time, and never in part: what is left would wait inside OpenSSL unseen.
-                count: int = read(RECORD, into[filled:])  # type: ignore[assignment]  # with a buffer
+                count: int = read(RECORD, into[filled:] if filled else into)  # type: ignore[assignment]  # with a buffer
                 if not count:  # close_notify (RFC 8446 §6.1); what comes after it is none of the connection's
                     self.ended = True
                     break
@@ -80,7 +80,8 @@ class Tls:
         except ssl.SSLError as error:
             self.broken = str(error)
         finally:
-            self._leave()
+            if _INCOMING.pending or _OUTGOING.pending:
+                self._leave()
         return filled
 
     def seal(self, content: bytes | memoryview) -> bytes:

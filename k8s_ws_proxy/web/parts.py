@@ -114,7 +114,7 @@ class Parts:
             audit,
         )
         orphans = _orphans(settings, apiserver)
-        budget, turns = ReadBudget(loop.time), Turns()
+        budget, turns = ReadBudget(time.monotonic), Turns()
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         recorder, uploads = _recorder(settings, keyring, budget, audit)
         recorded = Recorded(recorder, notice=settings.recording.notice if settings.recording else "")

@@ -27,11 +27,11 @@ def scan_whole_frames(buf: bytearray, pos: int, end: int, *, masked: bool, watch
     watched = -1 if masked or not watching else STATUS
     wait = 0  # frames to go one by one before a run is tried again
     penalty = _FIRST_RUN
-    while end - pos >= 5 and buf[pos] == _FIN_BINARY:
+    while end - pos >= 3 and buf[pos] == _FIN_BINARY:
         length = buf[pos + 1] - mask_bit
         if 0 < length < 126:
             size = 2
-        elif length == 126:
+        elif length == 126 and end - pos >= 5:
             length = buf[pos + 2] << 8 | buf[pos + 3]
             size = 4
             if length < 126:

@@ -154,32 +154,41 @@ class MessageSplitter:
         to HEADROOM bytes before ``start``.
         """
         assert not self.ended, "bytes after the end"
-        cut = _Cut(block, start)
         self.events = []
-        pos, looks = start, 0
         self.halted = False
+        pos = start if self._left else self._scan(block, start, end)
+        if pos == end:  # nothing but whole messages, as mostly
+            self.carry = b""
+            return [block.view[start:end]] if end > start else []
+        cut = _Cut(block, start)
+        looks = 0
         try:
             if self._left:
-                pos = self._go_on(cut, start, end)
+                pos = self._scan(block, self._go_on(cut, start, end), end)
             while pos < end:
                 if looks == FRAMES_AT_ONCE:
                     self.halted = True
                     break
                 looks += 1
-                if not self._in_message:
-                    pos = scan_whole_frames(block.buf, pos, end, masked=self._masked, watching=bool(self._watched))
                 after = self._one(cut, pos, end)
                 if after is None:
                     break
-                pos = after
                 if self.ended:
-                    end = pos
+                    pos = end = after
+                else:
+                    pos = self._scan(block, after, end)
         except FrameViolation as violation:
             self.events.append(Violation(violation.code, str(violation)))
             self.ended = True
             end = pos
         self.carry = bytes(block.view[pos:end])
         return cut.finish(pos)
+
+    def _scan(self, block: Block, pos: int, end: int) -> int:
+        """Step over the whole messages at ``pos`` that need no closer look, unless one is under way."""
+        if self._left or self._in_message:
+            return pos
+        return scan_whole_frames(block.buf, pos, end, masked=self._masked, watching=bool(self._watched))
 
     def flush_truncated(self) -> list[Piece]:
         """What there is of a message that will never be whole, as one that is: the peer is gone."""

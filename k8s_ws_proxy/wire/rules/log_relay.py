@@ -15,7 +15,7 @@ from k8s_ws_proxy.wire.framing.channels import Framing
 from k8s_ws_proxy.wire.http.body import Body, BodyViolation
 from k8s_ws_proxy.wire.http.lines import Lines
 from k8s_ws_proxy.wire.http.passage import Passage
-from k8s_ws_proxy.wire.rules.relay import Ending, Phase, Relay
+from k8s_ws_proxy.wire.rules.relay import CLOSING, RELAYING, Ending, Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ class LogRelay(Relay):
 
     def begin(self) -> None:
         """A body that has no bytes is complete already."""
-        if self._body.complete and self.phase is Phase.RELAYING:
+        if self._body.complete and self.phase is RELAYING:
             self._log_ended()
 
     def client_data(self, block: Block, start: int, end: int) -> None:
@@ -59,7 +59,7 @@ class LogRelay(Relay):
 
     def upstream_data(self, block: Block, start: int, end: int) -> None:
         """Bytes of the body."""
-        if self.phase is Phase.CLOSING:
+        if self.phase is CLOSING:
             return
         try:
             self._pass_on(block, start, end)
@@ -72,7 +72,7 @@ class LogRelay(Relay):
 
     def upstream_end(self) -> None:
         """The connection's end, in order."""
-        if self.phase is Phase.CLOSING:
+        if self.phase is CLOSING:
             return
         if self._body.ends_with_connection:
             self._log_ended()
@@ -81,7 +81,7 @@ class LogRelay(Relay):
 
     def upstream_lost(self) -> None:
         """The connection broke: no body ends so."""
-        if self.phase is Phase.RELAYING:
+        if self.phase is RELAYING:
             self._broken(Ending.UPSTREAM_LOST, _LOST)
 
     def _end_by_us(self, line: bytes, channel: int, status: bytes) -> None:
@@ -149,14 +149,14 @@ class PlainLogRelay(LogRelay):
 
     def upstream_end(self) -> None:
         """The connection's end, in order."""
-        if self.phase is Phase.RELAYING and self._has_passed():
+        if self.phase is RELAYING and self._has_passed():
             self._log_ended()
         else:
             super().upstream_end()
 
     def upstream_lost(self) -> None:
         """The connection broke, perhaps after all was said."""
-        if self.phase is Phase.RELAYING and self._has_passed():
+        if self.phase is RELAYING and self._has_passed():
             self._log_ended()
         else:
             super().upstream_lost()
@@ -180,7 +180,7 @@ class PlainLogRelay(LogRelay):
     def _tick_client(self, health: Health) -> bool:
         if health.unanswered:
             self._enter_closing(Ending.CLIENT_SILENT, None)
-        return self.phase is Phase.RELAYING
+        return self.phase is RELAYING
 
     def _client_left(self, code: int | None, reason: str) -> None:  # noqa: ARG002 - it gave neither
         """It may have been quicker to close after the last chunk than upstream was."""
