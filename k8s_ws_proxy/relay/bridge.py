@@ -315,11 +315,13 @@ class Bridge:
         if to_upstream:
             relay.to_upstream = []
             if self._upstream is not None:
+                if self.fanout is not None and len(to_upstream) > 1:
+                    to_upstream = [b"".join(to_upstream)]
                 self._upstream.send(to_upstream)
                 if self._tap is not None:
                     self._tap.to_upstream(to_upstream)
                 if self.fanout is not None:
-                    self.fanout.to_upstream(to_upstream)
+                    self.fanout.to_upstream(to_upstream[0])
 
     def _settle(self) -> None:
         """After every event: send what there is, then listen for what may come next."""

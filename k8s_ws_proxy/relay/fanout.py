@@ -89,10 +89,9 @@ class Fanout:
                 feed.feed(data)
         self._tails.append(self._tail, data)
 
-    def to_upstream(self, pieces: Sequence[Piece]) -> None:
-        """These, together whole messages, were sent to the apiserver."""
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if len(data) >= _SHORTEST_RESIZE and (size := resize(bytes(data), _LOOKS)) is not None:
+    def to_upstream(self, data: Piece) -> None:
+        """``data``, whole messages, was sent to the apiserver."""
+        if len(data) >= _SHORTEST_RESIZE and (size := resize(data, _LOOKS)) is not None:
             self._own_size = True
             self._set_size(size)
 

@@ -159,7 +159,7 @@ class Feed:
         if text and not self._inject(text):
             self.blocked = True
             return None
-        if self._resized is not None and (size := resize(bytes(view[:count]), TYPED_AT_ONCE)) is not None:
+        if self._resized is not None and (size := resize(view[:count], TYPED_AT_ONCE)) is not None:
             self._resized(*size)
         if count < len(view):
             self._resting = True

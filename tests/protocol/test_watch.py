@@ -173,3 +173,15 @@ def test_the_client_s_size_is_the_last_that_it_told():
     assert resize(sizes[0] + message(RESIZE, b"nonsense", KEY), 64) == (80, 24)
     assert resize(keys * 9 + sizes[0], 9) is None
     assert resize(message(RESIZE, b'{"width":5,"HEIGHT":6}', KEY), 64) == (5, 6)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 125, 126, 65535, 65536])
+def test_the_size_is_found_behind_messages_of_each_form_of_length(length):
+    before = frames.frame(frames.BINARY, bytes(length), b"\1\2\3\4")
+    size = message(RESIZE, b'{"Width":80,"Height":24}', KEY)
+    assert resize(memoryview(before + before + size + before), 64) == (80, 24)
+    assert (
+        resize(memoryview(before + frames.frame(frames.PING, b'\4{"Width":80,"Height":24}', KEY) + before), 64) is None
+    )
+    # A key may make any channel look like that of a size.
+    assert resize(frames.frame(frames.BINARY, b"\0" * 40, b"\4\4\4\4"), 64) is None

@@ -102,16 +102,23 @@ def stdin_of(data: bytes, max_bytes: int) -> tuple[bytes, int]:
     return b"".join(said), pos
 
 
-def resize(data: bytes, looks: int) -> tuple[int, int] | None:
-    """The last size that one of the first ``looks`` of ``data``, whole messages of a client's, tells."""
+def resize(data: bytes | memoryview, looks: int) -> tuple[int, int] | None:
+    """The last size that one of the first ``looks`` of ``data``, whole messages of a client's, tells.
+
+    Of a header only the length is read: this is done for all that a client sends, and what it sends in bulk are
+    messages that were found to be whole before.
+    """
     size = None
-    pos = 0
-    for _ in range(looks):
-        head = frames.parse_header(data, pos, len(data), masked=True)
-        if head is None:
-            break
-        start = pos + head.size
-        pos = start + head.length
-        if head.opcode < frames.CLOSE and head.length > 1 and data[start] ^ head.key[0] == channels.RESIZE:
-            size = channels.terminal_size(frames.mask(data[start:pos], head.key)[1:]) or size
+    pos, end = 0, len(data)
+    while pos < end and looks:
+        looks -= 1
+        begin, length, start = pos, data[pos + 1] & 0x7F, pos + 6  # the payload's, after four bytes of key
+        if length == 126:
+            length, start = data[pos + 2] << 8 | data[pos + 3], pos + 8
+        elif length == 127:
+            length, start = int.from_bytes(data[pos + 2 : pos + 10], "big"), pos + 14
+        pos = start + length
+        if length > 1 and data[start] ^ data[start - 4] == channels.RESIZE and data[begin] & 0x0F < frames.CLOSE:
+            payload = frames.mask(bytes(data[start:pos]), bytes(data[start - 4 : start]))
+            size = channels.terminal_size(payload[1:]) or size
     return size
