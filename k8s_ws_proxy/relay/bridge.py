@@ -187,6 +187,12 @@ class Bridge:
             self.relay.say(text)
             self._settle()
 
+    def watched(self, count: int) -> None:
+        """So many watch from now on: for a client that asked to be told."""
+        if self.timer is not None and self._client.waiting <= BLOCK_SIZE:
+            self.relay.watched(count)
+            self._settle()
+
     def start(self, head: bytes, *, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
         """Send ``head`` (the 101) to the client, then relay; the rest are bytes that came with the handshakes."""
         self._send_head(head)
@@ -249,7 +255,9 @@ class Bridge:
         client, relay, budget = self._client, self.relay, self._budget
         client.due = False
         try:
-            max_read = None if self._tap is None else self._tap.max_read_client
+            max_read = relay.max_read_client
+            if self._tap is not None and max_read is None:
+                max_read = self._tap.max_read_client
             end = client.read(relay.client_carry(), max_read, halted=relay.client_halted)
         except (EOFError, StreamLost):
             if relay.phase is CLOSING:
@@ -312,6 +320,9 @@ class Bridge:
                 self.fanout.to_client(to_client[0])
             if self._tap is not None:
                 self._tap.to_client(to_client)
+        if relay.to_client_alone:
+            alone, relay.to_client_alone = relay.to_client_alone, []
+            self._client.send(alone)
         if to_upstream:
             relay.to_upstream = []
             if self._upstream is not None:
@@ -342,7 +353,7 @@ class Bridge:
         client.stream.on_writable(self._client_writable if client.waiting else None)
         if halted or client.carried:
             self._go_on(client, self._client_readable, relay.client_carry(), halted and reading)
-        taking = not client.waiting and upstream.waiting <= _MOST_WAITING and not full
+        taking = not client.waiting and upstream.waiting <= _MOST_WAITING and not full and not relay.behind
         halted = relay.upstream_halted
         upstream.stream.on_readable(self._upstream_readable if taking and not halted else None)
         upstream.stream.on_writable(self._upstream_writable if upstream.waiting else None)

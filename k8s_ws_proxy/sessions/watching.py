@@ -77,12 +77,16 @@ class Watching:
         if not told:
             self._loop.call_later(_AT_ONCE, self._say_how_many, watched)
         if told < _NOTICES:
-            watched.bridge.say(text)
+            self._tell(watched.bridge, watched.id, text)
 
     def _say_how_many(self, watched: Slot) -> None:
         more = self._told.pop(watched.id) - _NOTICES
         if more > 0 and watched.bridge is not None:
-            watched.bridge.say(f"{more} more have joined or left")
+            self._tell(watched.bridge, watched.id, f"{more} more have joined or left")
+
+    def _tell(self, bridge: Bridge, session: str, text: str) -> None:
+        bridge.say(text)
+        bridge.watched(len(self._watchers.get(session, ())))
 
     def _let_go(self, bridge: Bridge) -> None:
         """It was too slow to be told more; what its connection holds is still its, for a while."""

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Call:
     """``began`` is the loop's time at the request's first byte; ``within`` seconds from there it must be answered.
 
-    ``session`` is the id of one that was issued before, ``record`` whether it is to be recorded whatever is usual.
+    ``session`` is the id of one that was issued before, ``record`` whether it is to be recorded whatever is usual,
+    ``aside`` whether its client takes messages aside from Kubernetes's.
     """
 
     request: web.BaseRequest
@@ -32,6 +33,7 @@ class Call:
     within: float
     session: str = ""
     record: bool = False
+    aside: bool = False
 
     @property
     def until(self) -> float:

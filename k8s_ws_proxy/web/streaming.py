@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.sessions.tickets import Tickets, Use
 from k8s_ws_proxy.web.api_callers import ApiCallers, session_in, transport_of
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.web.opening import Opening
     from k8s_ws_proxy.web.plans import Plans
+
+ASIDE: Final = "aside=true"
+"""The query of a client that takes messages aside from Kubernetes's. Any other is none."""
 
 
 class Streaming:
@@ -52,6 +55,14 @@ class Streaming:
         grant = self._tickets.redeem(ticket, session, Use.STREAM)
         apiserver = self._apiserver.acting_for(self._impersonator.identity_of(grant.principal))
         call = Call(
-            request, issued.route, grant.principal, apiserver, began, self._callers.within, session, issued.recorded
+            request,
+            issued.route,
+            grant.principal,
+            apiserver,
+            began,
+            self._callers.within,
+            session=session,
+            record=issued.recorded,
+            aside=request.rel_url.raw_query_string == ASIDE,
         )
         return await self._opening.open(self._plans.for_target(call, issued.target, offer))

@@ -12,6 +12,8 @@ from k8s_ws_proxy.wire.container import tmux
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget
+from k8s_ws_proxy.wire.rules.aside import AsideRelay
+from k8s_ws_proxy.wire.rules.relay import Relay
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.relay.bridge import Bridge
@@ -33,6 +35,8 @@ class TerminalPlan(Plan):
         super().__init__(parts, call, target, offer)
         self.offer: Offer = offer
         self.notices = STDOUT if target.streams.tty else STDERR
+        if call.aside and self.relay is Relay:
+            self.relay = AsideRelay
 
     async def dial(self, slot: Slot) -> Reached:
         """As Plan's."""

@@ -1,13 +1,17 @@
-"""What the official clients are made to carry. They run in threads or processes of their own."""
+"""What the official clients are made to carry, which run in threads or processes of their own; and a browser."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
 import sys
 from dataclasses import dataclass
 
 import pytest
+import pytest_asyncio
+from support.browser import CONSOLE, Tab, chromium
+from support.daemon import running_daemon
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,44 @@ def wait_for_size():
         "print('resized')\n"
     )
     return [sys.executable, "-c", program]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser():
+    """One Chromium for a module's tests."""
+    async with chromium() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def daemon(shared_cluster, tmp_path_factory):
+    """One that serves the pages, for a module's tests, which leave it as it was."""
+    directory = tmp_path_factory.mktemp("pages")
+    kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
+    async with running_daemon(kubeconfig, directory, WEB_TERMINAL="true", ALLOWED_ORIGINS=CONSOLE) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def new_tab(browser, daemon):
+    """Makes tabs, each of a browser that knows nothing of the others; what their pages complain of is an error."""
+    async with contextlib.AsyncExitStack() as stack:
+        tabs = []
+
+        async def make(at=None, **options):
+            context = await browser.new_context(viewport={"width": 800, "height": 480}, **options)
+            stack.push_async_callback(context.close)
+            context.set_default_timeout(60_000)
+            tab = Tab(await context.new_page(), at or daemon)
+            tabs.append(tab)
+            return tab
+
+        yield make
+        for tab in tabs:
+            assert tab.complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tab(new_tab):
+    """One of them."""
+    return await new_tab()

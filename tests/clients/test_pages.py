@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import random
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import expect
-from support.browser import SHELL, Tab, chromium
-from support.daemon import running_daemon
-from support.sessions import call, issue, listed
-
-from k8s_ws_proxy.web.browser_pages import BUILT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,45 +15,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SIZE = """() => [...document.querySelectorAll('.xterm-rows > div')].some(
   (row) => /^\\d+ \\d+$/.test(row.textContent.trimEnd()) && Number(row.textContent.split(' ')[1]) > 120)"""
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
-CONSOLE = "https://console.example"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser():
-    async with chromium() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def daemon(shared_cluster, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("pages")
-    kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(kubeconfig, directory, WEB_TERMINAL="true", ALLOWED_ORIGINS=CONSOLE) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def new_tab(browser, daemon):
-    """Makes tabs, each of a browser that knows nothing of the others; what their pages complain of is an error."""
-    async with contextlib.AsyncExitStack() as stack:
-        tabs = []
-
-        async def make(at=None, **options):
-            context = await browser.new_context(viewport={"width": 800, "height": 480}, **options)
-            stack.push_async_callback(context.close)
-            context.set_default_timeout(60_000)
-            tab = Tab(await context.new_page(), at or daemon)
-            tabs.append(tab)
-            return tab
-
-        yield make
-        for tab in tabs:
-            assert tab.complaints == []
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def tab(new_tab):
-    return await new_tab()
 
 
 async def test_the_ticket_is_taken_out_of_the_address_and_the_history(tab):
@@ -155,113 +107,69 @@ async def test_a_flood_is_ended_by_ctrl_c(tab):
     assert any("^C" in row for row in await tab.rows())
 
 
-async def test_what_cannot_be_shown_is_left_out_and_the_end_is_not(tab):
-    await tab.open("sh", "-c", "yes 0123456789abcdef | head -c 12000000; echo the end; exit 7")
+async def test_ten_thousand_lines_are_kept_behind_the_screen(tab):
+    await tab.open("sh", "-c", "seq 1000001 1020000; printf 'the end'; exit 7")
     assert "exit code 7" in await tab.state("Ended")
-    await tab.shows("the end")
+    await tab.shows_row("the end")
+    rows = await tab.page.locator(".xterm-rows > div").count()
+    oldest = 1_020_001 - (10_000 + rows) + 1
+    await tab.page.locator("#find").click()
+    await tab.page.locator("#searched").fill(str(oldest))
+    await expect(tab.page.locator("#found")).to_have_text("1 of 1")
+    await tab.page.locator("#searched").fill(str(oldest - 1))
+    await expect(tab.page.locator("#found")).to_have_text("nothing found")
 
 
-async def test_who_leaves_the_page_is_hung_up(tab):
-    await tab.open("sh", "-c", "echo $$; exec sleep 1000")
-    await tab.page.goto("about:blank")
-    await tab.daemon.event("session ended", reason="client_left")
-    await tab.daemon.event("process hung up")
+async def test_a_bell_is_seen(tab):
+    await tab.open()
+    await tab.page.evaluate(
+        """() => {
+          window.rung = new Promise((resolve) => new MutationObserver(() => {
+            if (document.body.classList.contains('bell')) resolve(true);
+          }).observe(document.body, { attributes: true }));
+        }"""
+    )
+    await tab.type("printf '\\a'\r")
+    assert await tab.page.evaluate("window.rung")
+    await expect(tab.page.locator("body.bell")).to_have_count(0)
 
 
-async def test_who_says_so_ends_it_and_is_shown_the_way_on(tab):
-    told = await issue(tab.daemon, command=SHELL)
-    await tab.show(told, name="default/shell", recorded="1", replay=f"{CONSOLE}/recordings/1")
-    await tab.state("Open")
-    assert await tab.page.locator("#facts li").all_inner_texts() == ["default/shell", "● recorded"]
-    assert await tab.page.locator("#recording").is_hidden()
-    await tab.page.locator("#leave").click()
-    assert "You have closed" in await tab.state("Closed")
-    assert await tab.page.locator("#recording").get_attribute("href") == f"{CONSOLE}/recordings/1"
-    assert await tab.page.locator("#again").is_hidden(), "nobody said where"
+async def test_what_is_composed_is_typed_once_it_is_done(tab):
+    """Dead keys and input methods: while something is composed the program gets nothing of it."""
+    await tab.open()
+    keyboard = await tab.page.context.new_cdp_session(tab.page)
+
+    async def compose(*steps, to):
+        for step in steps:
+            await keyboard.send("Input.imeSetComposition", {"text": step, "selectionStart": 1, "selectionEnd": 1})
+        await keyboard.send("Input.insertText", {"text": to})
+
+    await tab.type("echo ")
+    await compose("\N{ACUTE ACCENT}", to="é")
+    await tab.shows("echo é")
+    await compose("k", "か", "かん", to="漢")
+    await tab.shows("echo é漢")
+    await tab.type(".\r")
+    await tab.shows_row("é漢.")
+    assert "$ echo é漢." in await tab.rows()
 
 
-async def test_somebody_ends_it_and_says_why(tab):
-    told = await tab.open()
-    answer = await call(tab.daemon, "DELETE", f"/proxy/sessions/{told['sessionId']}?reason=lunch%20%3Cb%3E")
-    assert answer.status == 202
-    said = await tab.state("Terminated")
-    assert "lunch <b>" in said
+async def test_the_usual_keys_paste_and_what_is_pasted_is_in_brackets(new_tab):
+    tab = await new_tab(permissions=["clipboard-read", "clipboard-write"])
+    await tab.open("sh", "-c", "stty raw -echo; printf '\\033[?2004hready'; head -c 17 | od -An -c")
+    await tab.shows("ready")
+    await tab.page.evaluate("navigator.clipboard.writeText('one\\ntwo')")
+    await tab.press("Control+Shift+V")
+    await tab.shows("033   [   2   0   0   ~   o   n   e  \\r   t   w   o 033   [   2")
 
 
-async def test_there_is_no_such_pod(tab):
-    told = await issue(tab.daemon, pod="nobody", container="nobody")
-    await tab.show(told)
-    assert "not found" in await tab.state("Pod gone")
-
-
-async def test_a_ticket_that_was_used_is_refused_and_a_new_session_offered(new_tab):
-    first = await new_tab()
-    told = await first.open()
-    second = await new_tab()
-    await second.show(told, back=f"{CONSOLE}/pods?a=1%26b=2")
-    await second.state("Ticket refused")
-    again = second.page.locator("#again")
-    assert await again.get_attribute("href") == f"{CONSOLE}/pods?a=1&b=2"
-    assert await again.get_attribute("rel") == "noopener noreferrer"
-    assert [("stream" in each and "failed" in each) or "401" in each for each in second.complaints] == [True, True]
-    second.complaints = []
-
-
-async def test_the_server_goes_down_and_is_away(new_tab, shared_cluster, tmp_path):
-    kubeconfig = shared_cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
-    async with running_daemon(kubeconfig, tmp_path, WEB_TERMINAL="true", DRAIN_TIMEOUT="0s") as own:
-        tab = await new_tab(own)
-        late = await new_tab(own)
-        await late.page.goto(f"{own.url}/terminal/")
-        waiting = await issue(own)
-        await tab.open()
-        await own.terminate()
-        assert "new session can be opened" in await tab.state("Server restarts")
-    # What the browser still has of a page asks in vain.
-    script = await late.page.locator("script").get_attribute("src")
-    files = {
-        "/terminal/": (BUILT / "terminal.html").read_text(),
-        **{f"/assets/{path.name}": path.read_text() for path in (BUILT / "assets").iterdir()},
-    }
-    assert script.removeprefix("..") in files
-
-    async def from_cache(route):
-        path = urlsplit(route.request.url).path
-        if path in files:
-            kind = {"js": "text/javascript", "css": "text/css"}.get(path.rpartition(".")[2], "text/html")
-            await route.fulfill(body=files[path], content_type=kind)
-        else:
-            await route.abort()
-
-    await late.page.route("**/*", from_cache)
-    await late.page.goto("about:blank")
-    await late.show(waiting)
-    assert "no answer" in await late.state("Server away")
-    late.complaints = []
-
-
-async def test_two_watch_and_one_of_them_types(new_tab):
-    owner, onlooker, peer = [await new_tab() for _ in range(3)]
-    told = await owner.open()
-    await owner.type("echo shown before\r")
-    await owner.shows_row("shown before")
-    for tab, mode in ((onlooker, "observe"), (peer, "peer")):
-        answer = await call(tab.daemon, "POST", f"/proxy/sessions/{told['sessionId']}/ticket", {"mode": mode})
-        assert answer.status == 201, answer
-        await tab.show(
-            {"sessionId": told["sessionId"], "ticket": json.loads(answer.body)["ticket"]}, "watch", mode=mode
-        )
-        await tab.state("Open")
-        await tab.shows_row("shown before")
-    assert [each["mode"] for each in (await listed(owner.daemon))[0]["watchers"]] == ["observe", "peer"]
-    await peer.type("echo by the peer\r")
-    await onlooker.type("echo by nobody\r")
-    for tab in (owner, onlooker, peer):
-        await tab.shows_row("by the peer")
-    await owner.type("exit\r")
-    for tab in (owner, onlooker, peer):
-        assert "exit code 0" in await tab.state("Ended")
-        assert not any("by nobody" in row for row in await tab.rows())
+async def test_it_follows_the_system_from_light_to_dark(new_tab):
+    tab = await new_tab(color_scheme="light")
+    await tab.open()
+    colours = """() => ['.xterm-rows', 'body'].map((place) => getComputedStyle(document.querySelector(place)).color)"""
+    before = await tab.page.evaluate(colours)
+    await tab.page.emulate_media(color_scheme="dark")
+    await tab.page.wait_for_function(f"(before) => ({colours})().every((each, at) => each !== before[at])", arg=before)
 
 
 async def test_a_link_opens_at_a_click(new_tab):

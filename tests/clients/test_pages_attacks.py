@@ -10,17 +10,11 @@ import json
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
-from support.browser import Tab, chromium
+from support.browser import Tab
 from support.daemon import running_daemon
 from support.sessions import call, issue
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser():
-    async with chromium() as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
-from support.browser import Tab, chromium
+from support.browser import Tab
 from support.daemon import running_daemon
 from support.sessions import call, issue, presented
 
@@ -21,12 +21,6 @@ SCRIPT = (
     "echo 'the first words'; sleep 1; echo '<img src=x onerror=alert(1)>'; echo 'needle one'; sleep 1;"
     " printf '\\033[31mneed\\033[0mle two\\n'; exit 4"
 )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser():
-    async with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

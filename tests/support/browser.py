@@ -28,6 +28,8 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 _ROWS = "[...document.querySelectorAll('.xterm-rows > div')].map((row) => row.textContent.trimEnd())"
+CONSOLE = "https://console.example"
+"""The origin of somebody else's pages, which may send tickets and have a new session."""
 SHELL = ["env", "LANG=C.UTF-8", "PS1=$ ", "HISTFILE=", "bash", "--norc", "--noprofile", "-i"]
 
 

@@ -28,6 +28,9 @@ STDOUT: Final = 1
 STDERR: Final = 2
 STATUS: Final = 3
 RESIZE: Final = 4
+# Ours, and only to who asked for them (docs/reference/sessions.md): far from those that Kubernetes may name yet.
+NOTICE: Final = 253
+MARK: Final = 254
 CLOSE: Final = 255  # v5 only: the next byte names the channel that ends (KEP-4006)
 
 

@@ -82,6 +82,7 @@ class Relay:
         "_mask_key",
         "_notices",
         "_upstream",
+        "behind",
         "close_code",
         "ending",
         "exit_code",
@@ -90,11 +91,14 @@ class Relay:
         "phase",
         "status_seen",
         "to_client",
+        "to_client_alone",
         "to_upstream",
     )
 
     max_read: int | None = None
     """Bytes that may be read from upstream at once; None is whatever the shell reads."""
+    max_read_client: int | None = None
+    """The same of the client."""
     close_after: float = 0.0
     """Seconds from the 101: what is in ``farewell`` isn't sent before."""
 
@@ -114,7 +118,9 @@ class Relay:
         self.keystroke = False  # the last bytes from the client were a keystroke, or a few
         self.exit_code: int | None = None
         self.farewell = b""  # the client's close frame, where it has to wait for close_after; after to_client
+        self.behind = False  # the client has enough ahead of it: upstream is not to be read
         self.to_client: list[Piece] = []
+        self.to_client_alone: list[Piece] = []  # after to_client, and told to nobody who watches or records
         self.to_upstream: list[Piece] = []
 
     def limit(self, lifetime: Lifetime, notices: int) -> None:
@@ -284,6 +290,9 @@ class Relay:
         """A line for the person, while it lasts."""
         if self.phase is RELAYING and not self.status_seen:
             self._say(text)
+
+    def watched(self, count: int) -> None:
+        """So many watch from now on; a client that hasn't asked isn't told by more than a line."""
 
     def _say(self, text: str) -> None:
         """A line for the person."""

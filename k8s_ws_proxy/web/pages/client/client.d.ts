@@ -4,10 +4,12 @@
  * `base` is where the proxy is: the URL to which `proxy/sessions/...` is relative. `mode` is `open` for what was issued;
  * `observe` and `peer` join. `kept` bounds what waits to be read, in bytes.
  *
- * **Flow control.** A browser takes whatever comes, and can't hold the server back: WebSocket has no way to say so, and
- * WebSocketStream (Chromium 156) loses what wasn't read when the server closes, the exit code with it. So when more than
- * `kept` bytes wait, the oldest output of them is left out, down to half of that, and a message `lost` says how much. Keep
- * more than a terminal's scrollback holds, and nobody gets to see that.
+ * **Flow control.** A browser takes whatever a WebSocket brings, and can't hold the server back. So the proxy is asked for
+ * marks in what it sends (docs/reference/sessions.md), and gets each back once `messages()` has come to it; while more than 512 KiB
+ * is ahead of the last one, it reads nothing from the apiserver. No byte is lost to who reads slowly.
+ *
+ * Who watches can't hold up the session. There, when more than `kept` bytes wait, the oldest output of them is left out, down to
+ * half of that, and a message `lost` says how much. Keep more than a terminal's scrollback holds, and nobody gets to see that.
  *
  * @param {{ base: string | URL, id: string, ticket: string, mode?: 'open' | 'observe' | 'peer', kept?: number }} options
  * @returns {Session}
@@ -41,7 +43,7 @@ export function endOf(status: Status | null, code: number, reason: string, left?
  * session.resize(120, 40);
  * session.type('ls\r');
  * for await (const message of session.messages()) {
- *   if (message.type === 'output') await show(message.data);
+ *   if (message.type === 'output') await show(message.data); // no more comes than this takes
  * }
  * const end = await session.ended;               // { kind: 'command_ended', exitCode: 0, ... }
  * ```
@@ -52,24 +54,30 @@ export function endOf(status: Status | null, code: number, reason: string, left?
  */
 /** The subprotocol that is spoken. */
 export const SUBPROTOCOL: "v5.channel.k8s.io";
-/** Channels of a terminal. On CLOSE the next byte names the channel that ends. */
+/** Channels of a terminal. On CLOSE the next byte names the channel that ends. NOTICE and MARK are the proxy's own. */
 export const Channel: Readonly<{
     STDIN: 0;
     STDOUT: 1;
     STDERR: 2;
     STATUS: 3;
     RESIZE: 4;
+    NOTICE: 253;
+    MARK: 254;
     CLOSE: 255;
 }>;
-/** Bytes of output that wait to be read at most: see `connect()`. */
+/** Bytes of output that wait to be read at most, where nothing holds the server back: see `connect()`. */
 export const KEPT: number;
 /**
  * What came.
  *
  * `output` is on channel 1 or 2. `size` comes to who watches: the terminal's size, from the proxy. `lost` stands where
- * output was left out, since more came than was read: see `connect()`.
+ * output was left out, since more came than was read: see `connect()`. `notice` is what the proxy says to the person, such as
+ * that time is nearly up; it stands on the terminal, too, but here no program can say it. `watchers` is how many look on
+ * from now on. Both come to who has opened the session, not to who watches.
  *
  * @typedef {{ type: 'output', channel: number, data: Uint8Array }
+ *   | { type: 'notice', text: string }
+ *   | { type: 'watchers', count: number }
  *   | { type: 'size', columns: number, rows: number }
  *   | { type: 'lost', bytes: number }} Message
  */
@@ -120,6 +128,7 @@ export class Session {
         taken: () => void;
     }[];
     _typing: boolean;
+    _ends: boolean;
     /** @type {string} */
     _size: string;
     /** Resolves when it is open; rejects with a `Refused`. @type {Promise<void>} */
@@ -145,10 +154,10 @@ export class Session {
     resize(columns: number, rows: number): void;
     /**
      * Leave out what waits to be read, and for two seconds what comes, but for the newest: somebody has asked a flood to stop,
-     * and wants to see that it has.
+     * and wants to see that it has. A terminal's own queue is let go then, too (termios(3), NOFLSH).
      */
     hurry(): void;
-    /** The end of stdin (KEP-4006: v5 only). A terminal has none: type Ctrl-D there. */
+    /** The end of stdin, after all that was typed (KEP-4006: v5 only). A terminal has none: type Ctrl-D there. */
     closeStdin(): void;
     /** Leave. What ran is hung up, if the session is one's own. */
     close(): void;
@@ -163,12 +172,20 @@ export class Session {
  * What came.
  *
  * `output` is on channel 1 or 2. `size` comes to who watches: the terminal's size, from the proxy. `lost` stands where
- * output was left out, since more came than was read: see `connect()`.
+ * output was left out, since more came than was read: see `connect()`. `notice` is what the proxy says to the person, such as
+ * that time is nearly up; it stands on the terminal, too, but here no program can say it. `watchers` is how many look on
+ * from now on. Both come to who has opened the session, not to who watches.
  */
 export type Message = {
     type: "output";
     channel: number;
     data: Uint8Array;
+} | {
+    type: "notice";
+    text: string;
+} | {
+    type: "watchers";
+    count: number;
 } | {
     type: "size";
     columns: number;
@@ -252,6 +269,8 @@ declare class Socket {
      * @param {Uint8Array} message
      */
     write(message: Uint8Array): Promise<void>;
+    /** @param {Uint8Array} mark what was read up to, sent back as it came */
+    answer(mark: Uint8Array): void;
     close(): void;
 }
 export {};

@@ -10,7 +10,7 @@
  * session.resize(120, 40);
  * session.type('ls\r');
  * for await (const message of session.messages()) {
- *   if (message.type === 'output') await show(message.data);
+ *   if (message.type === 'output') await show(message.data); // no more comes than this takes
  * }
  * const end = await session.ended;               // { kind: 'command_ended', exitCode: 0, ... }
  * ```
@@ -27,15 +27,24 @@ const BEARER = 'base64url.bearer.authorization.k8s.io.';
 const ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const TICKET = /^[A-Za-z0-9_-]{43}$/;
 
-/** Channels of a terminal. On CLOSE the next byte names the channel that ends. */
-export const Channel = Object.freeze({ STDIN: 0, STDOUT: 1, STDERR: 2, STATUS: 3, RESIZE: 4, CLOSE: 255 });
+/** Channels of a terminal. On CLOSE the next byte names the channel that ends. NOTICE and MARK are the proxy's own. */
+export const Channel = Object.freeze({
+  STDIN: 0,
+  STDOUT: 1,
+  STDERR: 2,
+  STATUS: 3,
+  RESIZE: 4,
+  NOTICE: 253,
+  MARK: 254,
+  CLOSE: 255,
+});
 
-/** Bytes of output that wait to be read at most: see `connect()`. */
+/** Bytes of output that wait to be read at most, where nothing holds the server back: see `connect()`. */
 export const KEPT = 4 * 1024 * 1024;
 
 const SHOWN = 64 * 1024; // bytes of output that hurry() leaves: a screen and more
 const HURRY = 2000; // milliseconds
-const PART = 32 * 1024; // bytes of a message on stdin
+const PART = 4 * 1024; // bytes of a message on stdin: the proxy takes no more in fragments, as browsers send what is large
 const AHEAD = 256 * 1024; // bytes that the browser may hold of what was typed, before more is given to it
 const LOOK = 5; // milliseconds between looks at that, of which there is no event
 
@@ -46,9 +55,13 @@ const decoder = new TextDecoder();
  * What came.
  *
  * `output` is on channel 1 or 2. `size` comes to who watches: the terminal's size, from the proxy. `lost` stands where
- * output was left out, since more came than was read: see `connect()`.
+ * output was left out, since more came than was read: see `connect()`. `notice` is what the proxy says to the person, such as
+ * that time is nearly up; it stands on the terminal, too, but here no program can say it. `watchers` is how many look on
+ * from now on. Both come to who has opened the session, not to who watches.
  *
  * @typedef {{ type: 'output', channel: number, data: Uint8Array }
+ *   | { type: 'notice', text: string }
+ *   | { type: 'watchers', count: number }
  *   | { type: 'size', columns: number, rows: number }
  *   | { type: 'lost', bytes: number }} Message
  */
@@ -113,10 +126,12 @@ export class Refused extends Error {
  * `base` is where the proxy is: the URL to which `proxy/sessions/...` is relative. `mode` is `open` for what was issued;
  * `observe` and `peer` join. `kept` bounds what waits to be read, in bytes.
  *
- * **Flow control.** A browser takes whatever comes, and can't hold the server back: WebSocket has no way to say so, and
- * WebSocketStream (Chromium 156) loses what wasn't read when the server closes, the exit code with it. So when more than
- * `kept` bytes wait, the oldest output of them is left out, down to half of that, and a message `lost` says how much. Keep
- * more than a terminal's scrollback holds, and nobody gets to see that.
+ * **Flow control.** A browser takes whatever a WebSocket brings, and can't hold the server back. So the proxy is asked for
+ * marks in what it sends (docs/reference/sessions.md), and gets each back once `messages()` has come to it; while more than 512 KiB
+ * is ahead of the last one, it reads nothing from the apiserver. No byte is lost to who reads slowly.
+ *
+ * Who watches can't hold up the session. There, when more than `kept` bytes wait, the oldest output of them is left out, down to
+ * half of that, and a message `lost` says how much. Keep more than a terminal's scrollback holds, and nobody gets to see that.
  *
  * @param {{ base: string | URL, id: string, ticket: string, mode?: 'open' | 'observe' | 'peer', kept?: number }} options
  * @returns {Session}
@@ -124,7 +139,7 @@ export class Refused extends Error {
 export function connect({ base, id, ticket, mode = 'open', kept = KEPT }) {
   if (!ID.test(id)) throw new TypeError('this is no id of a session');
   if (!TICKET.test(ticket)) throw new TypeError('this is no ticket');
-  const target = mode === 'open' ? 'stream' : mode === 'peer' ? 'watch?mode=peer' : 'watch?mode=observe';
+  const target = mode === 'open' ? 'stream?aside=true' : mode === 'peer' ? 'watch?mode=peer' : 'watch?mode=observe';
   const url = new URL(`proxy/sessions/${id}/${target}`, base);
   const plain = new URL(url);
   plain.protocol = url.protocol.replace(/^ws/, 'http');
@@ -148,6 +163,7 @@ export class Session {
     /** @type {{ bytes: Uint8Array, taken: () => void }[]} */
     this._typed = [];
     this._typing = false;
+    this._ends = false; // stdin does, once all of it is sent
     /** @type {string} */
     this._size = '';
     /** Resolves when it is open; rejects with a `Refused`. @type {Promise<void>} */
@@ -169,6 +185,10 @@ export class Session {
     for (;;) {
       const read = await this._socket.read();
       if (read === null) break;
+      if (typeof read !== 'number' && read[0] === Channel.MARK) {
+        this._socket.answer(read);
+        continue;
+      }
       const message = typeof read === 'number' ? /** @type {Message} */ ({ type: 'lost', bytes: read }) : this._parsed(read);
       if (message) yield message;
     }
@@ -203,15 +223,16 @@ export class Session {
 
   /**
    * Leave out what waits to be read, and for two seconds what comes, but for the newest: somebody has asked a flood to stop,
-   * and wants to see that it has.
+   * and wants to see that it has. A terminal's own queue is let go then, too (termios(3), NOFLSH).
    */
   hurry() {
     this._socket.hurry();
   }
 
-  /** The end of stdin (KEP-4006: v5 only). A terminal has none: type Ctrl-D there. */
+  /** The end of stdin, after all that was typed (KEP-4006: v5 only). A terminal has none: type Ctrl-D there. */
   closeStdin() {
-    void this.opened.then(() => this._socket.write(new Uint8Array([Channel.CLOSE, Channel.STDIN])));
+    this._ends = true;
+    if (!this._typing) void this._send();
   }
 
   /** Leave. What ran is hung up, if the session is one's own. */
@@ -224,14 +245,18 @@ export class Session {
     this._typing = true;
     try {
       await this.opened;
-      while (this._size || this._typed.length) {
+      while (this._size || this._typed.length || this._ends) {
         if (this._size) {
           const size = this._size;
           this._size = '';
           await this._socket.write(onChannel(Channel.RESIZE, encoder.encode(size)));
         }
         const [next] = this._typed;
-        if (!next) continue;
+        if (!next) {
+          if (this._ends) await this._socket.write(onChannel(Channel.CLOSE, new Uint8Array([Channel.STDIN])));
+          this._ends = false;
+          continue;
+        }
         for (let at = 0; at < next.bytes.length; at += PART) {
           await this._socket.write(onChannel(Channel.STDIN, next.bytes.subarray(at, at + PART)));
         }
@@ -261,6 +286,8 @@ export class Session {
         return null;
       case Channel.RESIZE:
         return sizeIn(data);
+      case Channel.NOTICE:
+        return noticeIn(data);
       default:
         return null;
     }
@@ -350,6 +377,16 @@ function sizeIn(data) {
   const { Width: columns, Height: rows } = /** @type {any} */ (json(data)) ?? {};
   const isSize = (/** @type {unknown} */ n) => Number.isInteger(n) && Number(n) > 0 && Number(n) < 65536;
   return isSize(columns) && isSize(rows) ? { type: 'size', columns, rows } : null;
+}
+
+/**
+ * @param {Uint8Array} data
+ * @returns {Message | null}
+ */
+function noticeIn(data) {
+  const { notice, watchers } = /** @type {any} */ (json(data)) ?? {};
+  if (typeof notice === 'string') return { type: 'notice', text: notice };
+  return Number.isSafeInteger(watchers) && watchers >= 0 ? { type: 'watchers', count: watchers } : null;
 }
 
 /**
@@ -497,6 +534,11 @@ class Socket {
     while (this._socket.bufferedAmount > AHEAD && !this._over) await new Promise((resolve) => setTimeout(resolve, LOOK));
     if (this._over) throw new Error('closed');
     this._socket.send(message);
+  }
+
+  /** @param {Uint8Array} mark what was read up to, sent back as it came */
+  answer(mark) {
+    if (!this._over) this._socket.send(mark);
   }
 
   close() {

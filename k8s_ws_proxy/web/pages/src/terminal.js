@@ -4,6 +4,7 @@ import { connect, Refused } from '../client/client.js';
 import { toldOfEnd, toldOfRefusal } from './endings.js';
 import { takeFragment } from './fragment.js';
 import { bindKeys } from './keys.js';
+import { OpenState } from './open_state.js';
 import { Pump } from './pump.js';
 import { makeScreen } from './screen.js';
 import { bindSearch } from './search.js';
@@ -34,24 +35,25 @@ async function run() {
   const session = begin();
   if (!session) return;
   let typing = 0;
-  const open = () => state.show('open', 'Open', page === 'terminal' ? 'Connected.' : 'Joined: the size is the owner’s.');
+  const open = new OpenState(state, page === 'terminal' ? 'Connected.' : 'Joined: the size is the owner’s.', facts);
   const pump = new Pump(terminal);
   let catching = 0;
   const lost = (/** @type {number} */ bytes) => {
     pump.lost(bytes);
-    state.show('warn', 'Slow', 'More output comes than this browser can show: some is left out.');
+    open.slow('More output comes than this browser can show: some is left out.');
     clearTimeout(catching);
-    catching = setTimeout(open, STUCK);
+    catching = setTimeout(() => open.slow(''), STUCK);
   };
   const type = (/** @type {string | Uint8Array} */ text) => {
     if (readOnly) return;
     if (text === INTERRUPT) session.hurry();
-    const told = setTimeout(() => state.show('warn', 'Slow', 'What you typed waits for the network.'), STUCK);
+    open.typed();
+    const told = setTimeout(() => open.slow('What you typed waits for the network.'), STUCK);
     typing += 1;
     void session.type(text).then(() => {
       clearTimeout(told);
       typing -= 1;
-      if (!typing && byId('state').dataset.tone === 'warn') open();
+      if (!typing) open.slow('');
     });
   };
   const search = bindSearch(screen);
@@ -60,15 +62,17 @@ async function run() {
   if (page === 'terminal') followWindow(session);
   try {
     await session.opened;
-    open();
+    open.begin();
     terminal.focus();
     for await (const message of session.messages()) {
       if (message.type === 'output') await pump.write(message.data);
       else if (message.type === 'lost') lost(message.bytes);
+      else if (message.type === 'notice') open.notice(message.text);
+      else if (message.type === 'watchers') open.watchers(message.count);
       else terminal.resize(message.columns, message.rows);
     }
     const end = await session.ended;
-    clearTimeout(catching);
+    open.end();
     const told = toldOfEnd(end);
     state.show(end.kind === 'command_ended' || end.kind === 'left' ? 'over' : 'bad', told.word, told.sentence, saidOf(end));
     over(told.again, end.kind, end.exitCode);

@@ -1,0 +1,177 @@
+"""What becomes of a session, as its page says it: who watches, what the server has to say, and each way to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import expect
+from support.browser import CONSOLE, SHELL
+from support.daemon import running_daemon
+from support.sessions import call, issue, listed
+
+from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE
+from k8s_ws_proxy.web.browser_pages import BUILT
+from k8s_ws_proxy.wire.rules.aside import MOST_AHEAD
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_who_leaves_the_page_is_hung_up(tab):
+    told = await tab.open("sh", "-c", "echo $$; exec sleep 1000")
+    await tab.page.goto("about:blank")
+    await tab.daemon.event("session ended", session=told["sessionId"], reason="client_left")
+    await tab.daemon.event("process hung up", session=told["sessionId"])
+
+
+async def test_who_says_so_ends_it_and_is_shown_the_way_on(tab):
+    told = await issue(tab.daemon, command=SHELL)
+    await tab.show(told, name="default/shell", recorded="1", replay=f"{CONSOLE}/recordings/1")
+    await tab.state("Open")
+    assert await tab.page.locator("#facts li").all_inner_texts() == ["default/shell", "● recorded"]
+    assert await tab.page.locator("#recording").is_hidden()
+    await tab.page.locator("#leave").click()
+    assert "You have closed" in await tab.state("Closed")
+    assert await tab.page.locator("#recording").get_attribute("href") == f"{CONSOLE}/recordings/1"
+    assert await tab.page.locator("#again").is_hidden(), "nobody said where"
+
+
+async def test_somebody_ends_it_and_says_why(tab):
+    told = await tab.open()
+    answer = await call(tab.daemon, "DELETE", f"/proxy/sessions/{told['sessionId']}?reason=lunch%20%3Cb%3E")
+    assert answer.status == 202
+    said = await tab.state("Terminated")
+    assert "lunch <b>" in said
+
+
+async def test_there_is_no_such_pod(tab):
+    told = await issue(tab.daemon, pod="nobody", container="nobody")
+    await tab.show(told)
+    assert "not found" in await tab.state("Pod gone")
+
+
+async def test_a_ticket_that_was_used_is_refused_and_a_new_session_offered(new_tab):
+    first = await new_tab()
+    told = await first.open()
+    second = await new_tab()
+    await second.show(told, back=f"{CONSOLE}/pods?a=1%26b=2")
+    await second.state("Ticket refused")
+    again = second.page.locator("#again")
+    assert await again.get_attribute("href") == f"{CONSOLE}/pods?a=1&b=2"
+    assert await again.get_attribute("rel") == "noopener noreferrer"
+    assert [("stream" in each and "failed" in each) or "401" in each for each in second.complaints] == [True, True]
+    second.complaints = []
+
+
+async def test_the_server_goes_down_and_is_away(new_tab, shared_cluster, tmp_path):
+    kubeconfig = shared_cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
+    async with running_daemon(kubeconfig, tmp_path, WEB_TERMINAL="true", DRAIN_TIMEOUT="0s") as own:
+        tab = await new_tab(own)
+        late = await new_tab(own)
+        await late.page.goto(f"{own.url}/terminal/")
+        waiting = await issue(own)
+        await tab.open()
+        await own.terminate()
+        assert "new session can be opened" in await tab.state("Server restarts")
+    # What the browser still has of a page asks in vain.
+    script = await late.page.locator("script").get_attribute("src")
+    files = {
+        "/terminal/": (BUILT / "terminal.html").read_text(),
+        **{f"/assets/{path.name}": path.read_text() for path in (BUILT / "assets").iterdir()},
+    }
+    assert script.removeprefix("..") in files
+
+    async def from_cache(route):
+        path = urlsplit(route.request.url).path
+        if path in files:
+            kind = {"js": "text/javascript", "css": "text/css"}.get(path.rpartition(".")[2], "text/html")
+            await route.fulfill(body=files[path], content_type=kind)
+        else:
+            await route.abort()
+
+    await late.page.route("**/*", from_cache)
+    await late.page.goto("about:blank")
+    await late.show(waiting)
+    assert "no answer" in await late.state("Server away")
+    late.complaints = []
+
+
+async def test_two_watch_and_one_of_them_types(new_tab):
+    owner, onlooker, peer = [await new_tab() for _ in range(3)]
+    told = await owner.open()
+    await owner.type("echo shown before\r")
+    await owner.shows_row("shown before")
+    for tab, mode in ((onlooker, "observe"), (peer, "peer")):
+        answer = await call(tab.daemon, "POST", f"/proxy/sessions/{told['sessionId']}/ticket", {"mode": mode})
+        assert answer.status == 201, answer
+        await tab.show(
+            {"sessionId": told["sessionId"], "ticket": json.loads(answer.body)["ticket"]}, "watch", mode=mode
+        )
+        await tab.state("Open")
+        await tab.shows_row("shown before")
+    assert [each["mode"] for each in (await listed(owner.daemon))[0]["watchers"]] == ["observe", "peer"]
+    facts = owner.page.locator("#facts li")
+    await expect(facts).to_have_text(["watched by 2"])
+    await expect(owner.page.locator("#said")).to_contain_text("may type from now on")
+    await peer.type("echo by the peer\r")
+    await onlooker.type("echo by nobody\r")
+    for tab in (owner, onlooker, peer):
+        await tab.shows_row("by the peer")
+    assert not any("by nobody" in row for row in await onlooker.rows())
+    await onlooker.page.goto("about:blank")
+    await expect(facts).to_have_text(["watched by 1"])
+    await expect(owner.page.locator("#said")).to_contain_text("has left")
+    await owner.type("exit\r")
+    for tab in (owner, peer):
+        assert "exit code 0" in await tab.state("Ended")
+        assert not any("by nobody" in row for row in await tab.rows())
+
+
+async def test_time_is_nearly_up_and_then_it_is(new_tab, shared_cluster, tmp_path):
+    kubeconfig = shared_cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
+    limits = {"SESSION_IDLE_TIMEOUT": "2s", "SESSION_MAX_DURATION": "5s"}
+    async with running_daemon(kubeconfig, tmp_path, WEB_TERMINAL="true", **limits) as own:
+        tab = await new_tab(own)
+        await tab.open("cat")
+        assert "unless something does" in await tab.state("Notice")
+        assert "nothing has passed" in await tab.state("Time is up")
+        await tab.open("sh", "-c", "while :; do echo on; sleep 0.2; done")
+        assert "a session may last" in await tab.state("Notice")
+        assert "as long as one may" in await tab.state("Time is up")
+
+
+async def test_a_page_that_sleeps_keeps_its_session_and_holds_it_back(new_tab, shared_cluster, tmp_path):
+    """The browser answers the pings by itself. What comes meanwhile is shown when the page wakes, all of it."""
+    kubeconfig = shared_cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    async with running_daemon(kubeconfig, tmp_path, WEB_TERMINAL="true", WS_PING_PERIOD="200ms") as own:
+        tab = await new_tab(own)
+        # Silent for as long as ten pings take; then it says more than the proxy is ahead of a page.
+        told = await tab.open("sh", "-c", f"echo ready; cat {gate}; sleep 2; seq 1 400000; echo awake; exec cat")
+        await tab.shows_row("ready")
+        page = await tab.page.context.new_cdp_session(tab.page)
+        await page.send("Page.setWebLifecycleState", {"state": "frozen"})
+        await asyncio.to_thread(gate.write_text, "")
+        said = 0
+        while said < MOST_AHEAD:
+            answer = await call(own, "GET", f"/proxy/sessions/{told['sessionId']}")
+            said = json.loads(answer.body)["bytesOut"]
+        await call(own, "GET", f"/proxy/sessions/{told['sessionId']}")
+        assert said <= MOST_AHEAD + BLOCK_SIZE
+        await page.send("Page.setWebLifecycleState", {"state": "active"})
+        await tab.shows_row("awake")
+        await tab.state("Open")
+
+
+async def test_the_server_is_gone_without_a_word(new_tab, shared_cluster, tmp_path):
+    kubeconfig = shared_cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
+    async with running_daemon(kubeconfig, tmp_path, WEB_TERMINAL="true") as own:
+        tab = await new_tab(own)
+        await tab.open()
+        await own.terminate(signal.SIGKILL)
+        assert "hung up" in await tab.state("Connection lost")
