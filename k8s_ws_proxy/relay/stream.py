@@ -261,7 +261,8 @@ class Stream:
             return
         self._reading = reading
         if reading:
-            self._loop.add_reader(self._fd, self._on_readable)  # type: ignore[arg-type]  # it isn't None
+            assert self._on_readable is not None
+            self._loop.add_reader(self._fd, self._on_readable)
         else:
             self._loop.remove_reader(self._fd)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from typing import Final
+from typing import Any, Final
 
 from k8s_ws_proxy.wire.framing.tls_records import RECORD
 
@@ -63,12 +63,13 @@ class Tls:
 
         ``into`` must hold a record more than ``data``: the rest of one may have come before.
         """
-        filled, read = 0, self.object.read
+        filled = 0
+        read: Any = self.object.read  # with a buffer it gives a count, which its types don't know
         _INCOMING.write(data)
         try:
             while _INCOMING.pending:
                 # A record at a time, and never in part: what is left would wait inside OpenSSL unseen.
-                count: int = read(RECORD, into[filled:] if filled else into)  # type: ignore[assignment]  # with a buffer
+                count: int = read(RECORD, into[filled:] if filled else into)
                 if not count:  # close_notify (RFC 8446 §6.1); what comes after it is none of the connection's
                     self.ended = True
                     break

@@ -36,7 +36,7 @@ class LogRelay(Relay):
 
     __slots__ = ("_body", "_hold", "_holding", "_lines")
 
-    max_read: int | None = 64 * 1024
+    max_read: int | None = 65_536
     """It is copied here, and larger pieces of memory are mapped anew each time, which costs more than the copying."""
 
     def __init__(self, mask_key: Callable[[], bytes], body: Body, hold: Callable[[int], bool]) -> None:
@@ -137,7 +137,7 @@ class PlainLogRelay(LogRelay):
 
     __slots__ = ("_passage",)
 
-    max_read = None
+    max_read: int | None = None
 
     def __init__(self, mask_key: Callable[[], bytes], body: Body, hold: Callable[[int], bool]) -> None:
         super().__init__(mask_key, body, hold)
