@@ -1,5 +1,6 @@
 """Bulk at the client: bytes are read, or written, and counted; frames are not looked at."""
 
+import math
 import multiprocessing
 import select
 import selectors
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from benchmarks import frames
+from benchmarks.pace import Pace
 from benchmarks.session import DEADLINE_SECONDS, Session, open_session
 from benchmarks.targets.base import Endpoint
+from benchmarks.usage import Clock, Cpu
 
 _FORK = multiprocessing.get_context("fork")
 _BUFFER = 1024 * 1024
@@ -26,26 +29,22 @@ class Window:
 
     count: int
     seconds: float
-    cpu_seconds: float
+    cpu: Cpu
 
     @property
     def mb_per_second(self) -> float:
         return self.count / self.seconds / 1e6
 
-    @property
-    def cpu_seconds_per_gb(self) -> float:
-        return self.cpu_seconds / self.count * 1e9
-
 
 class _Meter:
     """Leaves the first `warm_up` seconds out, then counts until `seconds` are over."""
 
-    def __init__(self, warm_up: float, seconds: float, cpu: Callable[[], float]) -> None:
+    def __init__(self, warm_up: float, seconds: float, cpu: Callable[[], Cpu]) -> None:
         self._cpu = cpu
         self._seconds = seconds
         self._from = time.perf_counter() + warm_up
         self._until = self._from + seconds
-        self._mark: tuple[int, float, float] | None = None
+        self._mark: tuple[int, float, Cpu] | None = None
 
     def window(self, count: int) -> Window | None:
         """Told the count so far, the window once it is over."""
@@ -73,7 +72,7 @@ def read(
     session: Session,
     warm_up: float,
     seconds: float,
-    cpu: Callable[[], float],
+    cpu: Callable[[], Cpu],
     ahead: Callable[[int], bool] = lambda _count: False,
 ) -> Window:
     """Read what one session is flooded with; nothing while so many bytes are `ahead` of somebody."""
@@ -91,15 +90,26 @@ def read(
             return window
 
 
-def write(session: Session, frame: bytes, warm_up: float, seconds: float, cpu: Callable[[], float]) -> Window:
-    """Write masked frames into a sink, and go by the counts that it reports."""
-    block, sock = memoryview(frames.repeated(frame)), session.sock
+def write(
+    session: Session,
+    block: bytes,
+    warm_up: float,
+    seconds: float,
+    cpu: Callable[[], Cpu],
+    *,
+    mb_per_second: float = math.inf,
+) -> Window:
+    """Write masked frames into a sink over and over, all at once, and go by the counts that it reports."""
+    whole, sock = memoryview(block), session.sock
     _block_in_the_kernel(sock)
     reported = select.poll()
     reported.register(sock, select.POLLIN)
     meter = _Meter(warm_up, seconds, cpu)
+    pace = Pace(mb_per_second * 1e6, time.perf_counter())
     while True:
-        left = block
+        if wait := pace.wait(len(whole), time.perf_counter()):
+            time.sleep(wait)
+        left = whole
         while left:
             left = left[sock.send(left) :]
         if reported.poll(0) and (messages := session.receive()):
@@ -132,8 +142,8 @@ def _read_many(endpoint: Endpoint, sessions: int, warm_up: float, seconds: float
     pipe.send([now - then for now, then in zip(counts, before, strict=True)])
 
 
-def read_many(endpoint: Endpoint, sessions: int, warm_up: float, seconds: float) -> list[float]:
-    """MB/s of each of `sessions` floods, read by two processes so that the reader is not the narrow place."""
+def read_many(endpoint: Endpoint, sessions: int, warm_up: float, seconds: float) -> tuple[list[float], Cpu]:
+    """MB/s of each of `sessions` floods, and their CPU; two processes read, so that they aren't the narrow place."""
     readers = []
     for share in (sessions // 2, sessions - sessions // 2):
         ours, theirs = _FORK.Pipe()
@@ -147,10 +157,15 @@ def read_many(endpoint: Endpoint, sessions: int, warm_up: float, seconds: float)
     begin = time.perf_counter()
     for _, pipe in readers:
         pipe.send(begin)
-    counts = [count for _, pipe in readers for count in _receive(pipe, warm_up + seconds + DEADLINE_SECONDS)]
+    clock = Clock(endpoint.pid)
+    time.sleep(max(0.0, begin + warm_up - time.perf_counter()))
+    begun = clock.now()
+    time.sleep(max(0.0, begin + warm_up + seconds - time.perf_counter()))
+    spent = clock.now() - begun
+    counts = [count for _, pipe in readers for count in _receive(pipe, DEADLINE_SECONDS)]
     for reader, _ in readers:
         reader.join(DEADLINE_SECONDS)
-    return [count / seconds / 1e6 for count in counts]
+    return [count / seconds / 1e6 for count in counts], spent
 
 
 def _receive(pipe: Connection, seconds: float) -> list[int]:

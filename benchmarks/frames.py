@@ -1,12 +1,14 @@
 """As much of RFC 6455 §5.2 as a source, a sink and a keystroke need."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 BINARY, CLOSE, PING, PONG = 0x2, 0x8, 0x9, 0xA
 STDIN, STDOUT, STATUS = b"\x00", b"\x01", b"\x03"
 MASK = b"\x5a\xc3\x17\x8e"
 CTRL_C = b"\x03"
 BLOCK_BYTES = 256 * 1024
+# In TLS records of at most 16 KiB these are records of 10 KiB in the mean: what a real apiserver was seen to write.
+MIXED_KIB = (20, 8, 32, 12, 28)
 
 SUCCESS = b'{"metadata":{},"status":"Success"}'
 NORMAL_CLOSURE = (1000).to_bytes(2, "big")
@@ -66,6 +68,11 @@ def stdin_frame(size: int) -> bytes:
 def repeated(frame: bytes) -> bytes:
     """The frame over and over, whole, in a block of about 256 KiB: built once, written many times."""
     return frame * max(1, BLOCK_BYTES // len(frame))
+
+
+def burst(frame_of: Callable[[int], bytes]) -> list[bytes]:
+    """Messages of 8 to 32 KiB, 20 in the mean, in an order without a trend; each of them is to leave alone."""
+    return [frame_of(kib * 1024) for kib in MIXED_KIB]
 
 
 def take(buffer: bytearray) -> Iterator[tuple[int, bytes]]:

@@ -55,12 +55,12 @@ def _end_of(said: Path) -> str:
 
 
 @contextmanager
-def running(argv: Sequence[str], port: int, env: Mapping[str, str] | None = None) -> Iterator[int]:
-    """The process id of `argv`, from when `port` takes connections; ended when the block is left."""
+def running(argv: Sequence[str], port: int, env: Mapping[str, str] | None = None, folder: Path = ROOT) -> Iterator[int]:
+    """The process id of `argv`, run in `folder`, from when `port` takes connections; ended when the block is left."""
     with tempfile.NamedTemporaryFile() as said:
         process = subprocess.Popen(
             argv,
-            cwd=ROOT,
+            cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=said,

@@ -1,5 +1,6 @@
 """The client's end of a session: connect, upgrade, and then the bare socket."""
 
+import contextlib
 import math
 import secrets
 import socket
@@ -45,12 +46,16 @@ class Session:
             pass
         return messages[-1]
 
-    def receive(self) -> list[bytes]:
-        """Read once: the messages that hold more than their channel. Pings on the way are answered."""
+    def take_more(self) -> None:
+        """Read once, whatever it is."""
         data = self.sock.recv(65536)
         if not data:
             raise ConnectionResetError("the session ended while a message was awaited")
         self.buffer += data
+
+    def receive(self) -> list[bytes]:
+        """Read once: the messages that hold more than their channel. Pings on the way are answered."""
+        self.take_more()
         messages = []
         for opcode, payload in frames.take(self.buffer):
             if opcode == frames.PING:
@@ -82,6 +87,24 @@ def open_session(endpoint: Endpoint, *command: str | int) -> Session:
     streams = [(name, "true") for name in ("stdin", "stdout", "tty")]
     query = urlencode([*words, ("container", "shell"), *streams])
     return _asked(endpoint, f"{PATH}?{query}", upgrade(endpoint, PATH), 101)
+
+
+def run_echo_hi(endpoint: Endpoint) -> None:
+    """A whole session that says `hi`: to the closes of both sides."""
+    query = urlencode([("command", "say-hi"), ("container", "shell"), ("stdout", "true"), ("stderr", "true")])
+    session = _asked(endpoint, f"{PATH}?{query}", upgrade(endpoint, PATH), 101)
+    told: list[bytes] = []
+    with session.sock as sock:
+        while frames.NORMAL_CLOSURE not in told:
+            told += [payload for opcode, payload in frames.take(session.buffer) if opcode != frames.PING]
+            if frames.NORMAL_CLOSURE not in told:
+                session.take_more()
+        # And gone, as kubectl is. Who doesn't wait for the answer to its close may be gone already.
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(frames.client_frame(frames.NORMAL_CLOSURE, frames.CLOSE))
+    told = [payload for payload in told if len(payload) > 1]
+    if told != [frames.STDOUT + b"hi\n", frames.STATUS + frames.SUCCESS, frames.NORMAL_CLOSURE]:
+        raise ConnectionResetError(f"not what `echo hi` says: {told}")
 
 
 def open_log(endpoint: Endpoint, container: str) -> Session:

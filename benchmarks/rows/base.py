@@ -7,11 +7,16 @@ from typing import Protocol
 from benchmarks.targets.base import Endpoint, Target
 
 Measured = dict[str, float | list[float]]
+# row -> target -> one entry for each round; None where that round went wrong, so that rounds stay side by side.
+Rounds = dict[str, dict[str, list[Measured | None]]]
+
+# Sessions that aren't counted: the first ones import, fill caches and have no TLS session to resume.
+FIRST = 20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything; seconds and counts."""
+    """How much of everything; seconds and counts. None is begun after `at_most` seconds, where that isn't 0."""
 
     rounds: int
     warm_up: float
@@ -21,6 +26,7 @@ class Plan:
     growth: tuple[int, ...]
     beside: int
     keystrokes: int
+    at_most: float
 
 
 FULL = Plan(
@@ -32,16 +38,18 @@ FULL = Plan(
     growth=(10, 100, 1000, 2000, 5000),
     beside=500,
     keystrokes=1000,
+    at_most=0.0,
 )
 QUICK = Plan(
-    rounds=2,
+    rounds=3,
     warm_up=0.2,
     seconds=0.6,
     opened=150,
     idle=300,
     growth=(10, 100, 300),
-    beside=100,
-    keystrokes=200,
+    beside=20,
+    keystrokes=500,
+    at_most=165.0,
 )
 
 

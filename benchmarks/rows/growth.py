@@ -7,6 +7,7 @@ from benchmarks import usage
 from benchmarks.idle import Idle
 from benchmarks.rows.base import Lay, Measured, Plan
 from benchmarks.targets.base import Endpoint, Target
+from benchmarks.usage import Clock
 
 
 def _tree(endpoint: Endpoint) -> list[int]:
@@ -30,6 +31,8 @@ class Growth:
             pids = _tree(endpoint)
             rest = usage.memory(pids)
             spent = 0.0
+            clock = Clock(endpoint.pid)
+            begun = clock.now()
             for sessions in plan.growth:
                 before = time.perf_counter()
                 idle.grow(sessions)
@@ -37,6 +40,7 @@ class Growth:
                 seconds.append(spent)
                 kib.append(float(usage.memory(pids).pss - rest.pss))
                 idle.answer()
+            cpu = clock.now() - begun
         at = plan.growth.index(plan.idle)
         measured: Measured = {
             "rest_rss_mib": rest.rss / 1024,
@@ -45,6 +49,7 @@ class Growth:
             "seconds": seconds,
             "kib": kib,
             "kib_per_session": kib[at] / plan.idle,
+            **cpu.per("cpu_ms_per_opening", plan.growth[-1]),
         }
         for name, total in (("kib", kib), ("seconds", seconds)):
             if total[-2] > total[-3]:
@@ -74,7 +79,13 @@ class Held:
         with lay(client_tls=self.client_tls) as endpoint, Idle(endpoint, touched=self.touched) as idle:
             pids = _tree(endpoint)
             rest = usage.memory(pids)
+            clock = Clock(endpoint.pid)
+            begun = clock.now()
             idle.grow(plan.idle)
+            spent = clock.now() - begun
             held = usage.memory(pids)
             idle.answer()
-        return {"kib_per_session": (held.pss - rest.pss) / plan.idle}
+        return {
+            "kib_per_session": (held.pss - rest.pss) / plan.idle,
+            **spent.per("cpu_ms_per_opening", plan.idle),
+        }

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from benchmarks import bulk
 from benchmarks.rows.base import Lay, Measured, Plan
-from benchmarks.rows.throughput import cpu_clock, measured
+from benchmarks.rows.throughput import measured
 from benchmarks.session import open_lines, open_log
 from benchmarks.targets.base import Target
+from benchmarks.targets.ours import is_ours
+from benchmarks.usage import Clock
 
 # Bytes of a line, and of the chunks it comes in: a log that is read, one that is just being written, one of long lines.
 SHAPES = ((100, 32768), (100, 100), (1000, 32768))
@@ -24,13 +26,13 @@ class LogBody:
         return f"log-{self.line}-{self.chunk}"
 
     def applies(self, target: Target) -> bool:
-        return target.name in {"ours", "kubectl", "direct"}
+        return is_ours(target) or target.name in {"kubectl", "direct"}
 
     def measure(self, lay: Lay, plan: Plan) -> Measured:
         with lay() as endpoint:
             session = open_log(endpoint, f"lines-{self.line}-{self.chunk}")
             with session.sock:
-                return measured(bulk.read(session, plan.warm_up, plan.seconds, cpu_clock(endpoint)))
+                return measured(bulk.read(session, plan.warm_up, plan.seconds, Clock(endpoint.pid).now))
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class LogLines:
         return f"log-lines-{self.line}-{self.chunk}"
 
     def applies(self, target: Target) -> bool:
-        return target.name == "ours"
+        return is_ours(target)
 
     def measure(self, lay: Lay, plan: Plan) -> Measured:
         with lay() as endpoint:
             session = open_lines(endpoint, f"lines-{self.line}-{self.chunk}")
             with session.sock:
-                return measured(bulk.read(session, plan.warm_up, plan.seconds, cpu_clock(endpoint)))
+                return measured(bulk.read(session, plan.warm_up, plan.seconds, Clock(endpoint.pid).now))

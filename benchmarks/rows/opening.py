@@ -4,13 +4,10 @@ import time
 from dataclasses import dataclass
 
 from benchmarks import quantiles
-from benchmarks.rows.base import Lay, Measured, Plan
-from benchmarks.rows.throughput import cpu_clock
+from benchmarks.rows.base import FIRST, Lay, Measured, Plan
 from benchmarks.session import open_session
 from benchmarks.targets.base import Target
-
-# The first ones import, fill caches and have no TLS session to resume.
-_FIRST = 20
+from benchmarks.usage import Clock
 
 
 @dataclass(frozen=True)
@@ -25,22 +22,23 @@ class Opening:
     def measure(self, lay: Lay, plan: Plan) -> Measured:
         took, held = [], []
         with lay() as endpoint:
-            held += [open_session(endpoint, "idle") for _ in range(_FIRST)]
-            cpu = cpu_clock(endpoint)
-            cpu_before = cpu()
+            held += [open_session(endpoint, "idle") for _ in range(FIRST)]
+            clock = Clock(endpoint.pid)
+            begun = clock.now()
             for _ in range(plan.opened):
                 before = time.perf_counter()
                 session = open_session(endpoint, "idle")
                 took.append((time.perf_counter() - before) * 1e3)
                 held.append(session)
-            spent = cpu() - cpu_before
+            spent = clock.now() - begun
             for session in held:
                 session.close()
         measured: Measured = {
             "median_ms": quantiles.at(took, 0.5),
             "p99_ms": quantiles.at(took, 0.99),
             "quantiles_ms": quantiles.curve(took),
+            **spent.per("cpu_ms_per_opening", plan.opened),
         }
-        if spent:
-            measured["per_core_second"] = plan.opened / spent
+        if spent.seconds:
+            measured["per_core_second"] = plan.opened / spent.seconds
         return measured

@@ -1,25 +1,19 @@
 """One session, bulk, and what a gigabyte of it costs the target."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import bulk, frames, usage
+from benchmarks import bulk, frames
 from benchmarks.rows.base import Lay, Measured, Plan
 from benchmarks.session import open_session
-from benchmarks.targets.base import Endpoint, Target
+from benchmarks.targets.base import Target
+from benchmarks.usage import Clock
 
 SIZES = (64, 256, 1024, 4096, 32768)
-_REPORT_BYTES = 1024 * 1024
-
-
-def cpu_clock(endpoint: Endpoint) -> Callable[[], float]:
-    """The CPU seconds of the target's processes; none when there is no target."""
-    pids = usage.tree(endpoint.pid) if endpoint.pid else []
-    return lambda: usage.cpu_seconds(pids)
+REPORT_BYTES = 1024 * 1024
 
 
 def measured(window: bulk.Window) -> Measured:
-    return {"mb_per_second": window.mb_per_second, "cpu_seconds_per_gb": window.cpu_seconds_per_gb}
+    return {"mb_per_second": window.mb_per_second, **window.cpu.per("cpu_seconds_per_gb", window.count / 1e9)}
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Stdout:
         with lay() as endpoint:
             session = open_session(endpoint, "flood", self.size, 0)
             with session.sock:
-                return measured(bulk.read(session, plan.warm_up, plan.seconds, cpu_clock(endpoint)))
+                return measured(bulk.read(session, plan.warm_up, plan.seconds, Clock(endpoint.pid).now))
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Stdin:
 
     def measure(self, lay: Lay, plan: Plan) -> Measured:
         with lay() as endpoint:
-            session = open_session(endpoint, "sink", _REPORT_BYTES)
-            frame = frames.stdin_frame(32768)
+            session = open_session(endpoint, "sink", REPORT_BYTES)
+            block = frames.repeated(frames.stdin_frame(32768))
             with session.sock:
-                return measured(bulk.write(session, frame, plan.warm_up, plan.seconds, cpu_clock(endpoint)))
+                return measured(bulk.write(session, block, plan.warm_up, plan.seconds, Clock(endpoint.pid).now))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from benchmarks import bulk, usage
 from benchmarks.idle import Idle
 from benchmarks.rows.base import Lay, Measured, Plan
-from benchmarks.rows.throughput import cpu_clock, measured
+from benchmarks.rows.throughput import measured
 from benchmarks.session import KEYSTROKE, open_session, open_watch
 from benchmarks.targets.base import Target
+from benchmarks.targets.ours import is_ours
+from benchmarks.usage import Clock
 from benchmarks.watchers import Watchers
 
 WATCHERS = (0, 1, 10)
@@ -26,7 +28,7 @@ class Watched:
         return f"watched-{self.watchers}"
 
     def applies(self, target: Target) -> bool:
-        return target.name == "ours"
+        return is_ours(target)
 
     def measure(self, lay: Lay, plan: Plan) -> Measured:
         with lay() as endpoint:
@@ -35,7 +37,7 @@ class Watched:
             with session.sock, Watchers(endpoint, session, self.watchers) as watchers:
                 session.sock.sendall(KEYSTROKE)
                 return measured(
-                    bulk.read(session, plan.warm_up, plan.seconds, cpu_clock(endpoint), watchers.are_behind)
+                    bulk.read(session, plan.warm_up, plan.seconds, Clock(endpoint.pid).now, watchers.are_behind)
                 )
 
 
@@ -46,7 +48,7 @@ class WatchersHeld:
     name: str = "held-watchers"
 
     def applies(self, target: Target) -> bool:
-        return target.name == "ours"
+        return is_ours(target)
 
     def measure(self, lay: Lay, plan: Plan) -> Measured:
         with lay() as endpoint, Idle(endpoint) as idle:
@@ -56,8 +58,14 @@ class WatchersHeld:
             idle.add(session)
             pids = usage.tree(endpoint.pid)
             rest = usage.memory(pids)
+            clock = Clock(endpoint.pid)
+            begun = clock.now()
             for _ in range(plan.idle):
                 idle.add(open_watch(endpoint, session.id))
+            spent = clock.now() - begun
             held = usage.memory(pids)
             idle.answer()
-        return {"kib_per_watcher": (held.pss - rest.pss) / plan.idle}
+        return {
+            "kib_per_watcher": (held.pss - rest.pss) / plan.idle,
+            **spent.per("cpu_ms_per_opening", plan.idle),
+        }

@@ -3,6 +3,7 @@
 import os
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Protocol
 
 import yaml
 
-from benchmarks import process
+from benchmarks import process, usage
 from benchmarks.certs import HOST, Certs
 
 # Of the kind Kubernetes writes: 44 characters of base64.
@@ -55,10 +56,12 @@ class Bed:
 
 @dataclass(frozen=True)
 class Command:
-    """How a target is started."""
+    """How a target is started, and how many processes it is then."""
 
     argv: list[str]
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    folder: Path = process.ROOT
+    processes: int = 1  # those that it starts included
 
 
 class Target(Protocol):
@@ -105,6 +108,16 @@ def laid(target: Target, certs: Certs, folder: Path, *, client_tls: bool = False
         if command is None:
             yield Endpoint(upstream_port, certs.client_context(), target.headers, None)
             return
-        with process.running(command.argv, bed.port, command.env) as pid:
+        with process.running(command.argv, bed.port, command.env, command.folder) as pid:
+            _await_processes(pid, command.processes)
             tls = certs.client_context() if client_tls else None
             yield Endpoint(bed.port, tls, target.headers, pid)
+
+
+def _await_processes(pid: int, number: int) -> None:
+    """Whoever listens may not have started those yet that are to work: their CPU and memory would be nobody's."""
+    deadline = time.monotonic() + process.START_SECONDS
+    while len(usage.tree(pid)) < number:
+        if time.monotonic() > deadline:
+            raise process.EndedError(f"process {pid} has not started its {number - 1} others")
+        time.sleep(0.01)

@@ -76,7 +76,8 @@ class Nginx:
             buffer=self.buffer,
         )
         file = bed.write("nginx.conf", text)
-        return Command(["nginx", "-p", str(bed.folder), "-e", "stderr", "-c", str(file)])
+        argv = ["nginx", "-p", str(bed.folder), "-e", "stderr", "-c", str(file)]
+        return Command(argv, processes=1 + PEER_THREADS)
 
     def headers(self, path: str) -> dict[str, str]:  # noqa: ARG002 -- it checks nobody
         return {}

@@ -6,22 +6,25 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks import process
 from benchmarks.certs import HOST
-from benchmarks.targets.base import SECRET, Bed, Command
+from benchmarks.targets.base import SECRET, Bed, Command, Target
 
-RECORDED = {"stdout-64", "stdout-32768", "stdin-32768", "growth", "keystroke"}
+RECORDED = {"real-out", "echo-hi", "stdout-64", "stdout-32768", "stdin-32768", "growth", "keystroke", "typing"}
 
 
 @dataclass(frozen=True)
 class Ours:
-    """Where sessions are ``recorded``, only the rows are measured that this changes."""
+    """Where sessions are ``recorded``, only the rows are measured that this changes. It runs from `tree`."""
 
     name: str = "ours"
     label: str = "k8s-ws-proxy"
     takes_tls: bool = True
     recorded: bool = False
+    tree: Path = process.ROOT
+    python: Path = Path(sys.executable)
 
     def shows(self, row: str) -> bool:
         return not self.recorded or row in RECORDED
@@ -44,9 +47,16 @@ class Ours:
                 "TLS_CERT_FILE": str(bed.certs.cert),
                 "TLS_KEY_FILE": str(bed.certs.key),
             }
-        return Command([sys.executable, "-m", "k8s_ws_proxy", "serve"], env)
+        # Which package is meant, the folder says.
+        env.pop("PYTHONPATH", None)
+        return Command([str(self.python), "-m", "k8s_ws_proxy", "serve"], env, self.tree)
 
     def headers(self, path: str) -> dict[str, str]:
         timestamp = str(int(time.time()))
         signature = hmac.new(SECRET.encode(), f"{timestamp}:{path}".encode(), hashlib.sha256).hexdigest()
         return {"X-Catalyst-Timestamp": timestamp, "X-Catalyst-HMAC": signature}
+
+
+def is_ours(target: Target) -> bool:
+    """Whether it is k8s-ws-proxy as it is, now or before."""
+    return isinstance(target, Ours) and not target.recorded

@@ -1,17 +1,24 @@
 """Bulk in both directions, a thread each: OpenSSL works without the GIL, so no echo waits for a flood."""
 
 import contextlib
+import os
 import select
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
+from typing import Self
 
 from benchmarks import frames
+from benchmarks.pace import Pace
 
 FAREWELL = frames.server_frame(frames.STATUS + frames.SUCCESS) + frames.server_frame(
     frames.NORMAL_CLOSURE,
     frames.CLOSE,
 )
+HI = frames.server_frame(frames.STDOUT + b"hi\n")
+_RUNS = 0.002  # seconds between a command's output and its end: the proxy is asleep by then
 _LOG_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -30,6 +37,57 @@ def flood(sock: ssl.SSLSocket, size: int, total: int) -> None:
     _write(sock, memoryview(FAREWELL))
     while sock.recv(65536):
         pass
+
+
+def paced(sock: ssl.SSLSocket, mb_per_second: int) -> None:
+    """Messages of 8 to 32 KiB without end, each flushed alone, no faster than that; a burst of them arrives at once."""
+    messages = [memoryview(frame) for frame in frames.burst(frames.stdout_frame)]
+    size = sum(map(len, messages))
+    pace = Pace(mb_per_second * 1e6, time.perf_counter())
+    with _Held(sock) as held:
+        while True:
+            time.sleep(pace.wait(size, time.perf_counter()))
+            for message in messages:
+                _write(sock, message)
+            held.release()
+
+
+class _Held:
+    """What OpenSSL writes is kept, record by record as it made them, until it is released in one piece.
+
+    Otherwise the scheduler decides how many records a proxy finds at a time, and so does whoever else is at work.
+    Beneath OpenSSL another socket is put in the place of the connection: nothing can be read meanwhile.
+    """
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        self._beneath, self._kept = socket.socketpair()
+        self._connection = socket.socket(fileno=os.dup(sock.fileno()))
+        os.dup2(self._beneath.fileno(), sock.fileno())
+        self._kept.setblocking(False)
+        self._buffer = bytearray(2 * frames.BLOCK_BYTES)
+
+    def release(self) -> None:
+        whole, count = memoryview(self._buffer), 0
+        with contextlib.suppress(BlockingIOError):
+            while got := self._kept.recv_into(whole[count:]):
+                count += got
+        self._connection.sendall(whole[:count])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in (self._beneath, self._kept, self._connection):
+            sock.close()
+
+
+def say_hi(sock: ssl.SSLSocket) -> None:
+    """What `echo hi` says, then how it ended, and the close: each as soon as there is it, as from a container."""
+    _write(sock, memoryview(HI))
+    time.sleep(_RUNS)
+    _write(sock, memoryview(frames.server_frame(frames.STATUS + frames.SUCCESS)))
+    _write(sock, memoryview(frames.server_frame(frames.NORMAL_CLOSURE, frames.CLOSE)))
+    sock.recv(65536)  # the answer to the close
 
 
 def flood_when_told(sock: ssl.SSLSocket, size: int) -> None:

@@ -25,6 +25,8 @@ _BULK = {
     "flood-of-words": bulk.flood_of_words,
     "flood-when-told": bulk.flood_when_told,
     "flood-until-interrupted": bulk.flood_until_interrupted,
+    "paced": bulk.paced,
+    "say-hi": bulk.say_hi,
     "sink": bulk.sink,
 }
 # Open, and never read again.

@@ -1,4 +1,7 @@
-"""Where tests are: for k8s_ws_proxy/a/b.py in tests/unit/a/test_b.py, or in test_b_aspect.py beside it."""
+"""Where tests are: for k8s_ws_proxy/a/b.py in tests/unit/a/test_b.py, or in test_b_aspect.py beside it.
+
+Those of benchmarks/ are in tests/unit/benchmarks.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,10 @@ def files(folder):
 def test_a_unit_test_s_file_names_the_module_that_it_tests(path):
     if len(path.parts) == 1 and path.stem in NO_MODULE:
         return
-    module = module_of(path.stem, PACKAGE / path.parent)
-    assert module, f"there is no k8s_ws_proxy/{path.parent}/{path.stem.removeprefix('test_')}.py"
-    whole = ".".join(("k8s_ws_proxy", *path.parent.parts))
+    folder = path.parent if path.parts[0] == "benchmarks" else PACKAGE.relative_to(ROOT) / path.parent
+    module = module_of(path.stem, ROOT / folder)
+    assert module, f"there is no {folder}/{path.stem.removeprefix('test_')}.py"
+    whole = ".".join(folder.parts)
     text = (UNIT / path).read_text("utf-8")
     assert f"{whole}.{module} import" in text or f"{whole} import" in text, "it doesn't import what it is named after"
 
