@@ -13,6 +13,8 @@ BIN := .venv/bin
 VENV_STAMP := .venv/.stamp
 BENCH_STAMP := .venv/.stamp-bench
 ADVISORIES ?=
+BEFORE ?=
+QUICK ?=
 LOCK_ARGS ?=
 IMAGE ?= k8s-ws-proxy:$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' k8s_ws_proxy/__init__.py)
 PYTHON_IMAGE ?=
@@ -159,9 +161,10 @@ image-test: venv helm ## Build the image on a base made from Debian's packages, 
 	$(BIN)/python -m pytest -m image tests/image $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: venv $(BENCH_STAMP) ## Measure, against what stands beside us
-	@$(call install-missing,haproxy:haproxy nginx:nginx-light)
-	$(BIN)/python benchmarks/run.py
+bench: venv $(BENCH_STAMP) ## Measure, against what stands beside us; BEFORE=REVISION beside it, QUICK=1 in 3 minutes
+	@# What can't be installed is left out, and the page says so.
+	-@$(call install-missing,haproxy:haproxy nginx:nginx-light)
+	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(BEFORE),--before '$(BEFORE)')
 
 .PHONY: siege
 siege: venv $(BENCH_STAMP) ## Attack a running daemon in every way that is known, and measure what others feel

@@ -1,14 +1,15 @@
 """results.json, and the page that is read."""
 
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from benchmarks import musts
-from benchmarks.medians import Table
+from benchmarks import before_after, costs, markdown, musts, noise
+from benchmarks.cells import Cells
+from benchmarks.rows.base import FIRST
 from benchmarks.rows.logs import SHAPES
+from benchmarks.rows.real import MB_PER_SECOND
 from benchmarks.rows.throughput import SIZES
 from benchmarks.rows.watched import WATCHERS
 from benchmarks.targets import ALL
@@ -17,20 +18,9 @@ _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE / "page.md"
 # What a figure alone can't say: profiles, reasons. Written by hand, carried into the page whole.
 _NOTES = _HERE / "notes.md"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-
-
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    lines.insert(1, "|---" * len(head) + "|")
-    return "\n".join(lines)
+_BEFORE_AFTER = """\
+Both in this run, round by round side by side; the versions are at the end of the page. The ratio is the median of
+those of each round."""
 
 
 class _Page:
@@ -39,34 +29,39 @@ class _Page:
     def __init__(self, results: dict[str, Any]) -> None:
         self._results = results
         self._plan = results["plan"]
-        self._table = Table(results["rounds"])
+        self._cells = Cells(results)
+        self._table = self._cells.table
 
     def _by_target(self, *columns: tuple[str, str, str]) -> str:
         """A line for each target; a column is its title, a row of measurements and a figure of that."""
         lines = []
         for name, target in ALL.items():
-            figures = [self._table.median(row, name, figure) for _, row, figure in columns]
-            if any(figure is not None for figure in figures):
-                lines.append([target.label, *map(_number, figures)])
-        return _markdown(["", *(title for title, _, _ in columns)], lines)
+            figures = [self._cells.figure(row, name, figure) for _, row, figure in columns]
+            if self._cells.is_there(name) and set(figures) != {"-"}:
+                lines.append([target.label, *figures])
+        return markdown.table(["", *(title for title, _, _ in columns)], lines)
 
     def warning(self) -> str:
         said = []
         if self._results["quick"]:
-            said.append("**A quick run, for development: not for comparison.**")
+            said.append("**A quick run, for the working day: less of everything, and not for comparison with others.**")
         if self._results["load_before"] > 0.5:
             load = self._results["load_before"]
             said.append(f"**The machine was busy before the run began (load {load:.1f}): read the ratios only.**")
+        if skipped := self._results.get("skipped", 0):
+            said.append(f"- There was no time for {skipped} measurements.")
+        for name, why in self._results.get("left_out", {}).items():
+            said.append(f"- {ALL[name].label} was left out: {why}")
         said += [f"- Went wrong: {failure}" for failure in self._results["failures"]]
         return "\n".join(said)
 
     def musts(self) -> str:
         lines = [[m.what, m.demand, m.figure, m.verdict] for m in musts.all_of(self._table)]
-        return _markdown(["what", "must", "measured", "met"], lines)
+        return markdown.table(["what", "must", "measured", "met"], lines)
 
     def losses(self) -> str:
         demanded = musts.all_of(self._table)
-        lines = [f"- {m.what}: {m.figure}, must be {m.demand}." for m in demanded if m.met is False]
+        lines = [f"- {m.what}: {m.figure}, must be {m.demand}{_doubt(m)}." for m in demanded if m.met is False]
         if unknown := sum(must.met is None for must in demanded):
             lines.append(f"- {unknown} of {len(demanded)} figures were not measured in this run.")
         return "\n".join(lines) or "In none of the rows above."
@@ -74,13 +69,27 @@ class _Page:
     def notes(self) -> str:
         return _NOTES.read_text().strip() if _NOTES.exists() else ""
 
-    def throughput(self) -> str:
-        return self._bulk("mb_per_second")
+    def before_after(self) -> str:
+        figures = before_after.page(self._table)
+        return f"## Before and after\n\n{_BEFORE_AFTER}\n\n{figures}" if figures else ""
+
+    def real(self) -> str:
+        return self._by_target(
+            ("out, MB/s", "real-out", "mb_per_second"),
+            ("out, CPU s per GB", "real-out", "cpu_seconds_per_gb"),
+            ("in, MB/s", "real-in", "mb_per_second"),
+            ("in, CPU s per GB", "real-in", "cpu_seconds_per_gb"),
+        )
+
+    def whole(self) -> str:
+        columns = [("median, ms", "echo-hi", "median_ms"), ("p99, ms", "echo-hi", "p99_ms")]
+        return self._by_target(*columns, ("CPU ms per session", "echo-hi", "cpu_ms_per_session"))
 
     def cost(self) -> str:
-        return self._bulk("cpu_seconds_per_gb")
+        return costs.page(self._cells)
 
-    def _bulk(self, figure: str) -> str:
+    def throughput(self) -> str:
+        figure = "mb_per_second"
         outward = [(f"{size:,} B", f"stdout-{size}", figure) for size in SIZES]
         return self._by_target(*outward, ("stdin, 32,768 B", "stdin-32768", figure))
 
@@ -117,7 +126,7 @@ class _Page:
             cells = [f"{s:.2f} s, {k / 1024:.1f} MiB" for s, k in zip(seconds, held, strict=True)]
             if cells:
                 lines.append([target.label, *cells])
-        return _markdown(["", *(f"{count:,}" for count in sessions)], lines)
+        return markdown.table(["", *(f"{count:,}" for count in sessions)], lines)
 
     def watched(self) -> str:
         columns = []
@@ -131,17 +140,36 @@ class _Page:
         return self._by_target(*columns, ("per second per core", "opening", "per_core_second"))
 
     def keystroke(self) -> str:
-        return self._by_target(("median, ms", "keystroke", "median_ms"), ("p99, ms", "keystroke", "p99_ms"))
+        columns = []
+        for row, word in (("keystroke", "beside a flood"), ("typing", "without")):
+            columns += [(f"{word}: median, ms", row, "median_ms"), (f"{word}: p99, ms", row, "p99_ms")]
+        return self._by_target(*columns, ("CPU us", "typing", "cpu_us_per_keystroke"))
 
     def interrupt(self) -> str:
         return self._by_target(("KiB", "interrupt", "kib_after"), ("seconds", "interrupt", "seconds_after"))
 
     def versions(self) -> str:
-        return _markdown(["", ""], [[name, text] for name, text in self._results["versions"].items()])
+        return markdown.table(["", ""], [[name, text] for name, text in self._results["versions"].items()])
 
     def text(self) -> str:
         plain = {name: f"{value:,}" for name, value in self._plan.items() if isinstance(value, int | float)}
-        tables = ("musts", "losses", "notes", "throughput", "cost", "logs", "fifty", "memory", "growth", "watched")
+        plain |= {"minutes": _minutes(self._results.get("minutes")), "mark": noise.MARK}
+        plain |= {"first": str(FIRST), "pace": str(MB_PER_SECOND)}
+        tables = (
+            "musts",
+            "losses",
+            "notes",
+            "before_after",
+            "real",
+            "whole",
+            "throughput",
+            "cost",
+            "logs",
+            "fifty",
+            "memory",
+            "growth",
+            "watched",
+        )
         drawn = {
             name: getattr(self, name)()
             for name in ("warning", *tables, "opening", "keystroke", "interrupt", "versions")
@@ -152,10 +180,24 @@ class _Page:
         return text
 
 
-def write(results: dict[str, Any], folder: Path) -> None:
-    """The figures and the page. Lists stand on one line each, so that a change of the file can be read."""
+def _doubt(must: musts.Must) -> str:
+    return f" ({noise.MARK}: the rounds don't agree)" if must.is_noise else ""
+
+
+def _minutes(minutes: float | None) -> str:
+    return "?" if minutes is None else f"{minutes:.0f}"
+
+
+def write_figures(results: dict[str, Any], folder: Path) -> None:
+    """Lists stand on one line each, so that a change of the file can be read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / "results.json.new"
+    unfinished.write_text(_lines(results) + "\n")
+    unfinished.replace(folder / "results.json")
+
+
+def write_page(results: dict[str, Any], folder: Path) -> None:
     (folder / "README.md").write_text(_Page(results).text())
-    (folder / "results.json").write_text(_lines(results) + "\n")
 
 
 def read(folder: Path) -> dict[str, Any]:

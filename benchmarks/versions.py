@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.process import ROOT
+from benchmarks.targets.envoy import ENVOY
 from benchmarks.targets.kubectl_proxy import KUBECTL
 
 
@@ -16,7 +17,7 @@ def _first_line(*argv: str) -> str:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd=ROOT)
     except OSError as exc:
         return f"not here ({exc.strerror})"
-    return ((done.stdout or done.stderr).splitlines() or ["?"])[0].strip()
+    return ((done.stdout or done.stderr).strip().splitlines() or ["?"])[0].strip()
 
 
 def _processor() -> str:
@@ -24,6 +25,13 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _envoy() -> str:
+    """It says `PATH  version: COMMIT/VERSION/Clean/RELEASE/BoringSSL`, after an empty line."""
+    said = _first_line(str(ENVOY), "--version")
+    _, found, version = said.partition("version: ")
+    return version.split("/")[1] if found else said
 
 
 def found() -> dict[str, str]:
@@ -35,6 +43,7 @@ def found() -> dict[str, str]:
         "OpenSSL (Python's)": ssl.OPENSSL_VERSION,
         "HAProxy": _first_line("haproxy", "-v").partition(" - ")[0].removeprefix("HAProxy version "),
         "nginx": _first_line("nginx", "-v").removeprefix("nginx version: nginx/"),
+        "Envoy": _envoy(),
         "kubectl": _first_line(str(KUBECTL), "version", "--client").removeprefix("Client Version: "),
         "kernel": platform.release(),
         "processor": f"{_processor()}, {os.cpu_count()} cores",

@@ -49,7 +49,7 @@ QUICK = Plan(
     growth=(10, 100, 300),
     beside=20,
     keystrokes=500,
-    at_most=165.0,
+    at_most=150.0,
 )
 
 

@@ -1,0 +1,71 @@
+"""Another revision of this repository, installed beside it: `make bench BEFORE=REVISION` measures that, too."""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.process import ROOT
+
+_EXTRAS = "store,audit"  # what the image has
+_SECONDS = 900.0
+
+
+class CheckoutError(Exception):
+    """It can't be had; the text says what was tried, and what was answered."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """Where it stands, the Python that has its dependencies, and what it is called."""
+
+    tree: Path
+    python: Path
+    described: str
+
+
+def resolve(revision: str) -> str:
+    """The commit that is meant. Raises CheckoutError."""
+    return _run("git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+
+
+@contextmanager
+def checked_out(commit: str) -> Iterator[Checkout]:
+    """It in a worktree and a virtual environment of its own, for as long as the block lasts. Raises CheckoutError."""
+    with tempfile.TemporaryDirectory(prefix="bench-before-", ignore_cleanup_errors=True) as name:
+        tree, venv = Path(name, "tree"), Path(name, "venv")
+        _run("git", "worktree", "add", "--detach", str(tree), commit)
+        try:
+            constraints = Path(name, "constraints.txt")
+            constraints.write_text(pins((tree / "requirements.lock").read_text()))
+            _run(sys.executable, "-m", "venv", str(venv))
+            python = venv / "bin" / "python"
+            # As `make venv` does it, editable: a build that compiles some of it does so beside the sources.
+            install = [str(python), "-m", "pip", "install", "--quiet", "--use-pep517"]
+            _run(*install, "--constraint", str(constraints), "--editable", f"{tree}[{_EXTRAS}]")
+            yield Checkout(tree, python, _run("git", "describe", "--always", commit).strip())
+        finally:
+            # After an hour of measuring it is no reason to lose what was measured.
+            with suppress(CheckoutError):
+                _run("git", "worktree", "remove", "--force", str(tree))
+
+
+def pins(lock: str) -> str:
+    """A lock's versions without its hashes, which an editable can't have."""
+    return "".join(f"{pin}\n" for pin in re.findall(r"^[a-z0-9.-]+==[^ ]+", lock, re.MULTILINE))
+
+
+def _run(*argv: str) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=ROOT)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise CheckoutError(f"{' '.join(argv)}: {exc}") from exc
+    if done.returncode:
+        raise CheckoutError(
+            f"{' '.join(argv)} (exit {done.returncode}): {(done.stderr or done.stdout)[-1000:].strip()}"
+        )
+    return done.stdout
