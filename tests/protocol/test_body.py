@@ -50,7 +50,9 @@ def test_chunks_however_they_are_cut(chunks, places, upper):
 
 
 LINES = st.lists(
-    st.sampled_from([b"x\n", b"a line\n", b"a longer line of a log\n", b"windows\r\n", b"\r\n", b"5\r\n12345\r\n"])
+    st.sampled_from(
+        [b"x\n", b"a line\n", b"a longer line of a log\n", b"windows\r\n", b"\r\n", b"line\n\r\n", b"5\r\n12345\r\n"]
+    )
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 import h11
@@ -116,7 +117,7 @@ class Body:
                 self._singly -= 1
             elif size < _SMALL and end - pos > _WORTH_A_RUN:
                 run = _run(data[pos : pos + _RUN], pieces)
-                if run < _WORTH_A_RUN // 2:  # the lines have CRLFs, or a long one came
+                if run < _WORTH_A_RUN // 2:  # chunks aren't lines, or a long one came
                     self._singly = _SINGLY
                 pos += run
         return pos
@@ -158,17 +159,36 @@ class _Sizes(dict[bytes, int]):
 SIZES: Final = _Sizes()
 
 
+class _SizeLines(dict[int, bytes]):
+    """The size line of a chunk of so many bytes, as an apiserver writes it (Go, net/http/internal)."""
+
+    def __missing__(self, size: int) -> bytes:
+        line = b"%x\r\n" % size
+        if size < _SMALL:
+            self[size] = line
+        return line
+
+
+_SIZE_LINES: Final = _SizeLines()
+
+
 def _run(data: bytes, pieces: list[bytes | memoryview]) -> int:
-    """Walk over a run of chunks without a CRLF in them, such as lines are, in a handful of calls; the bytes of it."""
-    parts = data.split(CRLF)
-    whole = (len(parts) - 1) // 2 * 2  # what stands before the last CRLF, in pairs
-    sizes, contents = parts[0:whole:2], parts[1:whole:2]
-    said, there = list(map(SIZES.__getitem__, sizes)), list(map(len, contents))
-    if said != there:
-        count = next(number for number, (one, other) in enumerate(zip(said, there, strict=True)) if one != other)
-        del sizes[count:], contents[count:], there[count:]
+    """Walk over a run of chunks that are a line each, as a log's are, in a handful of calls; the bytes of it.
+
+    Such a chunk is three lines: its size, the log's, and an empty one.
+    """
+    lines = BytesIO(data).readlines()
+    count = len(lines) // 3
+    sizes, contents, ends = lines[0 : 3 * count : 3], lines[1 : 3 * count : 3], lines[2 : 3 * count : 3]
+    there = list(map(_SIZE_LINES.__getitem__, map(len, contents)))
+    if sizes != there:
+        count = next(number for number, (one, other) in enumerate(zip(sizes, there, strict=True)) if one != other)
+        del contents[count:], ends[count:]
+    if ends.count(CRLF) != count:
+        count = next(number for number, end in enumerate(ends) if end != CRLF)
+        del contents[count:]
     pieces += contents
-    return sum(map(len, sizes)) + sum(there) + 4 * len(there)
+    return len(data) - sum(map(len, lines[3 * count :]))
 
 
 @dataclass(frozen=True, slots=True)

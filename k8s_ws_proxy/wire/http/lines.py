@@ -8,12 +8,14 @@ A message is one frame. A frame's header says how long it is, so an unfinished l
 Where there is no memory for that, part() lets go of what there is: its message then goes on in fragments (RFC 6455
 §5.4), which every WebSocket library puts together.
 
-The work for a block is done by a handful of calls, whose loops are not Python's: a line costs about a tenth of a
-microsecond.
+The work for a block is done by a handful of calls, whose loops are not Python's. ``BytesIO.readlines`` is the quickest
+that knows where lines end: it looks for one byte with the processor's widest words, where ``bytes.split`` looks at one
+byte after the other.
 """
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Final
 
 from k8s_ws_proxy.wire.framing import frames
@@ -23,10 +25,10 @@ _KEPT: Final = 4096  # headers that are made once
 
 
 class _Heads(dict[int, bytes]):
-    """The newline of the line before, and the header of a frame with a line of ``length`` bytes and its newline."""
+    """The header of a frame with a line of ``length`` bytes, its newline included."""
 
     def __missing__(self, length: int) -> bytes:
-        head = b"\n" + frames.header(frames.BINARY, length + 1)
+        head = frames.header(frames.BINARY, length)
         if length < _KEPT:
             self[length] = head
         return head
@@ -46,13 +48,13 @@ class Lines:
 
     def take(self, data: bytes) -> bytes:
         """The frames of all lines that ``data`` ends, and of what is too long to be held."""
-        texts = data.split(b"\n")
-        rest = texts.pop()
+        lines = BytesIO(data).readlines()
+        rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
         pieces: list[bytes] = []
-        if texts and (self._held or self._begun):
-            pieces = self._hold(texts.pop(0) + b"\n") + self._let_go()
-        if texts:
-            pieces += _whole(texts, len(data))
+        if lines and (self._held or self._begun):
+            pieces = self._hold(lines.pop(0)) + self._let_go()
+        if lines:
+            pieces += _whole(lines, len(data))
         if rest:
             pieces += self._hold(rest)
         return b"".join(pieces)
@@ -90,15 +92,13 @@ class Lines:
         return [head, payload]
 
 
-def _whole(texts: list[bytes], size: int) -> list[bytes]:
-    """The frames of whole lines, ``size`` bytes at most, that are told without their newlines."""
-    if size > MAX_LINE and max(map(len, texts)) >= MAX_LINE:
-        return [piece for text in texts for piece in _cut(text + b"\n")]
-    pieces = [b""] * (2 * len(texts))
-    pieces[0::2] = [_HEADS[len(text)] for text in texts]
-    pieces[1::2] = texts
-    pieces[0] = pieces[0][1:]  # its first byte is the newline of a line before it
-    pieces.append(b"\n")
+def _whole(lines: list[bytes], size: int) -> list[bytes]:
+    """The frames of whole lines, ``size`` bytes at most."""
+    if size > MAX_LINE and max(map(len, lines)) > MAX_LINE:
+        return [piece for line in lines for piece in _cut(line)]
+    pieces = [b""] * (2 * len(lines))
+    pieces[0::2] = map(_HEADS.__getitem__, map(len, lines))
+    pieces[1::2] = lines
     return pieces
 
 
