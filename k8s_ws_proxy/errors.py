@@ -33,7 +33,7 @@
 
 A few more are caught one floor above the one that raises them, and become one of these or a session's end:
 
-    StreamLost                  relay.stream: the connection broke
+    StreamLost, NothingSent     relay.stream: the connection broke; and before a byte of what was asked had left
     FrameViolation              wire.framing.frames: a peer broke RFC 6455
     HandshakeRefused            wire.framing.tls_records: a TLS handshake is none, or too long
     BodyViolation               wire.http.body: a body isn't what its head says
@@ -190,7 +190,14 @@ class UpstreamRefused(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No TCP connection to the apiserver, no TLS on it, or it broke before there was an answer."""
+    """No TCP connection to the apiserver, no TLS on it, or it broke before there was an answer.
+
+    ``asked``: it may have got the request by then, so that this isn't to be made again.
+    """
+
+    def __init__(self, message: str, *, detail: str = "", asked: bool = False) -> None:
+        super().__init__(message, detail=detail)
+        self.asked = asked
 
 
 class UpstreamNotTried(UpstreamError):

@@ -183,6 +183,7 @@ class Settings:
     max_sessions_per_namespace: int = 0
     max_sessions_per_user: int = 0
     max_handshakes: int = 1000
+    ready_connections: int = 4
     max_tickets: int = 10_000
     allowed_origins: frozenset[str] = frozenset()
     public_url: str = ""
@@ -264,12 +265,12 @@ class _Reader:
             return ""
         return value
 
-    def number(self, name: str, default: int, *, least: int) -> int:
+    def number(self, name: str, default: int, *, least: int, most: int = _MOST) -> int:
         value = self.text(name)
         if not value:
             return default
-        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= _MOST:
-            self.mistakes.append(f"{name} must be a whole number from {least} to {_MOST}; it is {value!r}")
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= most:
+            self.mistakes.append(f"{name} must be a whole number from {least} to {most}; it is {value!r}")
             return default
         return int(value)
 
@@ -404,6 +405,7 @@ def parse(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         max_sessions_per_namespace=read.number("MAX_SESSIONS_PER_NAMESPACE", 0, least=0),
         max_sessions_per_user=read.number("MAX_SESSIONS_PER_USER", 0, least=0),
         max_handshakes=read.number("MAX_HANDSHAKES", 1000, least=1),
+        ready_connections=read.number("READY_CONNECTIONS", 4, least=0, most=32),
         max_tickets=read.number("MAX_TICKETS", 10_000, least=0),
         allowed_origins=read.origins("ALLOWED_ORIGINS"),
         public_url=read.url("PUBLIC_URL"),

@@ -11,7 +11,7 @@ from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 REREAD: Final = 30.0  # seconds: a bound service-account token is replaced well before it expires, but it does expire
 
@@ -24,6 +24,7 @@ class Access:
         self._endpoint: Endpoint | None = None
         self._reading: asyncio.Task[None] | None = None
         self._failing = False
+        self.on_change: Callable[[], None] = lambda: None  # there is another endpoint
         self.answered = False  # ever
         self.reachable = False  # when last tried
         self.last_error = "the apiserver has not answered yet"
@@ -74,11 +75,14 @@ class Access:
 
     async def _read(self) -> None:
         try:
-            self._endpoint = await asyncio.to_thread(load, self._environ, self._endpoint)
+            endpoint = await asyncio.to_thread(load, self._environ, self._endpoint)
         except ClusterConfigError as error:
             self._tell(str(error))
         else:
+            changed, self._endpoint = endpoint != self._endpoint, endpoint
             self._failing = False
+            if changed:
+                self.on_change()
             metrics.CLUSTER_CONFIG_OK.set(1)
 
     def _tell(self, error: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.kube import dial
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.dial import Upstream
+    from k8s_ws_proxy.kube.ready import Ready
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.wire.http.body import Download
     from k8s_ws_proxy.wire.requests.impersonation import Identity
@@ -24,24 +25,31 @@ class Apiserver:
 
     _access: Access
     identity: Identity | None = None
+    _ready: Ready | None = field(default=None, compare=False)
+    """Connections that are open already; they are nobody's."""
 
     def acting_for(self, identity: Identity | None) -> Apiserver:
         """The same apiserver, asked as ``identity``, or as the proxy itself."""
-        return Apiserver(self._access, identity)
+        return Apiserver(self._access, identity, self._ready)
+
+    def expect(self) -> None:
+        """Somebody who was let in is about to open a session."""
+        if self._ready is not None:
+            self._ready.expect()
 
     async def dial(self, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS, *, audit_id: str = "") -> Upstream:
         """Open a WebSocket to ``path``; one of ``subprotocols`` is taken (or, by saying none, v4).
 
         ``audit_id`` is the request's in the apiserver's audit log. Raises UpstreamError; the caller bounds the time.
         """
-        return await dial.dial(self._access, path, subprotocols, self._headers(audit_id))
+        return await dial.dial(self._access, path, subprotocols, self._headers(audit_id), ready=self._ready)
 
     async def download(self, path: str, *, audit_id: str = "") -> tuple[Stream, Download]:
         """GET ``path`` up to where the answer's body begins; ``audit_id`` as above.
 
         Raises UpstreamError; the caller bounds the time.
         """
-        return await dial.download(self._access, path, self._headers(audit_id))
+        return await dial.download(self._access, path, self._headers(audit_id), ready=self._ready)
 
     async def get(self, path: str) -> tuple[int, str, bytes]:
         """Status, content type and body (its first 2 MiB) of a GET.

@@ -19,7 +19,7 @@ from k8s_ws_proxy.errors import (
     UpstreamUnreachable,
 )
 from k8s_ws_proxy.kube.connect import connect, keep_session
-from k8s_ws_proxy.relay.stream import Stream, StreamLost
+from k8s_ws_proxy.relay.stream import NothingSent, Stream, StreamLost
 from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
 from k8s_ws_proxy.wire.http.body import Download, DownloadExchange
 from k8s_ws_proxy.wire.http.handshake import Exchange, Upgrade, refusal
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.config import Endpoint
+    from k8s_ws_proxy.kube.ready import Ready
     from k8s_ws_proxy.wire.http.handshake import Headers
 
 _T = TypeVar("_T")
@@ -60,17 +61,27 @@ class Upstream:
         return bytes(block[:count])
 
 
-async def dial(access: Access, path: str, subprotocols: Sequence[str] = SUBPROTOCOLS, more: Headers = ()) -> Upstream:
+async def dial(
+    access: Access,
+    path: str,
+    subprotocols: Sequence[str] = SUBPROTOCOLS,
+    more: Headers = (),
+    *,
+    ready: Ready | None = None,
+) -> Upstream:
     """Open a WebSocket to ``path`` on the apiserver, which takes one of ``subprotocols`` (or, by saying none, v4).
 
-    ``more`` are headers of the request, as in the other two. Raises UpstreamError; the caller bounds the time.
+    ``more`` are headers of the request, as in the other two; ``ready`` may have a connection for it. Raises
+    UpstreamError; the caller bounds the time.
     """
-    return await _afresh(access, lambda: _dial_once(access, path, subprotocols, more))
+    return await _afresh(access, lambda: _dial_once(access, path, subprotocols, more, ready))
 
 
-async def download(access: Access, path: str, more: Headers = ()) -> tuple[Stream, Download]:
+async def download(
+    access: Access, path: str, more: Headers = (), *, ready: Ready | None = None
+) -> tuple[Stream, Download]:
     """GET ``path`` up to where the answer's body begins. Raises UpstreamError; the caller bounds the time."""
-    return await _afresh(access, lambda: _download_once(access, path, more))
+    return await _afresh(access, lambda: _download_once(access, path, more, ready))
 
 
 async def get(access: Access, path: str, more: Headers = (), *, posted: bytes | None = None) -> tuple[int, str, bytes]:
@@ -88,7 +99,8 @@ async def _afresh(access: Access, attempt: Callable[[], Awaitable[_T]]) -> _T:
     """Try, and where the configuration may be to blame, read it again and try once more.
 
     A token expires, a CA is replaced and an apiserver moves under a running daemon. After a 401 there is another try
-    in any case; without an answer only if the configuration says something else now.
+    in any case; without an answer only if the configuration says something else now, and nobody can have got what was
+    asked: a command is started once.
     """
     known = access.known
     try:
@@ -97,9 +109,9 @@ async def _afresh(access: Access, attempt: Callable[[], Awaitable[_T]]) -> _T:
         if refused.status != 401:
             raise
         await access.reread()
-    except UpstreamUnreachable:
+    except UpstreamUnreachable as error:
         await access.reread()
-        if access.known == known:
+        if error.asked or access.known == known:
             raise
     return await attempt()
 
@@ -108,8 +120,8 @@ async def _get_once(access: Access, path: str, more: Headers, posted: bytes | No
     endpoint = _endpoint(access)
     headers = [*_headers(endpoint, accept="application/json"), *more]
     exchange = Exchange(endpoint.prefix + path, headers, max_body=_MAX_BODY, posted=posted)
-    async with _connected(access, endpoint) as stream:
-        result = await _exchange(stream, exchange.request, exchange.receive)
+    async with _asked(access, endpoint, exchange.request) as stream:
+        result = await _answer(stream, exchange.receive)
         stream.close()
     if not isinstance(result, tuple):
         raise UpstreamUnreachable("The apiserver switched protocols on a plain request.")
@@ -119,7 +131,9 @@ async def _get_once(access: Access, path: str, more: Headers, posted: bytes | No
     return result
 
 
-async def _dial_once(access: Access, path: str, subprotocols: Sequence[str], more: Headers) -> Upstream:
+async def _dial_once(
+    access: Access, path: str, subprotocols: Sequence[str], more: Headers, ready: Ready | None
+) -> Upstream:
     endpoint = _endpoint(access)
     upgrade = Upgrade(
         endpoint.prefix + path,
@@ -129,17 +143,17 @@ async def _dial_once(access: Access, path: str, subprotocols: Sequence[str], mor
         subprotocols=subprotocols,
         more=more,
     )
-    async with _connected(access, endpoint) as stream:
-        accepted = await _exchange(stream, upgrade.request, upgrade.receive)
+    async with _asked(access, endpoint, upgrade.request, ready) as stream:
+        accepted = await _answer(stream, upgrade.receive)
         access.succeeded()
         return Upstream(stream, accepted.subprotocol, accepted.early)
 
 
-async def _download_once(access: Access, path: str, more: Headers) -> tuple[Stream, Download]:
+async def _download_once(access: Access, path: str, more: Headers, ready: Ready | None) -> tuple[Stream, Download]:
     endpoint = _endpoint(access)
     exchange = DownloadExchange(endpoint.prefix + path, [*_headers(endpoint, accept="*/*"), *more])
-    async with _connected(access, endpoint) as stream:
-        download = await _exchange(stream, exchange.request, exchange.receive)
+    async with _asked(access, endpoint, exchange.request, ready) as stream:
+        download = await _answer(stream, exchange.receive)
         access.succeeded()
         return stream, download
 
@@ -158,14 +172,19 @@ def _endpoint(access: Access) -> Endpoint:
 
 
 @contextlib.asynccontextmanager
-async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream]:
-    """A stream to the apiserver, closed if the block fails; network errors become UpstreamUnreachable.
+async def _asked(
+    access: Access, endpoint: Endpoint, request: bytes, ready: Ready | None = None
+) -> AsyncIterator[Stream]:
+    """A stream to the apiserver, which was sent ``request``; closed if the block fails.
 
-    Raises UpstreamNotTried where it is our own lack; the apiserver isn't blamed for it.
+    Network errors become UpstreamUnreachable. Raises UpstreamNotTried where it is our own lack; the apiserver isn't
+    blamed for it.
     """
-    stream = None
+    stream, left = _begun(endpoint, request, ready)
     try:
-        stream = await connect(endpoint)
+        if stream is None:
+            stream = await connect(endpoint)
+        await _send(stream, left)
         yield stream
     except (OSError, StreamLost) as error:
         # ssl's errors are OSErrors. The peer isn't told addresses; the log is.
@@ -181,7 +200,7 @@ async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream
             text = "The apiserver can't be reached."
         else:
             text = "The connection to the apiserver broke before it answered."
-        raise UpstreamUnreachable(text, detail=str(error)) from error
+        raise UpstreamUnreachable(text, detail=str(error), asked=stream is not None) from error
     except UpstreamError as error:
         if stream is not None:
             stream.close()
@@ -196,8 +215,22 @@ async def _connected(access: Access, endpoint: Endpoint) -> AsyncIterator[Stream
         raise
 
 
-async def _exchange(stream: Stream, request: bytes, receive: Callable[[bytes], _T | None]) -> _T:
+def _begun(endpoint: Endpoint, request: bytes, ready: Ready | None) -> tuple[Stream | None, memoryview]:
+    """A connection that was ready and has taken the beginning of ``request``, and what it still has to.
+
+    One that was closed a moment ago, so that its end hasn't been seen yet, takes nothing: the next one may have it. But
+    once a byte is on its way the command may have begun, whatever becomes of the connection.
+    """
     view = memoryview(request)
+    while ready is not None and (stream := ready.take(endpoint)) is not None:
+        try:
+            return stream, view[stream.begin(view) :]
+        except NothingSent:
+            stream.close()
+    return None, view
+
+
+async def _send(stream: Stream, view: memoryview) -> None:
     while view:
         sent = stream.write(view)
         if sent is None:
@@ -206,6 +239,9 @@ async def _exchange(stream: Stream, request: bytes, receive: Callable[[bytes], _
             view = view[sent:]
     while not stream.flush():
         await stream.writable()
+
+
+async def _answer(stream: Stream, receive: Callable[[bytes], _T | None]) -> _T:
     block, once = bytearray(_READ), False
     while True:
         if once:  # an answer that comes faster than it is read must not keep others from their turn

@@ -73,6 +73,15 @@ DIAL_SECONDS: Final = Histogram(
     buckets=_OPENING,
     registry=REGISTRY,
 )
+DIALS: Final = Counter(
+    "k8s_ws_proxy_dials",
+    "Connections to the apiserver that sessions were opened on, by where from: ready, or new.",
+    ["connection"],
+    registry=REGISTRY,
+)
+READY: Final = Gauge(
+    "k8s_ws_proxy_ready_connections", "Connections to the apiserver that wait to be used.", registry=REGISTRY
+)
 SESSION_SECONDS: Final = Histogram(
     "k8s_ws_proxy_session_seconds", "How long the sessions that ended were.", buckets=_LENGTHS, registry=REGISTRY
 )
@@ -216,6 +225,8 @@ for _sink in ("stderr", "file", "nats"):
     AUDIT_WRITTEN.labels(_sink)
     AUDIT_LOST.labels(_sink)
     AUDIT_FAILURES.labels(_sink)
+for _connection in ("ready", "new"):
+    DIALS.labels(_connection)
 for _direction in ("in", "out"):
     BYTES.labels(_direction)
 

@@ -56,6 +56,10 @@ class StreamLost(Exception):
     """The connection broke: reset, timed out, or TLS was cut off."""
 
 
+class NothingSent(StreamLost):
+    """... before the socket had taken a single byte of what was to be the first on it."""
+
+
 class Stream:
     """A socket that never blocks. Reads and writes say None where they would have to wait.
 
@@ -233,6 +237,24 @@ class Stream:
             done += len(part)
         self.flush()
         return done or None
+
+    def begin(self, view: memoryview) -> int:
+        """As write(), of the first that is written after the handshake: the bytes of ``view`` taken.
+
+        Raises NothingSent where the peer can't have got anything of it: who asks may ask somebody else then.
+        """
+        part = view[:_SEAL]
+        try:
+            sealed = self._tls.seal(part) if self._tls else part
+            sent = self._sock.send(sealed)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:  # ssl's are some
+            raise NothingSent(str(error)) from error
+        if self._tls is None:
+            return sent
+        self._unsent = bytes(sealed[sent:])
+        return len(part)
 
     def flush(self) -> bool:
         """Send what write() took: whether all of it is gone. Raises StreamLost."""

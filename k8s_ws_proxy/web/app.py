@@ -105,6 +105,7 @@ class Daemon:
     async def shut_down(self, deadline: DrainDeadline | None = None) -> None:
         """Drain: unready and refusing at once, then wait for sessions, then end them; ``deadline`` shortens that."""
         settings, registry, orphans = self._parts.settings, self._parts.registry, self._parts.orphans
+        self._parts.ready.close()
         await drain(registry, settings.drain_timeout, deadline or DrainDeadline(), orphans)
 
     def look_again(self) -> None:
@@ -130,9 +131,8 @@ async def running(
     handshakes = Handshakes(loop)
     async with contextlib.AsyncExitStack() as stack:
         _begin_audit(made, stack)
-        stack.callback(Watchdog(loop).stop)
-        stack.callback(pending.close)
-        stack.callback(idle.close)
+        for stop in (Watchdog(loop).stop, pending.close, idle.close, made.ready.close):
+            stack.callback(stop)
 
         def listen(name: str, variable: str, address: Address, router: Router, tls: ServerTls | None = None) -> None:
             server = _Server(

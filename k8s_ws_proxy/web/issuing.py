@@ -28,6 +28,7 @@ from k8s_ws_proxy.wire.requests.target import ExecTarget, parse_path, parse_targ
 if TYPE_CHECKING:
     from k8s_ws_proxy.auth.policy import Policy
     from k8s_ws_proxy.auth.principal import Principal
+    from k8s_ws_proxy.kube.apiserver import Apiserver
     from k8s_ws_proxy.sessions.registry import Registry
     from k8s_ws_proxy.sessions.tickets import Tickets
     from k8s_ws_proxy.web.api_callers import ApiCallers
@@ -49,6 +50,7 @@ class Issuing:
         rights: Rights,
         directory: Directory,
         recorded: Recorded,
+        apiserver: Apiserver,
         public_url: str,
     ) -> None:
         self._callers = callers
@@ -58,6 +60,7 @@ class Issuing:
         self._rights = rights
         self._directory = directory
         self._recorded = recorded
+        self._apiserver = apiserver
         self._public_url = public_url
 
     async def issue(self, request: web.BaseRequest, principal: Principal, until: float) -> web.StreamResponse:
@@ -77,6 +80,7 @@ class Issuing:
         await self._rights.check_opening(principal, target, until)
         issued = Issued(record, route, target, held_by(len(order.target)), order.record)
         ticket, expires = self._tickets.issue(session, Use.STREAM, principal, order.expires_in, issued)
+        self._apiserver.expect()
         logger().info("session issued", **record.log_fields(), expires_seconds=order.expires_in)
         command = target.command if isinstance(target, ExecTarget) else None
         self._registry.audit.emit(SessionIssued(subject_of(record, command), use="stream", expires=rfc3339(expires)))

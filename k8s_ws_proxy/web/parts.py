@@ -20,6 +20,7 @@ from k8s_ws_proxy.keyring import V1, V2, Keyring
 from k8s_ws_proxy.kube.access import Access
 from k8s_ws_proxy.kube.apiserver import Apiserver
 from k8s_ws_proxy.kube.pods import Defaults
+from k8s_ws_proxy.kube.ready import Ready
 from k8s_ws_proxy.kube.reviews import Reviews
 from k8s_ws_proxy.recordings.catalogue import Catalogue
 from k8s_ws_proxy.recordings.readers import Readers
@@ -28,6 +29,7 @@ from k8s_ws_proxy.recordings.store import StoreSource
 from k8s_ws_proxy.recordings.uploads import Uploads
 from k8s_ws_proxy.recordings.waiting import Waiting
 from k8s_ws_proxy.relay.read_budget import ReadBudget
+from k8s_ws_proxy.sessions import descriptors
 from k8s_ws_proxy.sessions.journal import Journal
 from k8s_ws_proxy.sessions.orphans import Orphans
 from k8s_ws_proxy.sessions.quotas import quotas
@@ -78,6 +80,7 @@ class Parts:
     settings: Settings
     keyring: Keyring
     access: Access
+    ready: Ready
     apiserver: Apiserver
     authorizer: Authorizer
     impersonator: Impersonator
@@ -101,8 +104,15 @@ class Parts:
         """From the settings, the keys as they were first read, and the environment."""
         loop = asyncio.get_running_loop()
         keyring = Keyring(source, first, audit=audit)
-        access = Access(environ)
-        apiserver = Apiserver(access)
+        access, turns = Access(environ), Turns()
+        ready = Ready(
+            access,
+            settings.ready_connections,
+            turn=turns.dial_in_advance,
+            room=descriptors.left,
+            within=settings.handshake_timeout,
+        )
+        apiserver = Apiserver(access, None, ready)
         registry = Registry(
             quotas(
                 settings.max_sessions,
@@ -114,7 +124,7 @@ class Parts:
             audit,
         )
         orphans = _orphans(settings, apiserver)
-        budget, turns = ReadBudget(time.monotonic), Turns()
+        budget = ReadBudget(time.monotonic)
         limits = Limits(settings.session_idle_timeout, settings.session_max_duration)
         recorder, uploads = _recorder(settings, keyring, budget, audit)
         recorded = Recorded(recorder, notice=settings.recording.notice if settings.recording else "")
@@ -122,6 +132,7 @@ class Parts:
             settings,
             keyring,
             access,
+            ready,
             apiserver,
             _authorizer(settings, keyring),
             Impersonator(settings.identity, settings.identity_user_prefix, settings.identity_group_prefix),
@@ -189,6 +200,7 @@ class Parts:
             rights=rights,
             directory=directory,
             recorded=self.recorded,
+            apiserver=apiserver,
             public_url=settings.public_url,
         )
         streaming = Streaming(

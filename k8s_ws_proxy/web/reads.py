@@ -116,6 +116,7 @@ class Reads:
             metrics.REFUSALS.labels(error.reason.value).inc()
             logger().warning("pod read failed", **facts, reason=error.reason.value, detail=f"{error} {error.detail}")
             return refuse_upstream(request, error)
+        apiserver.expect()  # kubectl reads the pod that it is about to exec into
         logger().info("pod read", **facts)
         return _as_json(answer, JSON)
 

@@ -64,6 +64,10 @@ class Turns:
         await self._long_one(call)
         await self._dials.turn()
 
+    async def dial_in_advance(self) -> None:
+        """Wait until one may begin for which nobody waits: it has its turn like those of requests."""
+        await self._dials.turn()
+
     async def take_apart(self, call: Call) -> None:
         """Wait until the request may be taken apart. It has no slot yet, so those that wait have a bound of their own.
 

@@ -39,6 +39,7 @@ VALUES = {
     "MAX_SESSIONS_PER_NAMESPACE": ("maxSessionsPerNamespace", 7, "7"),
     "MAX_SESSIONS_PER_USER": ("maxSessionsPerUser", 7, "7"),
     "MAX_HANDSHAKES": ("maxHandshakes", 7, "7"),
+    "READY_CONNECTIONS": ("readyConnections", 0, "0"),
     "MAX_TICKETS": ("maxTickets", 0, "0"),
     "ALLOWED_ORIGINS": (
         "allowedOrigins",

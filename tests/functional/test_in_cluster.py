@@ -29,7 +29,13 @@ def account(cluster):
 
 @pytest.fixture
 async def daemon(cluster, account, tmp_path):
-    variables = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(cluster.port), "KUBECONFIG": ""}
+    variables = {
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": str(cluster.port),
+        "KUBECONFIG": "",
+        # One that listens no more, and doesn't end either, would go on to serve what was connected to it before.
+        "READY_CONNECTIONS": "0",
+    }
     pod = ["unshare", "--mount", "sh", "-c", IN_A_POD, "pod", str(account), *SERVE]
     async with running_daemon(tmp_path / "none", tmp_path, program=pod, **variables) as running:
         yield running
