@@ -90,7 +90,7 @@ def _measure(arguments: argparse.Namespace, commit: str | None) -> dict[str, Any
                 print(exc, file=sys.stderr)
             else:
                 known["versions"] = {"k8s-ws-proxy, before": checkout.described, **known["versions"]}
-                before = replace(targets.BEFORE, tree=checkout.tree, python=checkout.python)
+                before = replace(targets.BEFORE, folder=checkout.folder, python=checkout.python)
         return so_far(run.measure(_rows(arguments), _targets(arguments, before)))
 
 

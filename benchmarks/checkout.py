@@ -21,9 +21,9 @@ class CheckoutError(Exception):
 
 @dataclass(frozen=True)
 class Checkout:
-    """Where it stands, the Python that has its dependencies, and what it is called."""
+    """The Python that has it, a folder to run it in that isn't its sources', and what it is called."""
 
-    tree: Path
+    folder: Path
     python: Path
     described: str
 
@@ -44,10 +44,11 @@ def checked_out(commit: str) -> Iterator[Checkout]:
             constraints.write_text(pins((tree / "requirements.lock").read_text()))
             _run(sys.executable, "-m", "venv", str(venv))
             python = venv / "bin" / "python"
-            # As `make venv` does it, editable: a build that compiles some of it does so beside the sources.
+            # As it is shipped: what that revision does when it is built is its own affair.
             install = [str(python), "-m", "pip", "install", "--quiet", "--use-pep517"]
-            _run(*install, "--constraint", str(constraints), "--editable", f"{tree}[{_EXTRAS}]")
-            yield Checkout(tree, python, _run("git", "describe", "--always", commit).strip())
+            _run(*install, "--constraint", str(constraints), f"{tree}[{_EXTRAS}]")
+            described = _run("git", "describe", "--always", commit).strip()
+            yield Checkout(Path(name), python, f"{described}, {build_of(venv)}")
         finally:
             # After an hour of measuring it is no reason to lose what was measured.
             with suppress(CheckoutError):
@@ -55,8 +56,13 @@ def checked_out(commit: str) -> Iterator[Checkout]:
 
 
 def pins(lock: str) -> str:
-    """A lock's versions without its hashes, which an editable can't have."""
+    """A lock's versions without its hashes, which a folder can't have."""
     return "".join(f"{pin}\n" for pin in re.findall(r"^[a-z0-9.-]+==[^ ]+", lock, re.MULTILINE))
+
+
+def build_of(folder: Path) -> str:
+    """Whether the package somewhere below has extension modules, which Python takes before their sources."""
+    return "compiled" if any("k8s_ws_proxy" in file.parts for file in folder.rglob("*.so")) else "plain Python"
 
 
 def _run(*argv: str) -> str:

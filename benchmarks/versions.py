@@ -7,6 +7,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.checkout import build_of
 from benchmarks.process import ROOT
 from benchmarks.targets.envoy import ENVOY
 from benchmarks.targets.kubectl_proxy import KUBECTL
@@ -37,7 +38,7 @@ def _envoy() -> str:
 def found() -> dict[str, str]:
     """By name, in the order in which the page shows them."""
     return {
-        "k8s-ws-proxy": _first_line("git", "describe", "--always", "--dirty"),
+        "k8s-ws-proxy": f"{_first_line('git', 'describe', '--always', '--dirty')}, {build_of(ROOT / 'k8s_ws_proxy')}",
         "Python": platform.python_version(),
         "aiohttp": metadata.version("aiohttp"),
         "OpenSSL (Python's)": ssl.OPENSSL_VERSION,

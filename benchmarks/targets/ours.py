@@ -17,13 +17,13 @@ RECORDED = {"real-out", "echo-hi", "stdout-64", "stdout-32768", "stdin-32768", "
 
 @dataclass(frozen=True)
 class Ours:
-    """Where sessions are ``recorded``, only the rows are measured that this changes. It runs from `tree`."""
+    """Where sessions are ``recorded``, only the rows are measured that this changes. It runs in `folder`."""
 
     name: str = "ours"
     label: str = "k8s-ws-proxy"
     takes_tls: bool = True
     recorded: bool = False
-    tree: Path = process.ROOT
+    folder: Path = process.ROOT
     python: Path = Path(sys.executable)
 
     def shows(self, row: str) -> bool:
@@ -49,7 +49,7 @@ class Ours:
             }
         # Which package is meant, the folder says.
         env.pop("PYTHONPATH", None)
-        return Command([str(self.python), "-m", "k8s_ws_proxy", "serve"], env, self.tree)
+        return Command([str(self.python), "-m", "k8s_ws_proxy", "serve"], env, self.folder)
 
     def headers(self, path: str) -> dict[str, str]:
         timestamp = str(int(time.time()))
