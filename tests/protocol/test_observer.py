@@ -56,6 +56,20 @@ def test_output_of_one_channel_in_one_turn_comes_as_one():
     assert told.told == [(STDOUT, b"ab"), (STDERR, b"c"), (STDOUT, b"d"), (STDOUT, b"e")]
 
 
+@pytest.mark.parametrize("sizes", [[20_000], [20_000, 30_000], [1], [7] * 20, [20_000, *[7] * 20, 20_000]], ids=len)
+def test_what_was_told_stays_when_the_next_block_is_read(sizes):
+    """A block serves all sessions: what points into it has another session's bytes soon."""
+    tap, told = tapped()
+    block = bytearray(b"".join(message(STDOUT, b"x" * size) for size in sizes) + message(STATUS, b"{}"))
+    typed = bytearray(b"".join(message(STDIN, b"t" * size, KEY) for size in sizes))
+    tap.to_client([memoryview(block)])
+    tap.to_upstream([memoryview(typed)])
+    block[:], typed[:] = bytes(len(block)), bytes(len(typed))
+    total = sum(sizes)
+    assert told.told == [(STDOUT, b"x" * total), ("status", b"{}"), ("typed", b"t" * total)]
+    assert all(type(data) is bytes for _, data in told.told)
+
+
 def test_what_is_no_output_is_left_out_and_a_status_is_told_as_it_is():
     tap, told = tapped()
     tap.to_client(
@@ -107,12 +121,14 @@ def test_a_size_that_is_none_is_left_out(payload):
             st.integers(1, 40),
         ),
         max_size=8,
-    )
+    ),
+    st.booleans(),
 )
-def test_nothing_is_lost_or_moved_whatever_the_sizes(runs):
+def test_nothing_is_lost_or_moved_whatever_the_sizes(runs, whole):
     tap, told = tapped()
     sent = [(channel, payload) for channel, payload, times in runs for _ in range(times)]
-    tap.to_client([message(channel, payload) for channel, payload in sent])
+    pieces = [message(channel, payload) for channel, payload in sent]
+    tap.to_client([memoryview(bytearray(b"".join(pieces)))] if whole else pieces)
     expected = []
     for channel, payload in sent:
         if channel == STATUS:

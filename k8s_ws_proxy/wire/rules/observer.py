@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FIRST_RUN: Final = 8  # frames: shorter runs aren't worth the slices
 _LONGEST_WAIT: Final = 256  # frames that are taken one by one before a run is looked for again
+_LARGE: Final = 8192  # bytes: such messages are taken out one by one, which copies less than a run does
 _LONG: Final = 126  # in a header's second byte: two more bytes have the length; and 127, eight (RFC 6455 §5.2)
 MANY: Final = 2000  # messages that were taken out one by one: some three milliseconds
 FEW_BYTES: Final = 16 * 1024  # of a block, where messages are so small
@@ -81,7 +82,7 @@ class Tap:
 
     def to_client(self, pieces: Sequence[Piece]) -> None:
         """These were sent to the client."""
-        walk = _Walk(b"".join(pieces))
+        walk = _Walk(pieces)
         for channel, payload in _joined(walk.sent()):
             if channel in (STDOUT, STDERR):
                 if payload:
@@ -94,7 +95,7 @@ class Tap:
 
     def to_upstream(self, pieces: Sequence[Piece]) -> None:
         """These were sent to the apiserver, each with a key of its own."""
-        walk = _Walk(b"".join(pieces))
+        walk = _Walk(pieces)
         wanted = (STDIN, RESIZE) if self._takes_input else (RESIZE,)
         for channel, payload in _joined(walk.typed(wanted)):
             if channel == STDIN:
@@ -109,13 +110,16 @@ class Tap:
 
 
 class _Walk:
-    """From message to message in ``data``. ``steps`` counts those that were taken out one by one, and runs."""
+    """From message to message in ``pieces``. ``steps`` counts those that were taken out one by one, and runs.
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    One piece isn't copied: what is taken out of it may point into it.
+    """
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self.steps = 0
 
-    def sent(self) -> Iterator[tuple[int, bytes]]:
+    def sent(self) -> Iterator[tuple[int, Piece]]:
         """Channel and payload of a server's messages; control frames are left out. Runs of alike ones come as one."""
         data, end = self._data, len(self._data)
         pos = wait = penalty = 0
@@ -127,7 +131,8 @@ class _Walk:
                 channel, head = data[start], start + 1 - pos
                 if wait:
                     wait -= 1
-                elif channel != STATUS and data.startswith(data[pos : start + 1], stop):
+                elif length < _LARGE and channel != STATUS and data[pos : start + 1] == data[stop : stop + head]:
+                    data = self._data = bytes(data)
                     stride = stop - pos
                     count = same_messages(data, pos, (end - pos) // stride, stride, head)
                     if count >= _FIRST_RUN:
@@ -144,12 +149,11 @@ class _Walk:
         data, end, pos = self._data, len(self._data), 0
         while pos < end:
             self.steps += 1
-            start, length = self._header(pos)
-            key = data[start : start + 4]
-            start += 4
+            key, length = self._header(pos)
+            start = key + 4
             opcode, pos = data[pos] & 0x0F, start + length
-            if opcode < frames.CLOSE and length and (channel := data[start] ^ key[0]) in wanted:
-                yield channel, frames.mask(data[start:pos], key)[1:]
+            if opcode < frames.CLOSE and length and (channel := data[start] ^ data[key]) in wanted:
+                yield channel, frames.mask(bytes(data[start:pos]), bytes(data[key:start]))[1:]
 
     def _header(self, pos: int) -> tuple[int, int]:
         """Where the frame at ``pos`` goes on after its length, and how long its payload is (RFC 6455 §5.2)."""
@@ -160,9 +164,9 @@ class _Walk:
         return stop, int.from_bytes(self._data[pos + 2 : stop], "big")
 
 
-def _joined(messages: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+def _joined(messages: Iterator[tuple[int, Piece]]) -> Iterator[tuple[int, bytes]]:
     """What follows on one stream becomes one; a status and a resize stay what they are."""
-    pending: list[bytes] = []
+    pending: list[Piece] = []
     current = -1
     for channel, payload in messages:
         if channel != current or channel in (STATUS, RESIZE):
