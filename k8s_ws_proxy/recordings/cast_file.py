@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from k8s_ws_proxy.recordings.directory import create, write_whole
 from k8s_ws_proxy.recordings.paths import path_of
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.recordings.directory import Directory
     from k8s_ws_proxy.wire.recording.receipt import End
+
+_PORTION: Final = 1024 * 1024  # bytes that are written at once: what is escaped takes up to six times what came
 
 
 class Data(NamedTuple):
@@ -76,13 +78,18 @@ class CastFile:
     def write(self, events: Iterable[Data | Resized]) -> int:
         """Append them, and say how many bytes that were. Raises OSError; then the file ends with a whole line."""
         before, cast = self._size, self._cast
-        lines = [
-            cast.data(event.at, event.channel, event.data)
-            if isinstance(event, Data)
-            else cast.resized(event.at, event.columns, event.rows)
-            for event in events
-        ]
+        lines, size = [], 0
         try:
+            for event in events:
+                if isinstance(event, Data):
+                    line = cast.data(event.at, event.channel, event.data)
+                else:
+                    line = cast.resized(event.at, event.columns, event.rows)
+                lines.append(line)
+                size += len(line)
+                if size >= _PORTION:
+                    self._append(b"".join(lines))
+                    lines, size = [], 0
             self._append(b"".join(lines))
         except OSError:
             if not self._size:  # the header isn't there either

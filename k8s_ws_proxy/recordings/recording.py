@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.recording.receipt import File
     from k8s_ws_proxy.wire.rules.relay import Relay
 
-_AT_ONCE: Final = 32 * 1024  # bytes that are handed over without waiting for more
+# Bytes that are handed over without waiting for more. For each portion the thread takes the interpreter from the event
+# loop four times: with a portion a read, a flood was slower by a third.
+_AT_ONCE: Final = 512 * 1024
 _LEAST: Final = 16 * 1024  # bytes that each may have waiting
-_MOST: Final = 512 * 1024  # bytes that one may have waiting while there is room for all
+_MOST: Final = 2 * 1024 * 1024  # bytes that one may have waiting while there is room for all
 _ENTRY: Final = 160  # bytes of memory that an event takes besides its data
 STUCK: Final = 30.0  # seconds for the disk to take what it was handed
 
@@ -111,6 +113,8 @@ class Recording:
         """As an Observer's: so much waits for the disk that the session has to."""
         held = self.held
         self._was_full = held >= _LEAST and (held >= _MOST or self._recorder.crowded) and not self.problem
+        if self._was_full:
+            self.hand_over()
         return self._was_full
 
     def output(self, channel: int, data: bytes) -> None:

@@ -99,6 +99,37 @@ def test_what_cannot_be_made_leaves_nothing(directory):
     assert not directory.spoken_for()
 
 
+def test_what_is_much_is_written_in_portions(directory, file, monkeypatch):
+    """Two megabytes of control characters are twelve of JSON."""
+    sizes = []
+    write = lambda fd, data: sizes.append(len(data)) or os.write(fd, data)  # noqa: E731
+    monkeypatch.setattr(cast_file, "os", SimpleNamespace(**{**vars(os), "write": write}))
+    told = file.write([Data(0.1, STDOUT, b"\x00" * 65_536)] * 32)
+    assert told == sum(sizes) > 12_000_000
+    assert max(sizes) < 1_500_000
+    finish(file)
+    assert read(directory.root, file.session, SECRET)[0].text() == "\x00" * 65_536 * 32
+
+
+def test_a_disk_that_is_full_after_a_portion(directory, file, monkeypatch):
+    """What was written before stays, and is in the hash."""
+    disk = Failing(monkeypatch, "write")
+    events = [Data(0.1, STDOUT, b"x" * 600_000)] * 4
+    with pytest.raises(OSError, match="No space"):
+        file.write(_until(events, 3, lambda: setattr(disk, "error", errno.ENOSPC)))
+    disk.error = 0
+    finish(file, problem="recording failed: No space left on device")
+    cast, receipt = read(directory.root, file.session, SECRET)
+    assert (cast.text(), receipt["problem"]) == ("x" * 1_200_000, "recording failed: No space left on device")
+
+
+def _until(events, number, do):
+    for at, event in enumerate(events, 1):
+        if at == number:
+            do()
+        yield event
+
+
 @pytest.mark.parametrize("room", [0, 1, 50, 400, 5000])
 @pytest.mark.parametrize("first", [True, False], ids=["the first write", "a later one"])
 def test_a_disk_that_is_full_in_the_middle_leaves_whole_lines(directory, file, monkeypatch, room, first):

@@ -11,6 +11,7 @@ from support.recorder import SECRET, Held, recording, settled
 from support.recordings import read
 
 from k8s_ws_proxy.recordings import cast_file, directory
+from k8s_ws_proxy.recordings import recorder as recorder_module
 from k8s_ws_proxy.recordings.recording import STUCK, Recording
 
 MIB = 1024 * 1024
@@ -88,12 +89,12 @@ async def test_a_disk_that_hangs_holds_back_the_session_and_nobody_else(made, mo
     await recorder.writer.rest()
     disk = Held(monkeypatch, cast_file, "write")
     flood = Flood(session)
-    assert flood.on() <= 512 * 1024 + 64 * 1024
+    assert flood.on() <= 2 * MIB + 64 * 1024
     await settled(disk.entered.is_set)
     before = flood.said
     assert flood.on() == before, "while the disk hangs it isn't read"
     assert session.bridge.went_on == 0
-    assert recorders.budget.held == session.recording.held > 512 * 1024 - 1
+    assert recorders.budget.held == session.recording.held >= 2 * MIB
     disk.let_go()
     await settled(lambda: session.bridge.went_on)
     assert flood.on() > before
@@ -126,6 +127,19 @@ async def test_of_all_sessions_together_so_much_waits_and_no_more(made, monkeypa
         assert read(recorders.root, flood.session.id, SECRET)[0].text() == "x" * flood.said
 
 
+async def test_what_is_little_is_handed_over_at_once_where_it_holds_back_its_session(made, monkeypatch):
+    """Nothing more comes to make it much: it isn't read."""
+    recorders, recorder = made
+    monkeypatch.setattr(recorder_module, "_GATHER", 3600.0)
+    session = await recorders.begin(recorder)
+    await recorder.writer.rest()
+    session.says(b"x" * 20_000)
+    monkeypatch.setattr(recorder_module, "_CROWDED", 0)
+    assert session.recording.full
+    await settled(lambda: session.bridge.went_on)
+    assert session.recording.held == 0
+
+
 @pytest.mark.parametrize("required", [True, False])
 async def test_a_disk_that_takes_nothing_for_long_has_failed(tmp_path, monkeypatch, clock, required):
     async with recording(tmp_path / "recordings", required=required) as (recorders, recorder):
@@ -142,9 +156,9 @@ async def test_a_disk_that_takes_nothing_for_long_has_failed(tmp_path, monkeypat
         assert session.recording.problem == "recording failed: the disk took nothing for 30 s"
         assert (session.bridge.given_up is not None, session.bridge.went_on > 0) == (required, not required)
         assert not session.recording.full
-        assert session.recording.held < 40 * 1024 + 64 * 1024, "what nobody will write isn't kept"
+        assert session.recording.held < 600 * 1024, "what nobody will write isn't kept"
         session.says(b"y" * MIB)
-        assert session.recording.held < 40 * 1024 + 64 * 1024
+        assert session.recording.held < 600 * 1024
         session.ends()
         disk.let_go()
         await settled(lambda: recorders.finished)
@@ -205,7 +219,7 @@ async def test_a_session_that_ends_while_a_write_is_under_way_is_kept_whole(made
     session = await recorders.begin(recorder)
     await recorder.writer.rest()
     disk = Held(monkeypatch, cast_file, "write")
-    session.says(b"a" * 40_000)
+    session.says(b"a" * 600_000)
     await settled(disk.entered.is_set)
     session.says(b"b" * 100)
     session.ends()
@@ -213,4 +227,4 @@ async def test_a_session_that_ends_while_a_write_is_under_way_is_kept_whole(made
     assert recorders.finished == []
     disk.let_go()
     await settled(lambda: recorders.finished)
-    assert read(recorders.root, session.id, SECRET)[0].text() == "a" * 40_000 + "b" * 100
+    assert read(recorders.root, session.id, SECRET)[0].text() == "a" * 600_000 + "b" * 100
