@@ -54,6 +54,7 @@ def build_parser(word: str | None = None) -> argparse.ArgumentParser:
 
 def script() -> NoReturn:
     """Run the command that the process was started with, and end it with the status."""
+    _have_stderr()
     status = main()
     # The store's library has threads that come for the interpreter now and then. Before Python 3.14 one that comes
     # while that is taken down is ended by unwinding it (C API, PyEval_RestoreThread). To Rust that is an error, and
@@ -64,6 +65,20 @@ def script() -> NoReturn:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it, it is closed, there is none
             stream.flush()
     os._exit(status)
+
+
+def _have_stderr() -> None:
+    """One that goes nowhere, where the process was started with a closed one, of which Python makes None.
+
+    Its number would be that of what is opened first, a peer's connection maybe, and what C code says would go there.
+    """
+    if not sys.stderr:
+        fd = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(fd, 2)
+        if fd != 2:
+            os.close(fd)
+        os.set_inheritable(2, True)
+        sys.stderr = open(2, "w")  # noqa: SIM115 - it stays open
 
 
 def main(argv: Sequence[str] | None = None) -> int:

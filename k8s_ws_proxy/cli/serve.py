@@ -59,8 +59,7 @@ def serve(environ: Mapping[str, str]) -> int:
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     settings, source, reading = prepare(environ)
-    # Python has no stderr where the process was started with a closed one.
-    fd = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
+    fd = sys.stderr.fileno()
     writer = LogWriter(fd, tty=os.isatty(fd), dropped=metrics.LOG_DROPPED.inc)
     log.configure(settings.log_level, writer)
     audit = opened(settings.audit, writer, node=settings.node_name, daemon=uuid7())

@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import hashlib
 import html
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ _QUEUED: Final = 64 * 1024  # bytes that one leaves in the kernel
 _WITHIN: Final = 10.0  # seconds in which the last of these must have arrived
 _LOOK: Final = 0.05  # seconds between looks whether they have
 _WORTH_IT: Final = 512  # bytes; shorter files aren't compressed
+_NOT_AT_ALL: Final = re.compile(r"[ \t]*q=0(\.0{0,3})?[ \t]*", re.ASCII | re.IGNORECASE)  # RFC 9110 §12.4.2
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".wasm": "application/wasm"}
 _FOR_EVER: Final = "public, max-age=31536000, immutable"  # RFC 8246: another content has another name
 _ALL: Final = {
@@ -202,12 +204,7 @@ def _takes_gzip(request: web.BaseRequest) -> bool:
     for value in request.headers.getall("Accept-Encoding", []):
         for part in value.split(","):
             coding, _, weight = part.partition(";")
-            if coding.strip().lower() in ("gzip", "x-gzip") and weight.replace(" ", "") not in (
-                "q=0",
-                "q=0.0",
-                "q=0.00",
-                "q=0.000",
-            ):
+            if coding.strip().lower() in ("gzip", "x-gzip") and not _NOT_AT_ALL.fullmatch(weight):
                 return True
     return False
 

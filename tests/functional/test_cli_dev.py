@@ -52,6 +52,17 @@ async def introduction(process):
     return through_proxy, straight
 
 
+async def test_dev_without_a_stderr_serves_all_the_same(start):
+    words = ["sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM]
+    dev = await start("dev", "--port", "0", program=words, stderr=asyncio.subprocess.DEVNULL)
+    line, _ = await introduction(dev)
+    shell = await start("-c", line, program=["sh"], stdin=asyncio.subprocess.PIPE)
+    stdout, _ = await shell.communicate(b"echo $((40 + 2))\n")
+    assert stdout == b"42\n"
+    dev.send_signal(signal.SIGTERM)
+    assert await dev.wait() == 0
+
+
 async def test_the_line_that_dev_prints_works_as_it_is(start, tmp_path):
     """On a terminal: test_cli_terminal.py."""
     dev = await start("dev", "--port", "0")

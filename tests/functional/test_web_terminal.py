@@ -75,7 +75,9 @@ async def test_an_asset_is_kept_for_ever_and_sent_compressed(daemon, path):
     assert gzip.decompress(zipped.body) == plain.body
     assert zipped.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
     assert zipped.headers["etag"] != plain.headers["etag"]
-    assert (await ask(daemon, path, Accept_Encoding="br, gzip;q=0")).body == plain.body
+    for refused in ("br, gzip;q=0", "gzip ; Q=0.000", "GZIP;q=0."):
+        assert (await ask(daemon, path, Accept_Encoding=refused)).body == plain.body
+    assert (await ask(daemon, path, Accept_Encoding="gzip;Q=0.001")).body == zipped.body
     known = await ask(daemon, path, If_None_Match=f'"other", W/{plain.headers["etag"]}')
     assert (known.status, known.body) == (304, b"")
 
