@@ -131,11 +131,15 @@ class Directory:
             os.close(lock)
 
     def spoken_for(self) -> set[str]:
-        """The sessions, of all daemons, whose recording isn't finished or waits for its upload. Raises OSError."""
+        """The sessions, of all daemons, whose recording isn't finished or waits for its upload. Raises OSError.
+
+        Where this daemon has no store, what a daemon before it has left waiting waits for nothing any more.
+        """
         found: set[str] = set()
         with _locked(self._daemons / _LOCK):  # nobody takes them over meanwhile
             for daemon in _folders(self._daemons):
-                for state in (OPEN, WAITING):  # the way that they go
+                waits = self.uploads or daemon != self.own
+                for state in (OPEN, WAITING) if waits else (OPEN,):  # the way that they go
                     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                         found.update(os.listdir(daemon / state))  # noqa: PTH208
         return found
@@ -172,6 +176,12 @@ class Directory:
     def forget(self, session: str) -> None:
         """It isn't open any more, or never was. Raises OSError."""
         self.entry(OPEN, session).unlink(missing_ok=True)
+
+    def removed(self, session: str) -> None:
+        """Its recording was: without a store nothing here says of it that it waits, or is kept. Raises OSError."""
+        if not self.uploads:
+            for state in (WAITING, KEPT):
+                self.entry(state, session).unlink(missing_ok=True)
 
     def free(self) -> int:
         """Bytes that are free where it is. Raises OSError."""

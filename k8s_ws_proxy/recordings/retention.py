@@ -49,6 +49,7 @@ def clear(directory: Directory, keep: Keep, now: float) -> int:
                 continue
             for suffix in (RECEIPT, CAST):
                 (day / f"{each.session}{suffix}").unlink(missing_ok=True)
+            directory.removed(each.session)
             total -= each.size
             removed += 1
         with contextlib.suppress(OSError):  # it isn't empty

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from k8s_ws_proxy.recordings import retention
-from k8s_ws_proxy.recordings.directory import WAITING, Directory
+from k8s_ws_proxy.recordings.directory import KEPT, WAITING, Directory
 from k8s_ws_proxy.recordings.paths import path_of
 from k8s_ws_proxy.recordings.retention import Keep, clear
 
@@ -74,6 +74,26 @@ def test_one_that_is_open_or_waits_stays_whoever_s_it_is(directory):
     assert left(directory) == sorted([open_, waiting])
     assert free not in left(directory)
     other.close()
+
+
+@pytest.mark.parametrize("uploads", [True, False])
+def test_where_the_store_was_switched_off_nothing_waits_for_it(tmp_path, uploads):
+    """What a daemon with a store has left goes as any other, and stays until then: the store may come back."""
+    before = Directory(tmp_path / "recordings", uploads=True)
+    before.open()
+    old, older = put(before, NOW - DAY), put(before, NOW - 2 * DAY)
+    for session_, state in ((old, WAITING), (older, KEPT)):
+        before.entry(state, session_).touch()
+    before.close()
+    directory = Directory(tmp_path / "recordings", uploads=uploads)
+    directory.open()
+    directory.take_over()
+    assert clear(directory, Keep(age=3 * DAY), NOW) == 0
+    assert directory.entry(WAITING, old).exists()
+    assert clear(directory, Keep(age=DAY / 2), NOW) == (1 if uploads else 2)
+    assert (directory.cast(old).exists(), directory.cast(older).exists()) == (uploads, False)
+    assert directory.entry(WAITING, old).exists() == directory.entry(KEPT, older).exists() == uploads
+    directory.close()
 
 
 def test_one_that_begins_meanwhile_stays(directory, monkeypatch):
