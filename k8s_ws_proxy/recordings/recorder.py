@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shlex
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -144,9 +143,8 @@ class Recorder:
         """
         record = slot.log.record
         begun = self._begun(record, command, identity)
-        words = None if begun["command"] is None else shlex.join(begun["command"])
         tags = tuple(filter(None, (record.target.subresource.value, record.target.namespace, self._node)))
-        heading = Heading(title_of(record), int(record.started), words, tags)
+        heading = Heading(title_of(record), int(record.started), begun["command"], tags)
         file = CastFile(self.directory, slot.id, heading, begun, self._secret())
         recording = Recording(self, slot, file)
         if problem := _SILENT if self.writer.at_it() > _PATIENCE else await self._create(recording):

@@ -53,7 +53,7 @@ async def same(path):
 
 
 async def test_whatever_was_written(tmp_path):
-    cast = Cast(Heading("default/web/web", 1_700_000_000, "sh -c 'x'", ("exec",)))
+    cast = Cast(Heading("default/web/web", 1_700_000_000, ["sh", "-c", "x"], ("exec",)))
     written = cast.resized(0, 132, 43)
     for number, piece in enumerate(PIECES):
         written += cast.data(number / 7, STDOUT, piece) + cast.data(number / 7, STDIN, piece)

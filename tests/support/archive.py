@@ -33,7 +33,7 @@ def id_at(milliseconds: int) -> str:
 
 def cast_of(*pieces: bytes, title: str = "default/shell/shell", every: float = 0.5) -> bytes:
     """A recording of these pieces of output."""
-    cast = Cast(Heading(title, NOON // 1000, "sh", ("exec",)))
+    cast = Cast(Heading(title, NOON // 1000, ["sh"], ("exec",)))
     return (
         cast.resized(0, 80, 24)
         + b"".join(cast.data(every * number, STDOUT, piece) for number, piece in enumerate(pieces))

@@ -7,6 +7,7 @@ the session began.
 from __future__ import annotations
 
 import codecs
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -29,11 +30,11 @@ _UNKNOWN_BYTES: Final = _UNKNOWN.encode()
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What stands in the header. ``timestamp`` is Unix seconds, ``command`` as one would type it in a shell."""
+    """What stands in the header. ``timestamp`` is Unix seconds; ``command`` is shown as one would type it."""
 
     title: str
     timestamp: int
-    command: str | None = None
+    command: Sequence[str] | None = None
     tags: Sequence[str] = field(default=())
 
 
@@ -91,7 +92,7 @@ class Cast:
             "title": heading.title,
         }
         if heading.command is not None:
-            header["command"] = heading.command
+            header["command"] = shlex.join(heading.command)
         if heading.tags:
             header["tags"] = list(heading.tags)
         return orjson.dumps(header, option=orjson.OPT_APPEND_NEWLINE)

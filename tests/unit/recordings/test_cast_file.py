@@ -35,7 +35,7 @@ def file(directory):
     """One that was created."""
     session = uuid7()
     begun = {"sessionId": session, "namespace": "default", "pod": "alias", "container": None}
-    made = CastFile(directory, session, Heading("default/alias", 1_700_000_000, "sh"), begun, SECRET)
+    made = CastFile(directory, session, Heading("default/alias", 1_700_000_000, ["sh"]), begun, SECRET)
     made.create(0)
     return made
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from k8s_ws_proxy.wire.framing.channels import STDERR, STDIN, STDOUT
 from k8s_ws_proxy.wire.recording.asciicast import Cast, Heading, comment
 
-HEADING = Heading("apps/web-0/app", 1_700_000_000, "sh -c 'ls -l'", ("exec",))
+HEADING = Heading("apps/web-0/app", 1_700_000_000, ("sh", "-c", "ls -l"), ("exec",))
 
 
 def lines(data):

@@ -15,7 +15,7 @@ from k8s_ws_proxy.wire.recording.cast_reader import MAX_LINE, CastReader, Event,
 
 V3 = b'{"version": 3, "term": {"cols": 80, "rows": 24}}\n'
 V2 = b'{"version": 2, "width": 80, "height": 24}\n'
-HEADING = Heading("apps/web-0/app", 1_700_000_000, "sh -c 'ls -l'", ("exec",))
+HEADING = Heading("apps/web-0/app", 1_700_000_000, ("sh", "-c", "ls -l"), ("exec",))
 
 
 def read(data, size=1 << 20):
