@@ -182,6 +182,7 @@ async def test_what_a_daemon_leaves_is_sent_by_the_next_one_first(start, nats_se
     for count in (2, 1):
         daemon = await start(**environ)
         await sessions(daemon, count)
+        await daemon.audited("session.ended", count=count)
         while kept(tmp_path) < sum(len(each.trail) for each in [*before, daemon]):  # noqa: ASYNC110 - a thread writes it
             await asyncio.sleep(0.02)
         await daemon.terminate(number)

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from support.command import PROGRAM, Client, unnamed
+from support.command import Client, unnamed
 from support.kubectl import Terminal
 
 
@@ -41,7 +41,7 @@ async def test_it_only_listens_without_i(client, daemon):
 async def test_a_terminal(client):
     terminal = Terminal(90, 20)
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal.slave)
-    process = await client.start("default/term", "-it", program=["setsid", "--ctty", *PROGRAM], **streams)
+    process = await client.start("default/term", "-it", terminal=True, **streams)
     await terminal.open()
     await terminal.until(b"press enter for a prompt\r\n")
     terminal.type(b"hello\r")

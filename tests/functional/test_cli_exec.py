@@ -334,6 +334,6 @@ async def test_a_certificate_of_an_unknown_ca_is_told(client, cluster):
     assert "name that CA's file with --cacert (or in SSL_CERT_FILE)" in stderr
     told = await client.run("default/web", "--url", cluster.url, "--cacert", str(cluster.ca_file), "--", "true")
     assert "isn't k8s-ws-proxy" in told[2]
-    client.environ["SSL_CERT_FILE"] = str(cluster.ca_file)
-    status, _, stderr = await client.run("default/web", "--url", cluster.url, "--", "true")
+    client.environ["SSL_CERT_FILE"] = str(cluster.ca_file)  # it is read as aiohttp is imported
+    status, _, stderr = await client.run("default/web", "--url", cluster.url, "--", "true", program=PROGRAM)
     assert "isn't k8s-ws-proxy" in stderr

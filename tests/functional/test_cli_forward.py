@@ -8,14 +8,11 @@ import hashlib
 import os
 import signal
 import socket
-import sys
 
 import pytest
-from support.command import unnamed
+from support.command import start_command, unnamed
 from support.pki import Pki
 from support.podport import chunks, digest, listening, reset, unused_port
-
-PROGRAM = [sys.executable, "-W", "error", "-m", "k8s_ws_proxy", "port-forward"]
 
 
 class Forwarding:
@@ -72,7 +69,7 @@ async def port_forward(daemon, tmp_path):
     started = []
 
     async def start(*words):
-        process = await asyncio.create_subprocess_exec(*PROGRAM, *words, env=environ, stdout=-1, stderr=-1)
+        process = await start_command("port-forward", *words, environ=environ, stdout=-1, stderr=-1)
         started.append(process)
         return Forwarding(process)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import sys
 
 import pytest
+from support.command import start_command
 
 from k8s_ws_proxy.devcluster import DevCluster
 from k8s_ws_proxy.devcluster.foreign import DaemonSet, ForeignPod
@@ -50,15 +50,16 @@ async def uninstall(cluster, tmp_path):
     """Starts the command."""
 
     async def start(*words):
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "k8s_ws_proxy", "uninstall", "--namespace", "default", *words),
-            env={
+        return await start_command(
+            *("uninstall", "--namespace", "default", *words),
+            environ={
                 "PATH": os.environ["PATH"],
                 "HOME": str(tmp_path),
                 "KUBECONFIG": str(cluster.write_kubeconfig(tmp_path / "kubeconfig", "hook")),
             },
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            strict=False,
         )
 
     return start

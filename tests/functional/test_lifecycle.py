@@ -29,6 +29,7 @@ from support.caller import (
     script,
     with_query,
 )
+from support.command import start_command
 from support.daemon import SERVE, running_daemon
 from support.pki import Pki
 
@@ -46,9 +47,9 @@ def start(start):
 
 async def serve(**environ):
     """Run ``serve`` to its end: exit status, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *SERVE,
-        env={"PATH": os.environ["PATH"], **environ},
+    process = await start_command(
+        "serve",
+        environ={"PATH": os.environ["PATH"], **environ},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -14,7 +14,7 @@ import pytest
 from support import rawws
 from support.answers import API
 from support.caller import Lines, at_rest, end_stdin, on_terminal, proxy_exec, refusal_of, request, script, signed_path
-from support.daemon import SERVE, running_daemon
+from support.daemon import running_daemon
 from support.logs import api_log, proxy_log
 from support.netns import Cable, End, Namespace
 
@@ -69,8 +69,8 @@ async def start(network, kubeconfig, tmp_path):
                 "WS_HANDSHAKE_TIMEOUT": "5s",
                 **environ,
             }
-            with network.daemon.inside():  # where the fork server isn't
-                daemon = running_daemon(kubeconfig, tmp_path, program=SERVE, **environ)
+            with network.daemon.inside():
+                daemon = running_daemon(kubeconfig, tmp_path, **environ)
                 return await stack.enter_async_context(daemon)
 
         yield start_

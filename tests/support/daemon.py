@@ -175,17 +175,11 @@ def tokens_in(kubeconfig: Path) -> set[str]:
 
 
 async def _started(program: Sequence[str] | None, environ: Mapping[str, str]) -> asyncio.subprocess.Process | Fork:
-    limit = 1 << 20
+    streams: Any = {"stdin": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.PIPE, "limit": 1 << 20}
     server = forks.server()
     if program is None and server is not None:
-        return await server.start(["serve"], environ, limit=limit)
-    return await asyncio.create_subprocess_exec(
-        *(program or SERVE),
-        env=environ,
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        limit=limit,
-    )
+        return await server.start(["serve"], environ, **streams)
+    return await asyncio.create_subprocess_exec(*(program or SERVE), env=environ, **streams)
 
 
 @contextlib.asynccontextmanager

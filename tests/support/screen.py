@@ -9,11 +9,9 @@ import os
 import pty
 import re
 import struct
-import sys
 import termios
 
-# `setsid --ctty` makes the terminal the controlling one, as a login does: the kernel then sends SIGWINCH by itself.
-PROGRAM = ["setsid", "--ctty", sys.executable, "-W", "error", "-m", "k8s_ws_proxy"]
+from support.command import start_command
 
 
 @contextlib.asynccontextmanager
@@ -28,7 +26,8 @@ async def programs(screen, home, **environ):
     started = []
 
     async def start(*words, **streams):
-        process = await asyncio.create_subprocess_exec(*PROGRAM, *words, env=environ, **screen.streams | streams)
+        # The terminal is the controlling one, as after a login: the kernel then sends SIGWINCH by itself.
+        process = await start_command(*words, environ=environ, terminal=True, **screen.streams | streams)
         started.append(process)
         return process
 

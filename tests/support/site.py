@@ -19,6 +19,7 @@ from k8s_ws_proxy.devcluster.resources import DAEMONSETS, SECRETS
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, User, grant
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.requests.signing import key_fingerprint
+from support.command import start_command
 from support.daemon import running_daemon
 
 if TYPE_CHECKING:
@@ -269,13 +270,14 @@ class Site:
         kubeconfig = self.directory / f"kubeconfig-{user}"
         if not kubeconfig.exists():
             self.cluster.write_kubeconfig(kubeconfig, user)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "k8s_ws_proxy", "keys", *words),
-            env={"PATH": os.environ["PATH"], "HOME": str(self.directory), "KUBECONFIG": str(kubeconfig)},
+        process = await start_command(
+            *("keys", *words),
+            environ={"PATH": os.environ["PATH"], "HOME": str(self.directory), "KUBECONFIG": str(kubeconfig)},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,
+            strict=False,
         )
         return Command(process)
 
