@@ -3,8 +3,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# Two for each core: a test waits for as long as it computes.
-PYTEST_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# Three for each core: a test waits twice as long as it computes.
+PYTEST_WORKERS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 60
 SOAK_INTO ?= docs/soak
