@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from k8s_ws_proxy.wire.rules import relay
 from k8s_ws_proxy.wire.rules.relay import Ending
 from k8s_ws_proxy.wire.rules.watch import TOO_SLOW
 
+ROOT = Path(__file__).parents[2]
 PAGES = BUILT.parent
 MOST = 600 * 1024  # bytes, compressed as they are sent
 
@@ -49,30 +53,34 @@ def files(directory):
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-def node(script):
-    """What a module of the pages says, as JSON."""
-    run = subprocess.run(
-        ["node", "--input-type=module", "-e", f"console.log(JSON.stringify(await (async () => {{ {script} }})()))"],
-        cwd=PAGES,
-        check=True,
-        capture_output=True,
-    )
-    return json.loads(run.stdout)
-
-
 def test_the_same_lock_gives_the_same_bytes(tmp_path):
     subprocess.run(["node", "build.mjs", tmp_path / "dist"], cwd=PAGES, check=True)
     assert files(tmp_path / "dist") == files(BUILT), "make pages, and commit what it makes"
 
 
 def test_the_types_are_right_and_those_of_the_client_are_written_down(tmp_path):
-    def tsc(*arguments):
-        done = subprocess.run(["npx", "tsc", *arguments], cwd=PAGES, check=False, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout
+    tsc = ["node", "node_modules/typescript/bin/tsc", "--project", "tsconfig.json"]
+    declare = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", tmp_path]
+    done = subprocess.run([*tsc, *declare], cwd=PAGES, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "client/client.d.ts").read_text() == (PAGES / "client/client.d.ts").read_text(), "make pages"
 
-    tsc("--project", "tsconfig.json")
-    tsc("--project", "client/tsconfig.json", "--outDir", str(tmp_path))
-    assert (tmp_path / "client.d.ts").read_text() == (PAGES / "client/client.d.ts").read_text(), "make pages"
+
+def test_the_wheel_has_the_pages(tmp_path):
+    """And nothing of what they are built from."""
+    source = tmp_path / "source"
+    shutil.copytree(
+        ROOT / "k8s_ws_proxy", source / "k8s_ws_proxy", ignore=shutil.ignore_patterns("node_modules", "*.pyc")
+    )
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    build = f"import setuptools.build_meta as backend; backend.build_wheel({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        place = "k8s_ws_proxy/web/pages/"
+        held = {name.removeprefix(place): packed.read(name) for name in packed.namelist() if name.startswith(place)}
+    assert held == {f"dist/{name}": data for name, data in files(BUILT).items()}
 
 
 def test_the_lock_names_each_package_by_its_hash():
@@ -90,20 +98,15 @@ def test_all_of_it_together_is_small_enough():
     assert sum(sizes) <= MOST
 
 
-def test_every_ending_is_one_that_the_pages_know():
-    told = node(
-        "const { ENDINGS, ENDS } = await import('./src/endings.js');"
-        "const { KINDS } = await import('./client/client.js');"
-        "return { endings: ENDINGS, ends: Object.keys(ENDS), kinds: KINDS };"
-    )
+def test_every_ending_is_one_that_the_pages_know(told):
     assert told["endings"].keys() == {ending.value for ending in Ending}
     assert {kind for kinds in told["endings"].values() for kind in kinds} == set(told["kinds"]) == set(told["ends"])
 
 
-def test_every_reason_has_its_sentence_or_is_none_that_a_ticket_gets():
-    told = node("return (await import('./src/endings.js')).REFUSALS;")
-    assert told.keys() - {""} == {reason.value for reason in Reason} - NOT_BY_TICKET
-    assert all(each["sentence"].endswith((".", "?")) for each in told.values())
+def test_every_reason_has_its_sentence_or_is_none_that_a_ticket_gets(told):
+    refusals = told["refusals"]
+    assert refusals.keys() - {""} == {reason.value for reason in Reason} - NOT_BY_TICKET
+    assert all(each["sentence"].endswith((".", "?")) for each in refusals.values())
 
 
 def failure(reason, code, message="m"):
@@ -117,42 +120,58 @@ EXIT = {
 }
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "reason", "kind"),
-    [
-        ({"status": "Success"}, 1000, "", "command_ended"),
-        (EXIT, 1000, "", "command_ended"),
-        (EXIT, 1001, "shutting down", "command_ended"),
-        (failure("InternalError", 500), 1000, "", "command_failed"),
-        (failure("Terminated", 403), 1008, "ended by jane", "terminated"),
-        (None, 1008, "ended by jane: lunch", "terminated"),
-        (failure("Timeout", 504), 1008, "nothing has passed for 60 s", "limit_reached"),
-        (None, 1008, "the session has lasted 60 s", "limit_reached"),
-        (failure("ServiceUnavailable", 503), 1001, "m", "drained"),
-        (None, 1001, "m", "drained"),
-        (None, 1001, "no answer to a ping", "silent"),
-        (failure("ClientLeft", 410), 1001, "m", "owner_left"),
-        (None, 1008, "too_slow", "too_slow"),
-        (failure("NotFound", 404), 1011, "m", "pod_gone"),
-        (failure("Forbidden", 403), 1011, "m", "not_opened"),
-        (failure("InternalError", 504), 1011, "m", "not_opened"),
-        (failure("InternalError", 500), 1011, "m", "lost_upstream"),
-        (None, 1011, "m", "lost_upstream"),
-        (None, 1002, "m", "protocol"),
-        (None, 1009, "m", "protocol"),
-        (None, 1000, "", "output_ended"),
-        (None, 1006, "", "lost"),
-        ({"status": "Failure", "details": {"causes": 5}}, 1006, "", "command_failed"),
-    ],
-)
-def test_how_an_end_is_told_from_the_others(status, code, reason, kind):
-    told = json.dumps([status, code, reason])
-    assert node(f"return (await import('./client/client.js')).endOf(...{told}).kind;") == kind
+TERMINATED = Termination(Principal(Mode.RFC9421, "secret", user="jane")).sentence
+ENDED = [
+    ({"status": "Success"}, 1000, "", "command_ended"),
+    (EXIT, 1000, "", "command_ended"),
+    (EXIT, 1001, "shutting down", "command_ended"),
+    (failure("InternalError", 500), 1000, "", "command_failed"),
+    (failure("Terminated", 403), 1008, "ended by jane", "terminated"),
+    (None, 1008, "ended by jane: lunch", "terminated"),
+    (failure("Timeout", 504), 1008, "nothing has passed for 60 s", "limit_reached"),
+    (None, 1008, "the session has lasted 60 s", "limit_reached"),
+    (failure("ServiceUnavailable", 503), 1001, "m", "drained"),
+    (None, 1001, "m", "drained"),
+    (None, 1001, "no answer to a ping", "silent"),
+    (failure("ClientLeft", 410), 1001, "m", "owner_left"),
+    (None, 1008, "too_slow", "too_slow"),
+    (failure("NotFound", 404), 1011, "m", "pod_gone"),
+    (failure("Forbidden", 403), 1011, "m", "not_opened"),
+    (failure("InternalError", 504), 1011, "m", "not_opened"),
+    (failure("InternalError", 500), 1011, "m", "lost_upstream"),
+    (None, 1011, "m", "lost_upstream"),
+    (None, 1002, "m", "protocol"),
+    (None, 1009, "m", "protocol"),
+    (None, 1000, "", "output_ended"),
+    (None, 1006, "", "lost"),
+    ({"status": "Failure", "details": {"causes": 5}}, 1006, "", "command_failed"),
+    (None, 1008, TERMINATED, "terminated"),
+]
+"""What came last, and as which kind of an end it counts."""
+
+
+@pytest.fixture(scope="module")
+def told():
+    """What the modules of the pages say, by one run of Node.js."""
+    script = f"""
+      const {{ ENDINGS, ENDS, REFUSALS }} = await import('./src/endings.js');
+      const {{ endOf, KINDS }} = await import('./client/client.js');
+      const ended = {json.dumps([case[:3] for case in ENDED])}.map((case_) => endOf(...case_).kind);
+      const told = {{ endings: ENDINGS, ends: Object.keys(ENDS), refusals: REFUSALS, kinds: KINDS, ended }};
+      console.log(JSON.stringify(told));
+    """
+    run = subprocess.run(
+        ["node", "--input-type=module", "-e", script], cwd=PAGES, check=True, capture_output=True, text=True
+    )
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("number", range(len(ENDED)), ids=[f"{code}-{kind}" for _, code, _, kind in ENDED])
+def test_how_an_end_is_told_from_the_others(told, number):
+    assert told["ended"][number] == ENDED[number][3]
 
 
 def test_the_words_that_tell_them_apart_are_the_proxy_s():
     """Where there is no status, the close's reason says it."""
     assert '"no answer to a ping"' in Path(relay.__file__).read_text("utf-8")
     assert TOO_SLOW == "too_slow"
-    ended = Termination(Principal(Mode.RFC9421, "secret", user="jane")).sentence
-    assert node(f"return (await import('./client/client.js')).endOf(null, 1008, '{ended}').kind;") == "terminated"

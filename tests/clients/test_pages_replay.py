@@ -12,7 +12,7 @@ from support.browser import Tab
 from support.daemon import running_daemon
 from support.sessions import call, issue, presented
 
-from k8s_ws_proxy.wire.framing.channels import RESIZE
+from k8s_ws_proxy.wire.framing.channels import RESIZE, STDOUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -105,6 +105,19 @@ async def test_a_ticket_shows_it_once(tab, recorded):
     await tab.state("Loaded")
     await tab.page.reload()
     await tab.state("No ticket")
+
+
+async def test_one_whose_session_goes_on_is_shown_as_far_as_it_went(tab):
+    told = await issue(tab.daemon, command=["sh", "-c", "echo so far; exec cat"], record=True)
+    async with presented(tab.daemon, told["path"], told["ticket"]) as ws:
+        await ws.until(STDOUT, b"so far")
+        while b"so far" not in (await call(tab.daemon, "GET", f"/proxy/recordings/{told['sessionId']}")).body:
+            pass  # it is on its way to the disk
+        await show(tab, told["sessionId"])
+        assert "goes on" in await tab.state("Loaded")
+        await tab.page.locator("#searched").fill("so far")
+        await expect(tab.page.locator("#found")).to_have_text("1 found")
+        assert await tab.page.locator("#receipt dt").count() == 0
 
 
 async def test_one_that_was_changed_says_so(tab, recorded, root):

@@ -256,7 +256,8 @@ declare class Socket {
     /** For a while little is kept. */
     hurry(): void;
     /**
-     * Leave out the oldest output, until no more than this waits: what isn't output stays.
+     * Leave out the oldest output, until no more than this waits: what isn't output stays. Of the marks in between the last is
+     * answered now, so that what has to come until the end of a flood comes as fast as the network is.
      *
      * @param {number} most
      */

@@ -490,21 +490,29 @@ class Socket {
   }
 
   /**
-   * Leave out the oldest output, until no more than this waits: what isn't output stays.
+   * Leave out the oldest output, until no more than this waits: what isn't output stays. Of the marks in between the last is
+   * answered now, so that what has to come until the end of a flood comes as fast as the network is.
    *
    * @param {number} most
    */
   _shorten(most) {
     const kept = [];
+    let mark = null;
     for (const message of this._queue) {
-      if (this._size > most && (message[0] === Channel.STDOUT || message[0] === Channel.STDERR)) {
+      if (this._size <= most) {
+        kept.push(message);
+      } else if (message[0] === Channel.STDOUT || message[0] === Channel.STDERR) {
         this._size -= message.length;
         this._lost += message.length - 1;
+      } else if (message[0] === Channel.MARK) {
+        this._size -= message.length;
+        mark = message;
       } else {
         kept.push(message);
       }
     }
     this._queue = kept;
+    if (mark) this.answer(mark);
   }
 
   /** The next message, how many bytes were left out before it, or null at the end. */
