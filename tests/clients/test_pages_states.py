@@ -116,7 +116,8 @@ async def test_two_watch_and_one_of_them_types(new_tab):
     assert [each["mode"] for each in (await listed(owner.daemon))[0]["watchers"]] == ["observe", "peer"]
     facts = owner.page.locator("#facts li")
     await expect(facts).to_have_text(["watched by 2"])
-    await expect(owner.page.locator("#said")).to_contain_text("may type from now on")
+    notice = owner.page.locator("#notice")
+    await expect(notice).to_contain_text("may type from now on")
     await peer.type("echo by the peer\r")
     await onlooker.type("echo by nobody\r")
     for tab in (owner, onlooker, peer):
@@ -124,7 +125,7 @@ async def test_two_watch_and_one_of_them_types(new_tab):
     assert not any("by nobody" in row for row in await onlooker.rows())
     await onlooker.page.goto("about:blank")
     await expect(facts).to_have_text(["watched by 1"])
-    await expect(owner.page.locator("#said")).to_contain_text("has left")
+    await expect(notice).to_contain_text("has left")
     await owner.type("exit\r")
     for tab in (owner, peer):
         assert "exit code 0" in await tab.state("Ended")
@@ -136,11 +137,16 @@ async def test_time_is_nearly_up_and_then_it_is(new_tab, shared_cluster, tmp_pat
     limits = {"SESSION_IDLE_TIMEOUT": "2s", "SESSION_MAX_DURATION": "5s"}
     async with running_daemon(kubeconfig, tmp_path, WEB_TERMINAL="true", **limits) as own:
         tab = await new_tab(own)
-        await tab.open("cat")
-        assert "unless something does" in await tab.state("Notice")
+        notice = tab.page.locator("#notice")
+        # In a narrow window, too, what is said must not have the shell draw anew: then something would have passed.
+        await tab.page.set_viewport_size({"width": 360, "height": 400})
+        await tab.open()
+        await expect(notice).to_contain_text("unless something does")
         assert "nothing has passed" in await tab.state("Time is up")
+        assert "".join(await tab.rows()).count("unless") == 1
+        await expect(notice).to_be_hidden()
         await tab.open("sh", "-c", "while :; do echo on; sleep 0.2; done")
-        assert "a session may last" in await tab.state("Notice")
+        await expect(notice).to_contain_text("a session may last")
         assert "as long as one may" in await tab.state("Time is up")
 
 

@@ -1,6 +1,6 @@
 /**
- * What the line of state says while a session is open. Several things may be true at once: the one that matters most is
- * shown, and when it is over, the next.
+ * What the page says of a session while it is open: that it is, or why it doesn't go on as it should; what the server has
+ * to say to the person; who looks on.
  */
 
 /** @typedef {import('./state.js').StateLine} StateLine */
@@ -19,8 +19,7 @@ export class OpenState {
     this._facts = facts;
     this._shown = false; // it is open
     this._slow = '';
-    this._notice = '';
-    this._noticed = 0; // when
+    this._noticed = 0; // when the notice came that is shown, 0 without one
   }
 
   /** It is open, from now on. */
@@ -32,6 +31,7 @@ export class OpenState {
   /** It is over: whoever knows how says so. */
   end() {
     this._shown = false;
+    this._line.notice('');
   }
 
   /**
@@ -50,16 +50,15 @@ export class OpenState {
    * @param {string} text
    */
   notice(text) {
-    this._notice = text;
     this._noticed = performance.now();
-    this._show();
+    this._line.notice(text);
   }
 
   /** Something was typed. */
   typed() {
-    if (!this._notice || performance.now() - this._noticed < READ) return;
-    this._notice = '';
-    this._show();
+    if (!this._noticed || performance.now() - this._noticed < READ) return;
+    this._noticed = 0;
+    this._line.notice('');
   }
 
   /** @param {number} count who look on */
@@ -70,7 +69,6 @@ export class OpenState {
   _show() {
     if (!this._shown) return;
     if (this._slow) this._line.show('warn', 'Slow', this._slow);
-    else if (this._notice) this._line.show('warn', 'Notice', 'The server says:', this._notice);
     else this._line.show('open', 'Open', this._sentence);
   }
 }

@@ -34,6 +34,15 @@ export class StateLine {
   }
 
   /**
+   * What the server says to the person, below the line until it is ''.
+   *
+   * @param {string} text
+   */
+  notice(text) {
+    byId('notice').textContent = text && `${SIGNS.warn} The server says: “${printable(text)}”`;
+  }
+
+  /**
    * What is true beside the state.
    *
    * @param {string[]} facts
