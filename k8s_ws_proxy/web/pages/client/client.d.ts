@@ -270,7 +270,11 @@ declare class Socket {
      * @param {Uint8Array} message
      */
     write(message: Uint8Array): Promise<void>;
-    /** @param {Uint8Array} mark what was read up to, sent back as it came */
+    /**
+     * Nobody waits for it any more once the server has begun to close, though there may be much to read still.
+     *
+     * @param {Uint8Array} mark what was read up to, sent back as it came
+     */
     answer(mark: Uint8Array): void;
     close(): void;
 }

@@ -544,9 +544,13 @@ class Socket {
     this._socket.send(message);
   }
 
-  /** @param {Uint8Array} mark what was read up to, sent back as it came */
+  /**
+   * Nobody waits for it any more once the server has begun to close, though there may be much to read still.
+   *
+   * @param {Uint8Array} mark what was read up to, sent back as it came
+   */
   answer(mark) {
-    if (!this._over) this._socket.send(mark);
+    if (this._socket.readyState === WebSocket.OPEN) this._socket.send(mark);
   }
 
   close() {
