@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k8s_ws_proxy.recordings.directory import Directory
-    from k8s_ws_proxy.recordings.worker import Worker
     from k8s_ws_proxy.wire.recording.receipt import File
+    from k8s_ws_proxy.worker import Worker
 
 
 class Leftovers:

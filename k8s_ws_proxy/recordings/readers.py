@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from k8s_ws_proxy.errors import Reason, Refusal
-from k8s_ws_proxy.recordings.worker import Worker
+from k8s_ws_proxy.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -22,13 +22,13 @@ from k8s_ws_proxy.recordings.leftovers import Leftovers
 from k8s_ws_proxy.recordings.paths import path_of
 from k8s_ws_proxy.recordings.recording import STUCK, Recording, title_of
 from k8s_ws_proxy.recordings.retention import Keep, clear
-from k8s_ws_proxy.recordings.worker import Worker
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.as_json import known
 from k8s_ws_proxy.sessions.audited import subject_of
 from k8s_ws_proxy.wire.audit.events import RecordingFinished, Subject
 from k8s_ws_proxy.wire.recording.asciicast import Heading
 from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED
+from k8s_ws_proxy.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,12 +17,12 @@ from k8s_ws_proxy.wire.recording.receipt import End
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from k8s_ws_proxy.recordings.worker import Worker
     from k8s_ws_proxy.relay.bridge import Bridge
     from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.wire.recording.receipt import File
     from k8s_ws_proxy.wire.rules.relay import Relay
+    from k8s_ws_proxy.worker import Worker
 
 # Bytes that are handed over without waiting for more. For each portion the thread takes the interpreter from the event
 # loop four times: with a portion a read, a flood was slower by a third.

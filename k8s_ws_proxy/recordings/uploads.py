@@ -24,7 +24,7 @@ from k8s_ws_proxy.errors import StoreAway, StoreError, StoreRefused
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.recordings.waiting import Entry, Removed, Unfit, now
-from k8s_ws_proxy.recordings.worker import Worker
+from k8s_ws_proxy.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -14,15 +14,15 @@ import fcntl
 import json
 import os
 import re
-import threading
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Final
 
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.wire.container.orphans import Place, Process
 from k8s_ws_proxy.wire.requests.impersonation import Identity
 from k8s_ws_proxy.wire.requests.target import names_pod
+from k8s_ws_proxy.worker import Worker
 
 MOST: Final = 4096  # processes that are remembered, and lines that are read
 _LONGEST: Final = 32 * 1024  # bytes of a line: three names, two numbers, a user and groups, escaped and prefixed
@@ -53,9 +53,7 @@ class Journal:
         self._anew = False  # the file has to be written as a whole
         self._busy = False  # the thread has something to write
         self._failing = False
-        self._ended = asyncio.Event()
-        self._orders: SimpleQueue[tuple[bool, bytes] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread: Worker | None = None  # while there is a file to write
 
     def open(self) -> list[Entry]:
         """Read what a daemon before has left, and begin to write. It blocks: not for the event loop.
@@ -79,7 +77,7 @@ class Journal:
             for entry in found:
                 self._keep(*entry[:2], line_of(*entry))
             self._anew = True
-            self._thread.start()
+            self._thread = Worker("journal", self._loop)
         return found
 
     def add(self, place: Place, process: Process, identity: Identity | None = None) -> None:
@@ -115,14 +113,14 @@ class Journal:
 
     async def close(self) -> None:
         """Write what is left, for half a second at most."""
-        if self._lock is None:
+        if self._thread is None:
             return
         self._anew, self._busy = True, False
         self._write()
-        self._orders.put(None)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_CHANCE):
-                await self._ended.wait()
+                await self._thread.rest()
+        self._thread.stop()
         self._close_lock()
 
     def _close_lock(self) -> None:
@@ -145,7 +143,7 @@ class Journal:
 
     def _write(self) -> None:
         """Give the thread what there is to write, if it has nothing yet."""
-        if self._busy or not (self._pending or self._anew):
+        if self._thread is None or self._busy or not (self._pending or self._anew):
             return
         anew, self._anew = self._anew, False
         data = b"".join(self._live.values()) if anew else bytes(self._pending)
@@ -154,20 +152,7 @@ class Journal:
             self._lines = len(self._live)
         self._pending.clear()
         self._busy = True
-        self._orders.put((anew, data))
-
-    def _run(self) -> None:
-        while (order := self._orders.get()) is not None:
-            anew, data = order
-            problem = ""
-            try:
-                self._put(data, anew=anew)
-            except OSError as error:
-                problem = str(error)
-            with contextlib.suppress(RuntimeError):  # the loop is closed by now
-                self._loop.call_soon_threadsafe(self._written, problem)
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.do(partial(self._put, data, anew=anew), self._written, self._not_written)
 
     def _put(self, data: bytes, *, anew: bool) -> None:
         path = self._directory / _FILE
@@ -182,15 +167,14 @@ class Journal:
             file.write(data)
         fresh.replace(path)
 
-    def _written(self, problem: str) -> None:
-        self._busy = False
-        if problem:
-            if not self._failing:
-                self._complain(problem)
-            self._anew = True  # with the next one that is added
-        elif self._anew or self._pending:
-            self._write()
-        self._failing = bool(problem)
+    def _written(self, _: None) -> None:
+        self._busy = self._failing = False
+        self._write()
+
+    def _not_written(self, error: Exception) -> None:
+        if not self._failing:
+            self._complain(str(error))
+        self._busy, self._failing, self._anew = False, True, True  # with the next one that is added
 
     def _complain(self, problem: str) -> None:
         logger().warning(

@@ -223,7 +223,7 @@ async def test_a_disk_that_hangs_holds_up_nobody_and_little_waits(tmp_path, monk
         one.add(PLACE, process(number))
     assert len(one._live) == MOST
     assert len(one._pending) <= journal._MOST_BYTES
-    assert one._orders.qsize() <= 1
+    assert one._thread._orders.qsize() <= 1
     await one.close()
     go_on.set()
 

@@ -10,7 +10,7 @@ import weakref
 import pytest
 from support.recorder import settled
 
-from k8s_ws_proxy.recordings.worker import Worker
+from k8s_ws_proxy.worker import Worker
 
 
 @pytest.fixture
