@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.cli.cluster import FAILED, UNFINISHED, USAGE
@@ -94,7 +95,7 @@ def add_to(commands: Any) -> None:
     )
     _add_where(parser)
     parser = add("verify", _verify, "say whether a recording was changed", _VERIFY, _VERIFIED)
-    parser.add_argument("recording", metavar="FILE", help="the recording")
+    parser.add_argument("recording", metavar="FILE|ID", help="the recording; with --dir or --store its session's id")
     parser.add_argument("--receipt", metavar="FILE", help="its receipt; beside it, as .json, by default")
     parser.add_argument(
         "--secret-file", action="append", metavar="FILE", help="a shared secret; may be repeated. SHARED_SECRET_FILE"
@@ -105,6 +106,8 @@ def add_to(commands: Any) -> None:
         default=os.environ.get("SHARED_SECRET_DIR"),
         help="a directory of them; SHARED_SECRET_DIR by default",
     )
+    parser.set_defaults(url=None, kubeconfig=None, context=None, workload=None)
+    _add_store_and_directory(parser)
     parser = add("export", _export, "write a recording in another form", _EXPORT)
     parser.add_argument("recording", metavar="ID|FILE", help="its session's id, or a file; - is standard input")
     parser.add_argument(
@@ -129,6 +132,7 @@ Space stops it and lets it go on, a point goes on by one step, q or Ctrl-C leave
 terminal is shown as far as it draws; what would set your clipboard or title, or have your terminal answer, isn't."""
 _VERIFY: Final = """\
   k8s-ws-proxy recordings verify 01995f3c-7a00-7d21-8c4e-5a1d3b0f6c1e.cast --secret-file secret
+  k8s-ws-proxy recordings verify 01995f3c-7a00-7d21-8c4e-5a1d3b0f6c1e --store s3://BUCKET/PREFIX
 
 A receipt is sealed with the key that was the proxy's first one then. It can be given when it was rotated out, too."""
 _EXPORT: Final = """\
@@ -138,6 +142,10 @@ _EXPORT: Final = """\
 def _add_where(parser: argparse.ArgumentParser) -> None:
     add_whom_to_ask(parser)
     add_reason(parser)
+    _add_store_and_directory(parser)
+
+
+def _add_store_and_directory(parser: argparse.ArgumentParser) -> None:
     there = parser.add_argument_group("the store")
     there.add_argument(
         "--store", metavar="URL", help="read them from there, and ask no proxy: s3://BUCKET/PREFIX, as RECORDING_STORE"
@@ -174,7 +182,21 @@ def _play(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from k8s_ws_proxy.cli.recordings_ask import verified  # noqa: PLC0415 - see _list
 
+    if arguments.directory or arguments.store is not None:
+        try:
+            return _verify_there(arguments)
+        except ProxyError as error:  # whose status would be that of one that was changed
+            print(f"k8s-ws-proxy: {error}", file=sys.stderr)
+            return USAGE
     return verified(arguments.recording, arguments.receipt, arguments.secret_file, arguments.secret_dir)
+
+
+def _verify_there(arguments: argparse.Namespace) -> int:
+    from k8s_ws_proxy.cli.recordings_ask import verified_there  # noqa: PLC0415 - see _list
+
+    if not is_session(session := arguments.recording.lower()) or arguments.receipt:
+        raise ProxyError("with --dir and --store name a session's id, and no --receipt: both are found by it")
+    return _run(arguments, verified_there(session, arguments.secret_file, arguments.secret_dir))
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from k8s_ws_proxy.cli.sessions_source import THE_API
 from k8s_ws_proxy.cli.sign import read_secret
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.cli.signing import signing
-from k8s_ws_proxy.cli.verifying import Found, look, receipt_beside, secrets_of
+from k8s_ws_proxy.cli.verifying import Found, judged, look, receipt_beside, secrets_of
 from k8s_ws_proxy.errors import ClusterConfigError, ProxyError
 from k8s_ws_proxy.recordings.catalogue import Catalogue
 from k8s_ws_proxy.recordings.paths import is_session
@@ -164,16 +165,41 @@ async def _export(where: Source, *, recording: str, form: str, into: str) -> End
 
 
 def verified(cast: str, receipt: str | None, secret_files: Sequence[str] | None, secret_dir: str | None) -> int:
-    """Say what is to be said of a recording and its receipt; the exit status."""
-    files = secret_files or [each for each in (os.environ.get("SHARED_SECRET_FILE"),) if each]
+    """Say what is to be said of a recording and its receipt, both files; the exit status."""
     path = Path(cast)
     try:
-        finding = look(path, Path(receipt) if receipt else receipt_beside(path), secrets_of(files, secret_dir))
+        secrets = _secrets_of(secret_files, secret_dir)
+        finding = look(path, Path(receipt) if receipt else receipt_beside(path), secrets)
     except ProxyError as error:
         say(str(error))
         return Found.UNKNOWN
     print(f"{cast}: {finding.sentence}")
     return finding.found
+
+
+def verified_there(session: str, secret_files: Sequence[str] | None, secret_dir: str | None) -> Work:
+    """The same of what stands in a directory or a store. It goes by, and is kept nowhere."""
+    return partial(_verify, session=session, secret_files=secret_files, secret_dir=secret_dir)
+
+
+async def _verify(where: Source, *, session: str, secret_files: Sequence[str] | None, secret_dir: str | None) -> Ending:
+    digest = hashlib.sha256()
+    try:
+        secrets = _secrets_of(secret_files, secret_dir)
+        async with where() as source:
+            sealed = await source.receipt(session)
+            async with contextlib.aclosing(source.cast(session)) as cast:
+                async for data in cast:
+                    digest.update(data)
+    except ProxyError as error:
+        return Ending(Found.UNKNOWN, str(error))
+    finding = judged("what stands in its receipt's place", sealed, digest.hexdigest(), secrets)
+    print(f"{session}: {finding.sentence}")
+    return Ending(finding.found)
+
+
+def _secrets_of(files: Sequence[str] | None, directory: str | None) -> list[bytes]:
+    return secrets_of(files or [each for each in (os.environ.get("SHARED_SECRET_FILE"),) if each], directory)
 
 
 @contextlib.asynccontextmanager

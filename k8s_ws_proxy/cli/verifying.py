@@ -51,11 +51,15 @@ def secrets_of(files: Sequence[str], directory: str | None) -> list[bytes]:
 
 
 def look(cast: Path, receipt: Path, secrets: Sequence[bytes]) -> Finding:
-    """What is to be said of the two. Raises ProxyError where a file can't be read."""
-    sealed, digest = _read(receipt), _digest(cast)
+    """What is to be said of two files. Raises ProxyError where one can't be read."""
+    return judged(str(receipt), _read(receipt), _digest(cast), secrets)
+
+
+def judged(name: str, sealed: bytes, digest: str, secrets: Sequence[bytes]) -> Finding:
+    """What is to be said of a receipt, which people know by ``name``, and a recording of that SHA-256."""
     told = parse(sealed)
     if told is None:
-        return Finding(Found.UNKNOWN, f"{receipt} is no receipt")
+        return Finding(Found.UNKNOWN, f"{name} is no receipt")
     genuine = verify(sealed, None, secrets)
     same = digest == told["sha256"]
     if genuine is Verdict.RECEIPT_CHANGED:

@@ -83,6 +83,37 @@ async def test_get_with_its_receipt_and_verify(client, archive, tmp_path):
     assert await client.run("get", session, "-o", "-", *STORE) == (0, data, "")
 
 
+async def test_verify_what_is_in_the_store(client, archive, tmp_path):
+    session, changed, unsealed = (archive.finished(cast_of(b"line\r\n" * 50_000)) for _ in range(3))
+    with archive.cast(changed).open("ab") as file:
+        file.write(b"# one more\n")
+    archive.receipt(unsealed).unlink()
+    key = tmp_path / "secret"
+    key.write_bytes(archive.secret)
+
+    async def verified(*words):
+        status, stdout, stderr = await client.run("verify", *words)
+        return status, stdout.decode() + stderr
+
+    good = (0, f"{session}: the recording and its receipt are as the proxy wrote them.\n")
+    assert await verified(session, "--secret-file", str(key), *STORE) == good
+    assert await verified(session, "--secret-file", str(key), "--dir", str(archive.root)) == good
+    for where in (STORE, ("--dir", str(archive.root))):
+        status, text = await verified(changed, "--secret-file", str(key), *where)
+        assert (status, f"{changed}: the recording was changed" in text) == (1, True), text
+        for words, said in (
+            ((session,), "no key was given"),
+            ((unsealed,), "there is no receipt"),
+            ((id_at(NOON - DAY),), "there is no receipt"),
+            (("x.cast",), "name a session's id"),
+            ((session, "--receipt", "x.json"), "name a session's id"),
+            ((session, "--secret-file", str(tmp_path / "none")), "none"),
+            ((session, "--dir", "x", "--store", "s3://bucket/x"), "leave the other options out"),
+        ):
+            status, text = await verified(*words, *where)
+            assert (status, said in text) == (2, True), (words, text)
+
+
 async def test_play_and_export(client, archive):
     session = archive.finished(cast_of(b"hello\r\n"))
     status, stdout, _ = await client.run("export", session, "--format", "text", *STORE)
