@@ -196,4 +196,4 @@ async def test_a_flood(daemon, tmp_path, count):
         await person.sees_the_end()
     played, _ = await compared(daemon, tmp_path, person.session, person.live)
     assert played["length"] == count + len("\033[1mdone")
-    assert played["events"] < count / 4096
+    assert played["events"] < count / 2048, "a read of the pty is 4095 bytes, and may be an event: no line is one"
