@@ -69,10 +69,10 @@ async def test_it_keeps_nothing_of_what_is_done(worker):
 
 async def test_after_stop_no_more_is_done(worker):
     done = []
+    (thread,) = [each for each in threading.enumerate() if each.name == "test"]
     worker.do(lambda: done.append(1), lambda _: None, lambda _: None)
     worker.stop()
     worker.do(lambda: done.append(2), lambda _: None, lambda _: None)
-    (thread,) = [each for each in threading.enumerate() if each.name == "test"]
     await asyncio.to_thread(thread.join)
     assert done == [1]
 
