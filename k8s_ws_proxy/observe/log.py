@@ -14,6 +14,12 @@ import structlog
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
+class _Configured:
+    """What configure() has made, if it was called."""
+
+    logger: Any = None
+
+
 def configure(level: str, stream: Any = None) -> None:
     """Set the process's logging up: ``level`` is one of LEVELS; what other libraries log takes the same way.
 
@@ -37,6 +43,8 @@ def configure(level: str, stream: Any = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
+    # Else each line has a logger of its own made for it, which costs as much as the line.
+    _Configured.logger = structlog.get_logger().bind()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -49,7 +57,7 @@ def configure(level: str, stream: Any = None) -> None:
 
 def logger() -> Any:
     """The package's logger."""
-    return structlog.get_logger()
+    return _Configured.logger or structlog.get_logger()
 
 
 def announce(event: str, **facts: Any) -> None:

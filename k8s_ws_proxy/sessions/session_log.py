@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.record import SessionRecord, WatchMode
 
 
+_BYTES_IN: Final = metrics.BYTES.labels("in")
+_BYTES_OUT: Final = metrics.BYTES.labels("out")
+
+
 class SessionLog:
     """One session's. ``clock`` is monotonic, in seconds."""
 
@@ -59,6 +63,8 @@ class SessionLog:
         self._opened = True
         metrics.SESSIONS_OPENED.labels(self.record.kind).inc()
         logger().info("session opened", **self.record.log_fields())
+        if not self.audit.on:
+            return
         if (mode := self.record.watch_mode) is not None:
             self.audit.emit(SessionWatched(subject_of(self.record), watch=self.record.id, watch_mode=mode.value))
         else:
@@ -92,8 +98,8 @@ class SessionLog:
         seconds = self._clock() - self.record.began
         metrics.SESSION_SECONDS.observe(seconds)
         metrics.SESSIONS_ENDED.labels(relay.ending.value).inc()
-        metrics.BYTES.labels("in").inc(bridge.bytes_from_client)
-        metrics.BYTES.labels("out").inc(bridge.bytes_to_client)
+        _BYTES_IN.inc(bridge.bytes_from_client)
+        _BYTES_OUT.inc(bridge.bytes_to_client)
         say = logger().info if relay.ending in _EXPECTED else logger().warning
         exit_code = {"exit_code": relay.exit_code} if self.record.runs_command else {}
         say(
@@ -106,7 +112,8 @@ class SessionLog:
             bytes_out=bridge.bytes_to_client,
             duration_seconds=round(seconds, 3),
         )
-        self._audit_end(bridge, relay.ending, round(seconds, 3))
+        if self.audit.on:
+            self._audit_end(bridge, relay.ending, round(seconds, 3))
 
     def _audit_end(self, bridge: Bridge, ending: Ending, seconds: float) -> None:
         subject = subject_of(self.record)

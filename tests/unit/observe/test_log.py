@@ -24,6 +24,7 @@ def configured(monkeypatch):
     """configure() on a stream of its own; everything is put back afterwards."""
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    monkeypatch.setattr(log._Configured, "logger", None)
 
     def configure(level="debug", stream=None):
         stream = stream or io.StringIO()
