@@ -194,8 +194,18 @@ class Bridge:
             self._settle()
 
     def start(self, head: bytes, *, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
-        """Send ``head`` (the 101) to the client, then relay; the rest are bytes that came with the handshakes."""
-        self._send_head(head)
+        """greet() and begin()."""
+        self.greet(head)
+        self.begin(from_client=from_client, from_upstream=from_upstream)
+
+    def greet(self, head: bytes) -> None:
+        """Send ``head`` (the 101) to the client; begin() has to follow in the same turn of the loop."""
+        self._client.send([head])
+        self._client.sent = 0
+        self._close_from = self._loop.time() + self.relay.close_after
+
+    def begin(self, *, from_client: bytes = b"", from_upstream: bytes = b"") -> None:
+        """Relay, first the bytes that came with the handshakes."""
         for early, take in ((from_client, self.relay.client_data), (from_upstream, self.relay.upstream_data)):
             for offset in range(0, len(early), BLOCK_SIZE // 2):
                 part = early[offset : offset + BLOCK_SIZE // 2]
@@ -210,14 +220,9 @@ class Bridge:
 
     def refuse(self, head: bytes, status: bytes, reason: str) -> None:
         """Instead of start(): send ``head`` (the 101), tell ``status`` on channel 3, and close with 1011."""
-        self._send_head(head)
+        self.greet(head)
         self.relay.fail(status, reason)
         self._settle()
-
-    def _send_head(self, head: bytes) -> None:
-        self._client.send([head])
-        self._client.sent = 0
-        self._close_from = self._loop.time() + self.relay.close_after
 
     def drain(self, line: bytes, channel: int, reason: str) -> None:
         """The daemon goes down: tell the client, close with 1001."""

@@ -144,11 +144,13 @@ class Slot:
         self.bridge = bridge
         self.give_back(dialling=True)
 
-    def opened(self, bridge: Bridge, command: Sequence[str] | None = None) -> None:
-        """The 101 is about to be sent. ``command`` is the whole one, of which the record may have less."""
+    def opened(
+        self, bridge: Bridge, command: Sequence[str] | None = None, *, greet: Callable[[], None] = lambda: None
+    ) -> None:
+        """It is open, and ``greet`` sends the 101. ``command`` is the whole one, of which the record may have less."""
         self.dialled(bridge)
         self._opened = True
-        self.log.opened(command)
+        self.log.opened(command, greet)
 
     def ended(self, bridge: Bridge) -> None:
         """Both sides have been told."""

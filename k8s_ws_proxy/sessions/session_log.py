@@ -58,13 +58,20 @@ class SessionLog:
             self.record, pod=watched.pod, container=watched.container, watches=watched.id, watch_mode=mode
         )
 
-    def opened(self, command: Sequence[str] | None = None) -> None:
-        """The line for the 101. ``command`` is the whole one, where there is one."""
+    def opened(self, command: Sequence[str] | None = None, greet: Callable[[], None] = lambda: None) -> None:
+        """The line for the 101, which ``greet`` sends. ``command`` is the whole one, where there is one.
+
+        What has to be shown is written down before somebody hears of it. What is for who operates it comes after:
+        a person waits for the 101.
+        """
         self._opened = True
+        if self.audit.on:
+            self._audit_begin(command)
+        greet()
         metrics.SESSIONS_OPENED.labels(self.record.kind).inc()
         logger().info("session opened", **self.record.log_fields())
-        if not self.audit.on:
-            return
+
+    def _audit_begin(self, command: Sequence[str] | None) -> None:
         if (mode := self.record.watch_mode) is not None:
             self.audit.emit(SessionWatched(subject_of(self.record), watch=self.record.id, watch_mode=mode.value))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.errors import Refusal, UpstreamError
@@ -98,11 +99,11 @@ class Opening:
         for made in observers:
             if made is not None:
                 bridge.observe(made(bridge))
-        slot.opened(bridge, plan.command)
+        slot.opened(bridge, plan.command, greet=partial(bridge.greet, reached.head))
         if not slot.log.record.watches:  # then nothing was dialled
             metrics.DIAL_SECONDS.observe(clock() - dialling)
         metrics.HANDSHAKE_SECONDS.observe(clock() - call.began)
-        bridge.start(reached.head, from_client=early, from_upstream=reached.early)
+        bridge.begin(from_client=early, from_upstream=reached.early)
         slot.end_if_asked()  # while it was opened
         return Hijacked()
 

@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.slots import EXEC, HMAC, PIPES, Clock, Session, value
 
+from k8s_ws_proxy.audit.trail import Trail
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.reasons import Reason
@@ -114,3 +115,20 @@ def test_a_session_that_never_opened_has_no_end_only_why():
         ("client left before the session opened", "info"),
     ]
     assert (log[0]["reason"], log[0]["detail"]) == ("upstream_refused", "forbidden")
+
+
+def test_what_has_to_be_shown_is_written_down_before_anybody_hears_of_it_and_the_log_s_line_is_not_waited_for():
+    told = []
+
+    class Sink:
+        name = "test"
+        trouble = ""
+
+        def take(self, _line):
+            told.append("audit")
+
+    record = SessionRecord.of("5e55", HMAC, EXEC, "10.0.0.1", 0.0, 0.0)
+    with capture_logs() as log:
+        SessionLog(record, Clock(), Trail([Sink()])).opened(greet=lambda: told.append(f"101, {len(log)} lines"))
+    assert told == ["audit", "101, 0 lines"]
+    assert [line["event"] for line in log] == ["session opened"]
