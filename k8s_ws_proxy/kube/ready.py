@@ -33,6 +33,8 @@ _LOOK: Final = 1.0  # seconds between two looks at what is there
 # Who asks nothing is told two session tickets, each by itself, and a KeyUpdate perhaps.
 _MOST_WORDS: Final = 8
 _READ: Final = 4096  # bytes of the wire
+_USED: Final = metrics.DIALS.labels("ready")
+_NONE_READY: Final = metrics.DIALS.labels("new")
 _BLOCK: Final = memoryview(bytearray(_READ + RECORD))  # all connections': nothing in it is kept
 
 
@@ -117,11 +119,11 @@ class Ready:
             if one.endpoint == endpoint and now - one.since < OLDEST and self._silent(one):
                 one.stream.on_readable(None)
                 self._count()
-                metrics.DIALS.labels("ready").inc()
+                _USED.inc()
                 return one.stream
             one.stream.close()
         self._count()
-        metrics.DIALS.labels("new").inc()
+        _NONE_READY.inc()
         return None
 
     def expect(self) -> None:
