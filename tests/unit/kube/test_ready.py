@@ -220,12 +220,12 @@ async def test_one_that_has_closed_in_this_very_turn_is_not_given(pool, endpoint
 async def test_one_that_goes_on_to_say_nothing_is_let_go(pool, endpoint, server):
     """TLS's own words have no content: tickets are two of them, KeyUpdates have no end."""
     await filled(pool, endpoint, server)
-    one = pool._idle[0]
+    one, others = pool._idle[0], list(pool._idle)[1:]
     for _ in range(ready._MOST_WORDS):
-        assert one.words <= ready._MOST_WORDS
         pool._said(one)
     pool._said(one)
     assert one not in pool._idle
+    assert list(pool._idle) == others, "their tickets are no reason"
 
 
 async def test_another_configuration_lets_go_of_all(pool, access, endpoint, server):
@@ -272,7 +272,11 @@ async def test_a_configuration_that_changes_while_one_is_made(pool, access, endp
     assert {one.endpoint for one in pool._idle} == {another}
 
 
-async def test_without_descriptors_none_is_made_and_what_there_is_is_given_up(pool, endpoint, server, state):
+async def test_without_descriptors_none_is_made_and_what_there_is_is_given_up(
+    pool, endpoint, server, state, monkeypatch
+):
+    for name in ("LAPSES", "OLDEST"):
+        monkeypatch.setattr(ready, name, 3600.0)
     await filled(pool, endpoint, server)
     state.room = False
     await server.has(0)
