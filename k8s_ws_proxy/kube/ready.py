@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 LAPSES: Final = 10.0
 """Seconds for which an opening, or the word that one will come, keeps a connection ready."""
-# Seconds. An apiserver closes a connection that asks nothing after 32 (k8s.io/apiserver, ReadHeaderTimeout), the
-# balancer of kubeadm's guide after 20.
+# Seconds. An apiserver closes a connection that asks nothing after 32 (k8s.io/apiserver, ReadHeaderTimeout); a balancer
+# before it may do so earlier.
 OLDEST: Final = 10.0
 _SOON: Final = 0.005  # seconds after an opening: who has taken a connection has its answer by then
 _LOOK: Final = 1.0  # seconds between two looks at what is there
