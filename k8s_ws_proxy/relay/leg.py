@@ -112,7 +112,8 @@ class Leg:
 
     def flush(self) -> None:
         """Write what was kept, as far as the socket takes it."""
-        left = self._outbox[self._write(self._outbox) :]
+        done = self._write(self._outbox)
+        left = self._outbox[done:]
         if not left:
             left = _NOTHING
         elif 2 * len(left) <= _size(left):  # else what is gone would keep its memory for as long as the rest waits

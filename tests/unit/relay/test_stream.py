@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 
 import pytest
 
@@ -25,6 +26,31 @@ async def streams():
         stream.close()
 
 
+class Told(socket.socket):
+    """The kernel says ``info`` of it (struct tcp_info of linux/tcp.h)."""
+
+    info = b""
+
+    def getsockopt(self, level, option, *size):
+        return self.info if option == socket.TCP_INFO else super().getsockopt(level, option, *size)
+
+
+@pytest.fixture
+async def told():
+    """A stream whose kernel tells this: repetitions and probes without an answer, seconds since an acknowledgement."""
+    made = []
+
+    def stream(retransmits, probes, last_ack):
+        sock = Told()
+        sock.info = struct.pack("=BBBB52xI44x", 1, 0, retransmits, probes, int(last_ack * 1000))
+        made.append(Stream(sock, asyncio.get_running_loop()))
+        return made[-1]
+
+    yield stream
+    for each in made:
+        each.close()
+
+
 @pytest.mark.parametrize(
     ("retransmits", "probes", "last_ack", "under_way", "verdict"),
     [
@@ -38,15 +64,13 @@ async def streams():
         pytest.param(0, 3, 30.0, False, True, id="keepalive's, which nothing is under way for"),
     ],
 )
-async def test_unanswered(monkeypatch, streams, retransmits, probes, last_ack, under_way, verdict):
-    monkeypatch.setattr(Stream, "_tcp_info", lambda _: (1, retransmits, probes, int(last_ack * 1000)))
-    assert streams[0].unanswered(PERIOD, under_way=under_way) is verdict
+async def test_unanswered(told, retransmits, probes, last_ack, under_way, verdict):
+    assert told(retransmits, probes, last_ack).unanswered(PERIOD, under_way=under_way) is verdict
 
 
 @pytest.mark.parametrize(("last_ack", "verdict"), [(2.9, False), (3.0, True)])
-async def test_a_quick_series_of_probes_gets_three_seconds_whatever_the_period(monkeypatch, streams, last_ack, verdict):
-    monkeypatch.setattr(Stream, "_tcp_info", lambda _: (1, 0, 5, int(last_ack * 1000)))
-    assert streams[0].unanswered(0.2, under_way=True) is verdict
+async def test_a_quick_series_of_probes_gets_three_seconds_whatever_the_period(told, last_ack, verdict):
+    assert told(0, 5, last_ack).unanswered(0.2, under_way=True) is verdict
 
 
 @pytest.mark.parametrize(("seconds", "milliseconds"), [(15.0, 15000), (0.1, 1000), (600.0, None)])
