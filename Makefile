@@ -5,6 +5,8 @@ SHELL := /bin/sh
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Three for each core: a test waits twice as long as it computes.
 PYTEST_WORKERS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
+# Those that compute, and wait for nothing.
+CHECK_WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 60
 SOAK_INTO ?= docs/soak
@@ -124,7 +126,7 @@ test-compiled: compiled system node helm ## The same tests over the compiled mod
 
 .PHONY: check
 check: venv lint ## What to run while writing: lint, types, unit and protocol tests
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/unit tests/protocol $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(CHECK_WORKERS) --dist worksteal tests/unit tests/protocol $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv ## ruff and mypy

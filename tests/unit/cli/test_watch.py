@@ -64,7 +64,7 @@ async def test_a_pong_is_a_sign_of_life():
         await ws.send_bytes(bytes((STATUS,)) + b'{"status":"Success"}')
         await ws.close()
 
-    ending = await watch_session(joined(serve), peer=False, patience=4.0)
+    ending = await watch_session(joined(serve), peer=False, patience=1.0)
     assert (ending.status, ending.message) == (0, "the session has ended, with exit status 0")
 
 

@@ -76,7 +76,7 @@ async def test_what_it_turned_out_to_be_is_written_down_before_it_is_finished(ma
     await settled(lambda: recorder.writer.at_it() > 0.05)
     assert recorders.finished == []
     entering.let_go()
-    await other
+    (await other).ends()
     await settled(lambda: recorders.finished)
     assert read(recorders.root, session.id, SECRET)[1]["pod"] == "web-0"
     await settled(lambda: not (recorder.directory.own / "open" / session.id).exists())
@@ -138,6 +138,7 @@ async def test_what_is_little_is_handed_over_at_once_where_it_holds_back_its_ses
     assert session.recording.full
     await settled(lambda: session.bridge.went_on)
     assert session.recording.held == 0
+    session.ends()
 
 
 @pytest.mark.parametrize("required", [True, False])
