@@ -74,15 +74,6 @@ $(VENV_STAMP): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --use-pep517 --constraint .venv/constraints.txt --editable '.[dev,store,audit,test]'
 	@touch $@
 
-.PHONY: compiled
-compiled: venv ## Compile the session's path in place (docs/design/compiled.md); `make plain` takes that away
-	K8S_WS_PROXY_COMPILED=must $(BIN)/python setup.py --quiet build_ext --inplace
-
-.PHONY: plain
-plain: ## Take away what `make compiled` made
-	@rm -rf build
-	@find k8s_ws_proxy -name node_modules -prune -o -name '*.so' -exec rm {} +
-
 .PHONY: node
 node: $(NODE_STAMPS) ## Install the JavaScript that tests run
 
@@ -117,12 +108,8 @@ system:
 	@$(call install-missing,$(BROWSERS))
 
 .PHONY: test
-test: plain venv system node helm lint ## Lint, types, and every test but the long ones, in plain Python
+test: venv system node helm lint ## Lint, types, and every test but the long ones
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
-
-.PHONY: test-compiled
-test-compiled: compiled system node helm ## The same tests over the compiled modules
-	TESTED_BUILD=compiled $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: check
 check: venv lint ## What to run while writing: lint, types, unit and protocol tests
@@ -134,7 +121,6 @@ lint: venv ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy .ci/image/*.py
-	$(BIN)/mypy setup.py build_backend.py
 
 .PHONY: demo
 demo: venv ## A command through the proxy to an embedded cluster, then a shell
@@ -158,8 +144,7 @@ lock: ## Write the locks anew from pyproject.toml; LOCK_ARGS=--upgrade takes new
 		--custom-compile-command 'make lock' $(LOCK_ARGS) $(IMAGE_EXTRAS:%=--extra %) \
 		--output-file requirements.lock pyproject.toml
 	$(BIN)/python -c 'import tomllib; \
-		project = tomllib.load(open("pyproject.toml", "rb")); \
-		print("pip", *project["build-system"]["requires"], *sum(project["dependency-groups"].values(), []), sep="\n")' \
+		print("pip", *tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	| $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
 		--custom-compile-command 'make lock' $(LOCK_ARGS) --output-file requirements-build.lock -
 
@@ -194,5 +179,4 @@ $(BENCH_STAMP): $(VENV_STAMP) benchmarks/requirements.txt
 .PHONY: clean
 clean: ## Remove what was made here
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis k8s_ws_proxy.egg-info $(NODE_DIRS:%=%/node_modules)
-	find k8s_ws_proxy -name node_modules -prune -o -name '*.so' -exec rm {} +
 	find k8s_ws_proxy tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

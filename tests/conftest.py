@@ -15,11 +15,10 @@ import hypothesis
 import pytest
 import pytest_asyncio
 from blockbuster import blockbuster_ctx
-from support import builds, netns
+from support import netns
 from support.daemon import running_daemon
 from support.forks import fork_server
 
-from k8s_ws_proxy.build import BUILD
 from k8s_ws_proxy.devcluster import DevCluster
 
 if TYPE_CHECKING:
@@ -41,15 +40,9 @@ for number, default in (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Namespaces that are asked for by name and can't be had are an error, and so is a build that isn't the one."""
-    builds.check()
+    """Namespaces that are asked for by name and can't be had are an error."""
     if config.option.markexpr == "netns" and (why := netns.why_not()):
         raise pytest.UsageError(f"these tests can't run here: {why}")
-
-
-def pytest_report_header() -> str:
-    """Which of the two is tested."""
-    return f"k8s-ws-proxy: {BUILD}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

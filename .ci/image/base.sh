@@ -18,7 +18,7 @@ mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | sed -n "s/ $su
 container=$(buildah from scratch)
 trap 'buildah rm "$container" >/dev/null' EXIT
 root=$(buildah mount "$container")
-debootstrap --force-check-gpg --variant=minbase --include=python3,python3-venv,libpython3-dev,ca-certificates "$suite" "$root" ${mirror:+"$mirror"}
+debootstrap --force-check-gpg --variant=minbase --include=python3,python3-venv,ca-certificates "$suite" "$root" ${mirror:+"$mirror"}
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 buildah umount "$container" >/dev/null
 buildah config --cmd python3 --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"

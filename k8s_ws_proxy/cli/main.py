@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from k8s_ws_proxy import __version__
-from k8s_ws_proxy.build import BUILD
 from k8s_ws_proxy.cli.parser import CommandParser
 from k8s_ws_proxy.errors import ProxyError, SettingsError
 
@@ -46,7 +45,7 @@ def build_parser(word: str | None = None) -> argparse.ArgumentParser:
         prog="k8s-ws-proxy",
         description="Carries signed WebSocket terminal sessions to the Kubernetes apiserver.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} ({BUILD})")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
     for command in (word,) if word in COMMANDS else COMMANDS:
         import_module(f"k8s_ws_proxy.cli.{command.replace('-', '_')}").add_to(commands)

@@ -30,7 +30,7 @@ _LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _LENGTHS: Final = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
 
 BUILD_INFO: Final = Gauge(
-    "k8s_ws_proxy_build_info", "What runs: always 1.", ["version", "python_version", "build"], registry=REGISTRY
+    "k8s_ws_proxy_build_info", "What runs: always 1.", ["version", "python_version"], registry=REGISTRY
 )
 
 SESSIONS_OPEN: Final = Gauge("k8s_ws_proxy_sessions_open", "Sessions under way.", registry=REGISTRY)

@@ -13,7 +13,6 @@ from aiohttp import web
 
 from k8s_ws_proxy import __version__
 from k8s_ws_proxy.audit.trail import NO_TRAIL
-from k8s_ws_proxy.build import BUILD
 from k8s_ws_proxy.certificates import ServerTls
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError
 from k8s_ws_proxy.observe import metrics, tasks
@@ -201,7 +200,7 @@ async def running(
 
 def _measure(loop: asyncio.AbstractEventLoop) -> None:
     metrics.TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
-    metrics.BUILD_INFO.labels(__version__, platform.python_version(), BUILD).set(1)
+    metrics.BUILD_INFO.labels(__version__, platform.python_version()).set(1)
 
 
 def _begin_audit(parts: Parts, stack: contextlib.AsyncExitStack) -> None:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from k8s_ws_proxy.build import BUILD
-
 if TYPE_CHECKING:
     from k8s_ws_proxy.audit.trail import Trail
     from k8s_ws_proxy.keyring import Keyring
@@ -40,8 +38,7 @@ class Health:
         """``/readyz``."""
         ready, checks = self._readiness()
         return web.json_response(
-            {"status": "ready" if ready else "not ready", "checks": checks, "build": BUILD},
-            status=200 if ready else 503,
+            {"status": "ready" if ready else "not ready", "checks": checks}, status=200 if ready else 503
         )
 
     def _readiness(self) -> tuple[bool, dict[str, Any]]:

@@ -15,7 +15,6 @@ from support.daemon import SECRET, running_daemon
 from support.rights import identity
 
 import k8s_ws_proxy
-from k8s_ws_proxy.build import BUILD
 from k8s_ws_proxy.devcluster import Container, DevCluster, Pod, User, World, grant
 
 BIN = Path(sys.executable).parent
@@ -80,7 +79,7 @@ def paste(cluster, tmp_path):
 async def test_the_first_signed_request_works_as_it_is_pasted(paste):
     status, stdout, stderr, line = await paste({})
     assert (status, stderr) == (0, "")
-    assert stdout == f"k8s-ws-proxy {k8s_ws_proxy.__version__} ({BUILD})\n"
+    assert stdout == f"k8s-ws-proxy {k8s_ws_proxy.__version__}\n"
     assert (line["namespace"], line["pod"]) == (NAMESPACE, "k8s-ws-proxy-2x4fz")
 
 

@@ -12,7 +12,6 @@ from support import rawws
 from support.caller import PIPES, ask, get, proxy_exec, run, script
 from support.daemon import SECRET
 
-from k8s_ws_proxy.build import BUILD
 from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 OTHER = b"other-" + b"o" * 40
@@ -87,9 +86,7 @@ async def test_the_build_stands_on_the_page(daemon):
     from k8s_ws_proxy import __version__  # noqa: PLC0415
 
     page = (await admin(daemon, "/metrics")).body.decode()
-    (labels,) = re.findall(r"^k8s_ws_proxy_build_info\{(.*)\} 1\.0$", page, re.MULTILINE)
-    assert {f'version="{__version__}"', f'build="{BUILD}"'} < {*labels.split(",")}
-    assert json.loads((await admin(daemon, "/readyz")).body)["build"] == BUILD
+    assert re.search(rf'^k8s_ws_proxy_build_info\{{.*version="{re.escape(__version__)}"\}} 1\.0$', page, re.MULTILINE)
 
 
 async def test_the_keys_are_told_by_fingerprint_with_their_use(start, tmp_path):

@@ -117,7 +117,7 @@ def test_it_says_what_it_is_and_how_it_runs(image):
     assert image.config["Cmd"] == ["serve"]
     assert image.config["StopSignal"] == "SIGTERM"
     assert "Healthcheck" not in image.config
-    assert told(image, "--version") == (0, f"k8s-ws-proxy {k8s_ws_proxy.__version__} (compiled)\n", "")
+    assert told(image, "--version") == (0, f"k8s-ws-proxy {k8s_ws_proxy.__version__}\n", "")
 
 
 def test_it_is_as_small_as_we_say(image):

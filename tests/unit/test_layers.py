@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2] / PACKAGE
 FLOORS = [
     {"__init__"},
     {"reasons"},
-    {"errors", "rfc3339", "worker", "build"},
+    {"errors", "rfc3339", "worker"},
     {"wire"},
     {"settings"},
     {"observe", "pem"},

@@ -23,7 +23,6 @@ NO_MODULE = {
     "test_operations": "docs/operations.md",
     "test_readme": "the documents' tables",
     "test_recordings_page": "docs/reference/recordings.md",
-    "test_setup": "setup.py and build_backend.py",
     "test_sessions_page": "docs/reference/sessions.md",
     "test_threat_model": "docs/threat-model.md",
     "test_workflows": ".github/workflows",

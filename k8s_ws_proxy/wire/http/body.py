@@ -217,8 +217,7 @@ class DownloadExchange:
         if answer is None:
             return None
         if isinstance(answer, tuple):
-            status, content_type, text = answer
-            raise refusal(status, content_type, text, retry_after=self._exchange.retry_after())
+            raise refusal(*answer, retry_after=self._exchange.retry_after())
         if isinstance(answer, h11.InformationalResponse):
             raise UpstreamProtocolError("The apiserver switched protocols, and wasn't asked to.")
         # h11 has made sure that each of the two is there once at most, and is what it can be.
