@@ -164,9 +164,15 @@ def cut(network):
     return cut_
 
 
+def leave(ws):
+    """Close the connection, once all was read: the daemon waits ten seconds for who doesn't."""
+    ws.writer.transport.abort()
+
+
 async def told_a_failure(ws):
     """What a client sees whose apiserver is lost."""
     ended = await ws.finish()
+    leave(ws)
     assert ended.status["status"] == "Failure"
     assert (ended.exit_code, ended.code) == (None, frames.INTERNAL_ERROR)
 
@@ -211,15 +217,17 @@ async def test_a_log_that_says_nothing(network, cluster, daemon, cut, noticed, l
         cut_at = cut(leg, how)
         if leg == "upstream":
             await (ws.finish() if ws.answer.status == 101 else ws.reader.read())
+            leave(ws)
         else:
             await cluster.observed.wait_for(lambda: cluster.observed.open_streams == 0)
         await noticed(leg, cut_at, within=3, reason=reason)
 
 
 async def flooded(ws):
-    """Take what comes, for ever; the end is told."""
+    """Take what comes, to its end."""
     while await ws.frame():
         pass
+    leave(ws)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +335,7 @@ async def test_a_client_that_pastes_while_its_apiserver_is_lost(pasting, cut, no
         said.append(frame)
     assert channels.parse_status(said[-1].payload[1:])["status"] == "Failure"
     assert frames.parse_close(frame.payload)[0] == frames.INTERNAL_ERROR
-    pasting.writer.transport.abort()
+    leave(pasting)
     await noticed("upstream", cut_at, within=2.5)
 
 
