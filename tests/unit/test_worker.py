@@ -67,9 +67,9 @@ async def test_it_keeps_nothing_of_what_is_done(worker):
     assert gone() is None
 
 
-async def test_after_stop_no_more_is_done(worker):
-    done = []
-    (thread,) = [each for each in threading.enumerate() if each.name == "test"]
+async def test_after_stop_no_more_is_done():
+    worker, done = Worker("stopped", asyncio.get_running_loop()), []
+    (thread,) = [each for each in threading.enumerate() if each.name == "stopped"]
     worker.do(lambda: done.append(1), lambda _: None, lambda _: None)
     worker.stop()
     worker.do(lambda: done.append(2), lambda _: None, lambda _: None)
