@@ -239,8 +239,12 @@ async def test_the_apiserver_moves(daemon, cluster, kubeconfig, successor, old, 
     assert any("/exec" in seen.target for seen in successor.observed.seen)
 
 
-async def test_it_moves_back_and_forth_while_a_session_stays(daemon, cluster, kubeconfig, successor):
-    """What runs isn't touched by where new sessions go."""
+async def test_it_moves_back_and_forth_while_a_session_stays(start, cluster, kubeconfig, successor):
+    """What runs isn't touched by where new sessions go.
+
+    An apiserver that only stops listening would go on with the connections that are kept ready.
+    """
+    daemon = await start(READY_CONNECTIONS="0")
     async with opened(daemon, proxy_exec("cat", tty="false")) as ws:
         for number, there in enumerate((successor, cluster, successor)):
             here = cluster if there is successor else successor
