@@ -1,11 +1,11 @@
 """Keystrokes with nothing beside them but idle sessions: what each costs the target."""
 
-import time
 from dataclasses import dataclass
 
 from benchmarks import quantiles
 from benchmarks.idle import Idle
 from benchmarks.rows.base import Lay, Measured, Plan
+from benchmarks.rows.keystroke import echoes
 from benchmarks.session import open_session
 from benchmarks.targets.base import Target
 from benchmarks.usage import Clock
@@ -21,7 +21,6 @@ class Typing:
         return True
 
     def measure(self, lay: Lay, plan: Plan) -> Measured:
-        took = []
         with lay() as endpoint, Idle(endpoint) as idle:
             idle.grow(plan.beside)
             session = open_session(endpoint, "echo")
@@ -29,10 +28,7 @@ class Typing:
                 session.keystroke()
                 clock = Clock(endpoint.pid)
                 begun = clock.now()
-                for _ in range(plan.keystrokes):
-                    before = time.perf_counter()
-                    session.keystroke()
-                    took.append((time.perf_counter() - before) * 1e3)
+                took = echoes(session, plan.keystrokes)
                 spent = clock.now() - begun
             idle.answer()
         return {

@@ -110,7 +110,7 @@ class Recording:
 
     @property
     def full(self) -> bool:
-        """As an Observer's: so much waits for the disk that the session has to."""
+        """As an Observer's: so much waits for the disk that the session has to. Then all of it is handed over."""
         held = self.held
         self._was_full = held >= _LEAST and (held >= _MOST or self._recorder.crowded) and not self.problem
         if self._was_full:

@@ -28,7 +28,7 @@ _HEAD: Final = 11  # bytes of a frame, and its channel
 _BETWEEN_REDRAWS: Final = 1.0  # seconds
 _NARROWER: Final = 0.1  # seconds that a program has to see the other size
 _AGAIN: Final = 0.25  # seconds until the apiserver may take something again
-_BETWEEN_SIZES = 0.1  # seconds from one size of a peer's to the next: each has the program draw
+_BETWEEN_SIZES: Final = 0.1  # seconds from one size of a peer's to the next: each has the program draw
 
 
 class Terminal(Protocol):

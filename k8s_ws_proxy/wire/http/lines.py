@@ -20,7 +20,7 @@ from typing import Final
 
 from k8s_ws_proxy.wire.framing import frames
 
-MAX_LINE = 1 << 20  # bytes of one message, newline included: what careful clients take by default
+MAX_LINE: Final = 1 << 20  # bytes of one message, newline included: what careful clients take by default
 _KEPT: Final = 4096  # headers that are made once
 
 

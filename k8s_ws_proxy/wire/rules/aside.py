@@ -37,7 +37,7 @@ class AsideRelay(Relay):
 
     __slots__ = ("_marked", "_reached", "_sent")
 
-    max_read_client: int | None = 16_384  # each message is looked at: of the smallest, 2300
+    max_read_client: int | None = 16 * 1024  # each message is looked at: of the smallest, 2300
 
     def __init__(self, mask_key: Callable[[], bytes]) -> None:
         super().__init__(mask_key, Framing.PEER)
