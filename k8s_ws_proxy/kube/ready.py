@@ -204,7 +204,8 @@ class Ready:
             return False
         keep_session(one.stream.tls)
         one.words += 1
-        return said is None and one.words <= _MOST_WORDS
+        # An end may stand behind what was read just now.
+        return said is None and one.words <= _MOST_WORDS and not one.stream.peer_gone()
 
     def _count(self) -> None:
         metrics.READY.set(len(self._idle))

@@ -166,14 +166,16 @@ async def test_a_page_that_sleeps_keeps_its_session_and_holds_it_back(new_tab, s
     kubeconfig = shared_cluster.write_kubeconfig(tmp_path / "kubeconfig", "proxy")
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    async with running_daemon(kubeconfig, tmp_path, WEB_TERMINAL="true", WS_PING_PERIOD="200ms") as own:
+    async with running_daemon(kubeconfig, tmp_path, WEB_TERMINAL="true", WS_PING_PERIOD="1s") as own:
         tab = await new_tab(own)
-        # Silent for as long as ten pings take; then it says more than the proxy is ahead of a page.
-        told = await tab.open("sh", "-c", f"echo ready; cat {gate}; sleep 2; seq 1 400000; echo awake; exec cat")
+        # Silent for as long as five pings take; then it says more than the proxy is ahead of a page.
+        told = await tab.open("sh", "-c", f"echo ready; read x <{gate}; sleep 5; seq 1 400000; echo awake; exec cat")
         await tab.shows_row("ready")
         page = await tab.page.context.new_cdp_session(tab.page)
         await page.send("Page.setWebLifecycleState", {"state": "frozen"})
-        await asyncio.to_thread(gate.write_text, "")
+        # Whether or not somebody still reads: else a session that was lost would be waited for without an end.
+        held = os.open(gate, os.O_RDWR)
+        os.write(held, b"\n")
         said = 0
         while said < MOST_AHEAD:
             answer = await call(own, "GET", f"/proxy/sessions/{told['sessionId']}")
@@ -183,6 +185,7 @@ async def test_a_page_that_sleeps_keeps_its_session_and_holds_it_back(new_tab, s
         await page.send("Page.setWebLifecycleState", {"state": "active"})
         await tab.shows_row("awake")
         await tab.state("Open")
+        os.close(held)
 
 
 async def test_the_server_is_gone_without_a_word(new_tab, shared_cluster, tmp_path):

@@ -207,8 +207,11 @@ async def test_one_that_isn_t_silent_any_more_is_let_go_and_another_made(pool, e
     await server.has(MOST)
 
 
-async def test_one_that_has_closed_in_this_very_turn_is_not_given(pool, endpoint, server):
-    """Its end is in the kernel, and the event loop hasn't said so yet."""
+@pytest.mark.parametrize("unread", [pytest.param(False, id="silent"), pytest.param(True, id="tickets-before")])
+async def test_one_that_has_closed_in_this_very_turn_is_not_given(pool, endpoint, server, monkeypatch, unread):
+    """Its end is in the kernel, and the event loop hasn't said so yet; nor, maybe, of TLS's words before it."""
+    if unread:
+        monkeypatch.setattr(pool, "_said", lambda _one: None)
     await filled(pool, endpoint, server)
     for writer in list(server.here):
         writer.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
