@@ -60,7 +60,9 @@ async def quick_daemon(shared_cluster, tmp_path_factory):
     """A daemon that waits half a second for a request."""
     directory = tmp_path_factory.mktemp("daemon")
     shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(directory / "kubeconfig", directory, WS_HANDSHAKE_TIMEOUT="500ms") as running:
+    # Connections kept ready stay for ten seconds, and each test waits until none is left.
+    quick = {"WS_HANDSHAKE_TIMEOUT": "500ms", "READY_CONNECTIONS": "0"}
+    async with running_daemon(directory / "kubeconfig", directory, **quick) as running:
         yield running
 
 

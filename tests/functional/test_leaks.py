@@ -183,7 +183,7 @@ async def test_cut_off_again_and_again(start, cluster, stage):
 
 @pytest.mark.slow
 async def test_cut_off_at_every_stage_in_turn(start, cluster):
-    daemon = await start(WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
+    daemon = await start(WS_PROXY_ADMIN_ADDR="127.0.0.1:0", READY_CONNECTIONS="4")
     await cycles(daemon, 300)
     before = await left_over(daemon, cluster)
     await cycles(daemon, 300)
@@ -195,7 +195,7 @@ async def test_cut_off_at_every_stage_in_turn(start, cluster):
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 async def test_10_000_cut_off(start, cluster):
-    daemon = await start(WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
+    daemon = await start(WS_PROXY_ADMIN_ADDR="127.0.0.1:0", READY_CONNECTIONS="4")
     await cycles(daemon, 1000)
     before = await left_over(daemon, cluster)
     await cycles(daemon, int(os.environ.get("SOAK_CYCLES", "10000")))

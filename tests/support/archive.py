@@ -9,6 +9,7 @@ import json
 import os
 import uuid
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.recordings.directory import DAEMONS, OPEN
@@ -117,7 +118,15 @@ class Recordings:
     def many(
         self, count: int, *, every: int = 1, namespaces: Sequence[str] = ("default",), at: int = NOON
     ) -> list[str]:
-        """So many, ``every`` milliseconds one; what differs is the namespace. Their seals are none."""
+        """So many, ``every`` milliseconds one; what differs is the namespace. Their seals are none.
+
+        They are written in a thread: where an event loop runs, the detector of what blocks it walks up the stack each
+        time that a file is touched.
+        """
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self._write, count, every, namespaces, at).result()
+
+    def _write(self, count: int, every: int, namespaces: Sequence[str], at: int) -> list[str]:
         ids = []
         for number in range(count):
             session = id_at(at + number * every)

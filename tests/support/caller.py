@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -195,26 +196,38 @@ def reset_peak(daemon: Daemon) -> None:
 
 def descriptors(daemon: Daemon) -> set[str]:
     """What its descriptors lead to."""
-    directory = Path(f"/proc/{daemon.process.pid}/fd")
+    directory = f"/proc/{daemon.process.pid}/fd"
     found = set()
     for entry in os.listdir(directory):  # noqa: PTH208 - read while it changes
         with contextlib.suppress(FileNotFoundError):
-            found.add(str((directory / entry).readlink()))
+            found.add(os.readlink(f"{directory}/{entry}"))  # noqa: PTH115 - so often that a Path is felt
     return found
 
 
 def connections(daemon: Daemon) -> set[str]:
-    """Those of its descriptors that are TCP and don't listen, in whatever state: a closed one is in no table."""
+    """Those of its descriptors that are TCP and don't listen, in whatever state: a closed one is in no table.
+
+    A socket stays what it is, so it is looked up once: for these tables the kernel walks all its buckets, 12 ms of CPU.
+    """
     return _connections(daemon, descriptors(daemon))
 
 
 def _connections(daemon: Daemon, found: set[str]) -> set[str]:
-    found = {name for name in found if name.startswith("socket:")}
+    sockets = {name for name in found if name.startswith("socket:")}
+    if sockets - daemon.connections - daemon.other_sockets:
+        others = _other_sockets(daemon) & sockets
+        daemon.other_sockets |= others
+        daemon.connections |= sockets - others
+    return sockets & daemon.connections
+
+
+def _other_sockets(daemon: Daemon) -> set[str]:
     directory = Path(f"/proc/{daemon.process.pid}/net")
+    found = {f"socket:[{line.split()[6]}]" for line in (directory / "unix").read_text().splitlines()[1:]}
     for table in ("tcp", "tcp6"):
-        rows = [line.split() for line in (directory / table).read_text().splitlines()[1:]]
-        found -= {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
-    return found - {f"socket:[{line.split()[6]}]" for line in (directory / "unix").read_text().splitlines()[1:]}
+        listening = (line.split() for line in (directory / table).read_text().splitlines() if " 0A " in line)
+        found |= {f"socket:[{row[9]}]" for row in listening if row[3] == "0A"}
+    return found
 
 
 async def hung_up(daemon: Daemon) -> None:
@@ -230,14 +243,15 @@ async def hung_up(daemon: Daemon) -> None:
 async def at_rest(daemon: Daemon) -> set[str]:
     """Wait until it has no connection any more; what its descriptors then lead to.
 
-    Another process's descriptors can only be looked at, there is nothing to await.
+    Another process's descriptors can only be looked at, there is nothing to await. That is done in a thread, where the
+    detector of what blocks an event loop doesn't walk up the stack for each of them.
     """
     await hung_up(daemon)
-    while there := _connections(daemon, found := descriptors(daemon)):
-        # The kernel walks all its buckets for these tables, 12 ms of CPU: not before one of the connections is gone, or
-        # a quarter of a second is over, since a table that changes while it is read may be told in part.
-        for _ in range(25):
-            await asyncio.sleep(0.01)
-            if not there <= descriptors(daemon):
-                break
+    for number in itertools.count():
+        found = await asyncio.to_thread(descriptors, daemon)
+        if not await asyncio.to_thread(_connections, daemon, found):
+            break
+        if number % 25 == 24:  # a table that changed while it was read may have been told in part
+            daemon.connections.clear()
+        await asyncio.sleep(0.01)
     return found  # not what there is by now: the daemon may have begun to ask how the apiserver is

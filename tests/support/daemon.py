@@ -38,6 +38,8 @@ class Daemon:
         self.raw_log: list[str] = []
         self.ports: dict[str, int] = {}
         self.confidential: set[str] = {secret.decode().strip()}  # what its log must never hold
+        self.connections: set[str] = set()  # those of its sockets that were seen to be
+        self.other_sockets: set[str] = set()
         self._changed = asyncio.Condition()
         self._ended = False
         self.reader: asyncio.Task[None] | None = None
