@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -57,10 +58,16 @@ async def pid_from(ws, word=b"pid "):
     return int(found[1])
 
 
+async def path_of_odd(daemon):
+    """Where the container ``odd`` has its programs: links to the host's."""
+    return Path((await run(daemon, proxy_exec("printenv", "PATH", **PIPES, **IN_ODD))).text(STDOUT).strip())
+
+
 async def shell_of_its_own(daemon, text, command='/bin/sh "$@"'):
     """Let ``sh`` in the container ``odd`` be a script of ours, which then becomes ``command``, with its environment."""
-    path = (await run(daemon, proxy_exec("printenv", "PATH", **PIPES, **IN_ODD))).text(STDOUT).strip()
-    executable(Path(path, "sh"), f"#!/bin/sh\n{text}\nexec env -u PWD -u OLDPWD -u SHLVL -u _ {command}\n")
+    executable(
+        await path_of_odd(daemon) / "sh", f"#!/bin/sh\n{text}\nexec env -u PWD -u OLDPWD -u SHLVL -u _ {command}\n"
+    )
 
 
 def executable(path, text):
@@ -95,9 +102,13 @@ async def test_whatever_way_the_client_leaves(daemon, cluster, leave):
 
 
 async def test_a_command_sees_the_size_that_its_client_sends_at_once(daemon):
-    """A terminal is made with 0 0, and the client's first message comes after its 101."""
+    """A terminal is made with 0 0, and the client's first message comes after its 101, here maybe later than usual."""
+    await shell_of_its_own(daemon, "")
+    sleep = await path_of_odd(daemon) / "sleep"
+    sleep.unlink()
+    executable(sleep, f"#!/bin/sh\nexec {shutil.which('sleep')} 20\n")
     for _ in range(50):
-        async with opened(daemon, proxy_exec("stty", "size", **TTY)) as ws:
+        async with opened(daemon, proxy_exec("stty", "size", **TTY, **IN_ODD)) as ws:
             await ws.send(RESIZE, b'{"Width":111,"Height":33}')
             assert (await ws.finish()).text(STDOUT) == "33 111\r\n"
 
