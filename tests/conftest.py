@@ -106,10 +106,16 @@ async def shared_cluster():
         yield running
 
 
+@pytest.fixture(scope="module")
+def shared_environ() -> dict[str, str]:
+    """What a module's daemon is started with, where that isn't what is so by default."""
+    return {}
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_daemon(shared_cluster, tmp_path_factory):
+async def shared_daemon(shared_cluster, tmp_path_factory, shared_environ):
     """One daemon for a module's tests."""
     directory = tmp_path_factory.mktemp("daemon")
     shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(directory / "kubeconfig", directory) as running:
+    async with running_daemon(directory / "kubeconfig", directory, **shared_environ) as running:
         yield running

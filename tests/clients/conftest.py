@@ -55,12 +55,18 @@ async def browser():
         yield running
 
 
+@pytest.fixture(scope="module")
+def pages_environ():
+    """What the daemon that serves the pages is started with."""
+    return {"WEB_TERMINAL": "true", "ALLOWED_ORIGINS": CONSOLE}
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def daemon(shared_cluster, tmp_path_factory):
+async def daemon(shared_cluster, tmp_path_factory, pages_environ):
     """One that serves the pages, for a module's tests, which leave it as it was."""
     directory = tmp_path_factory.mktemp("pages")
     kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(kubeconfig, directory, WEB_TERMINAL="true", ALLOWED_ORIGINS=CONSOLE) as running:
+    async with running_daemon(kubeconfig, directory, **pages_environ) as running:
         yield running
 
 

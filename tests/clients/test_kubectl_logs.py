@@ -237,7 +237,7 @@ async def test_parameters_that_kubectl_checks_itself(cluster, tmp_path, query, c
 
 
 async def test_ten_megabytes(tmp_path):
-    bulk = writers.Bulk.of(10_000_000)
+    bulk = writers.Bulk(10_000_000)
     async with DevCluster(writers.world(bulk.pod("bulk"))) as cluster:
         file = cluster.write_kubeconfig(tmp_path / "kubeconfig")
         program = await start(file, tmp_path, "logs", "-f", "bulk")

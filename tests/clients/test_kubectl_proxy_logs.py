@@ -18,7 +18,7 @@ from k8s_ws_proxy.devcluster.faults import Death
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-BULK = writers.Bulk.of(100_000_000)
+BULK = writers.Bulk(100_000_000)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -30,6 +30,7 @@ async def shared_cluster():
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_daemon(shared_cluster, tmp_path_factory):
+    """It is entered by a certificate, with the kubeconfig that our own command makes."""
     directory = tmp_path_factory.mktemp("daemon")
     pki, file = Pki(directory), directory / "operator.kubeconfig"
     kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")

@@ -17,12 +17,10 @@ from support.sessions import call, issue
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def daemon(shared_cluster, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("attacked")
-    kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(kubeconfig, directory, WEB_TERMINAL="true") as running:
-        yield running
+@pytest.fixture(scope="module")
+def pages_environ():
+    """No page of another origin is let in."""
+    return {"WEB_TERMINAL": "true"}
 
 
 @pytest_asyncio.fixture(loop_scope="module")

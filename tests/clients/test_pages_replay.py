@@ -9,7 +9,6 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 from support.browser import Tab
-from support.daemon import running_daemon
 from support.sessions import call, issue, presented
 
 from k8s_ws_proxy.wire.framing.channels import RESIZE, STDOUT
@@ -28,13 +27,9 @@ def root(tmp_path_factory):
     return tmp_path_factory.mktemp("recordings")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def daemon(shared_cluster, tmp_path_factory, root):
-    directory = tmp_path_factory.mktemp("replayed")
-    kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    more = {"WEB_TERMINAL": "true", "RECORDING_DIR": str(root), "NODE_NAME": "node-a"}
-    async with running_daemon(kubeconfig, directory, **more) as running:
-        yield running
+@pytest.fixture(scope="module")
+def pages_environ(root):
+    return {"WEB_TERMINAL": "true", "RECORDING_DIR": str(root), "NODE_NAME": "node-a"}
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -8,13 +8,12 @@ import pytest
 import pytest_asyncio
 from kubernetes import client as api
 from support import writers
-from support.daemon import running_daemon
 
 from k8s_ws_proxy.devcluster import DevCluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-BULK = writers.Bulk.of(10_000_000)
+BULK = writers.Bulk(10_000_000)
 PATH = "/api/v1/namespaces/default/pods/{}/log"
 
 
@@ -24,12 +23,9 @@ async def shared_cluster():
         yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def daemon(shared_cluster, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("daemon")
-    kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(kubeconfig, directory) as running:
-        yield running
+@pytest.fixture
+def daemon(shared_daemon):
+    return shared_daemon
 
 
 @pytest.fixture

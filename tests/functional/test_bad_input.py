@@ -12,7 +12,6 @@ import pytest_asyncio
 from support import rawws
 from support.caller import (
     PIPES,
-    Lines,
     api_exec,
     ask,
     at_rest,
@@ -26,7 +25,6 @@ from support.caller import (
     say,
     signed_path,
 )
-from support.daemon import running_daemon
 
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import RESIZE, STDIN, STDOUT
@@ -37,10 +35,16 @@ TARGET = proxy_exec("true", **PIPES)
 PATH = signed_path(TARGET)
 
 
+@pytest.fixture(scope="module")
+def shared_environ():
+    """It waits half a second for a request. Each test waits until no connection is left, so none is kept ready."""
+    return {"WS_HANDSHAKE_TIMEOUT": "500ms", "READY_CONNECTIONS": "0"}
+
+
 @pytest.fixture
-def daemon(quick_daemon):
+def daemon(shared_daemon):
     """One for all of these: that is the point."""
-    return quick_daemon
+    return shared_daemon
 
 
 @pytest.fixture
@@ -50,39 +54,23 @@ def cluster(shared_cluster):
 
 
 @pytest.fixture(autouse=True)
-def lines(quick_lines):
+def lines(shared_lines):
     """What is logged during the test."""
-    return quick_lines
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def quick_daemon(shared_cluster, tmp_path_factory):
-    """A daemon that waits half a second for a request."""
-    directory = tmp_path_factory.mktemp("daemon")
-    shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    # Connections kept ready stay for ten seconds, and each test waits until none is left.
-    quick = {"WS_HANDSHAKE_TIMEOUT": "500ms", "READY_CONNECTIONS": "0"}
-    async with running_daemon(directory / "kubeconfig", directory, **quick) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def quick_lines(quick_daemon):
-    return await Lines.begin(quick_daemon)
+    return shared_lines
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
-async def nothing_is_left_open(quick_daemon, shared_cluster, quick_lines):
+async def nothing_is_left_open(shared_daemon, shared_cluster, shared_lines):
     """Descriptors are back, the cluster has no stream, no traceback is in the log, and the next caller is served."""
-    before = await at_rest(quick_daemon)
+    before = await at_rest(shared_daemon)
     yield
     await shared_cluster.observed.wait_for(lambda: shared_cluster.observed.open_streams == 0)
-    assert await at_rest(quick_daemon) - before == set()
-    assert (await run(quick_daemon, TARGET)).exit_code == 0
-    await at_rest(quick_daemon)
-    assert not any("Traceback" in raw or "exc_info" in raw for raw in quick_daemon.raw_log)
-    assert not [line for line in quick_lines.new if line["level"] == "error"]
-    assert len(quick_daemon.log) + len(quick_daemon.trail) == len(quick_daemon.raw_log), "every line is JSON"
+    assert await at_rest(shared_daemon) - before == set()
+    assert (await run(shared_daemon, TARGET)).exit_code == 0
+    await at_rest(shared_daemon)
+    assert not any("Traceback" in raw or "exc_info" in raw for raw in shared_daemon.raw_log)
+    assert not [line for line in shared_lines.new if line["level"] == "error"]
+    assert len(shared_daemon.log) + len(shared_daemon.trail) == len(shared_daemon.raw_log), "every line is JSON"
 
 
 def head(*lines: str | bytes, target: str | bytes = PATH, method: str = "GET", version: str = "HTTP/1.1") -> bytes:

@@ -17,7 +17,7 @@ from support.daemon import running_daemon
 from k8s_ws_proxy.devcluster import DevCluster
 from k8s_ws_proxy.devcluster.faults import Death
 
-BULK = writers.Bulk.of(10_000_000)
+BULK = writers.Bulk(10_000_000)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import random
 import pytest
 import pytest_asyncio
 from support.caller import PIPES, api_exec, at_rest, proxy_exec, request, run, signed_path
-from support.daemon import SECRET, running_daemon, told
+from support.daemon import SECRET, told
 
 from k8s_ws_proxy.wire.requests.signing import signed_headers
 
@@ -23,13 +23,10 @@ PATH = signed_path(TARGET)
 KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_daemon(shared_cluster, tmp_path_factory):
-    """Keeps no connection ready: that would stay for ten seconds, and some tests wait until there is none."""
-    directory = tmp_path_factory.mktemp("daemon")
-    shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(directory / "kubeconfig", directory, READY_CONNECTIONS="0") as running:
-        yield running
+@pytest.fixture(scope="module")
+def shared_environ():
+    """No connection is kept ready: it would stay for ten seconds, and some tests wait until there is none."""
+    return {"READY_CONNECTIONS": "0"}
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")

@@ -36,7 +36,7 @@ LINES = [f"{line}\n".encode() for line in FOUR]
 
 @pytest.fixture(scope="module")
 def bulk():
-    return writers.Bulk.of(100_000_000)
+    return writers.Bulk(100_000_000)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

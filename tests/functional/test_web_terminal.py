@@ -9,7 +9,6 @@ import re
 import socket
 
 import pytest
-import pytest_asyncio
 from support import rawws
 from support.daemon import running_daemon
 
@@ -23,16 +22,13 @@ ASSETS = [f"/assets/{path.name}" for path in sorted((BUILT / "assets").iterdir()
 
 
 @pytest.fixture(scope="module")
-def settings():
-    return {"WEB_TERMINAL": "true"}
+def shared_environ():
+    return {"WEB_TERMINAL": "true", "WS_PROXY_ADMIN_ADDR": "127.0.0.1:0"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def daemon(shared_cluster, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("pages")
-    kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    async with running_daemon(kubeconfig, directory, WEB_TERMINAL="true", WS_PROXY_ADMIN_ADDR="127.0.0.1:0") as running:
-        yield running
+@pytest.fixture
+def daemon(shared_daemon):
+    return shared_daemon
 
 
 async def ask(daemon, path, method="GET", listener="http", **headers):

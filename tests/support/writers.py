@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, Container, Phase, Pod, World
 
@@ -49,19 +50,20 @@ def world(*more: Pod) -> World:
 class Bulk:
     """Numbered lines, no two of them equal: whatever is lost, doubled or swapped changes the hash."""
 
-    script: str
     size: int
-    sha256: str
 
-    @classmethod
-    def of(cls, size: int) -> Bulk:
-        """``size`` bytes of it."""
-        script = (
-            f"seq -f 'line %.0f of a log that is neither short nor long, as lines go' 1 {size // 56} | head -c {size}"
-        )
-        data = subprocess.run(["sh", "-c", script], check=True, stdout=subprocess.PIPE).stdout
-        assert len(data) == size
-        return cls(script, size, hashlib.sha256(data).hexdigest())
+    @property
+    def script(self) -> str:
+        """What writes it."""
+        lines = f"seq -f 'line %.0f of a log that is neither short nor long, as lines go' 1 {self.size // 56}"
+        return f"{lines} | head -c {self.size}"
+
+    @cached_property
+    def sha256(self) -> str:
+        """In hex. Made for who asks: every worker imports the modules that have one."""
+        data = subprocess.run(["sh", "-c", self.script], check=True, stdout=subprocess.PIPE).stdout
+        assert len(data) == self.size
+        return sha256(data)
 
     def pod(self, name: str, *, at_once: bool = True) -> Pod:
         """A pod whose only container writes it, perhaps not before it is told to, and ends."""

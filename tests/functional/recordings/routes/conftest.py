@@ -26,13 +26,14 @@ def made(root):
     return Recordings(root)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def daemon(shared_cluster, tmp_path_factory, root):
-    directory = tmp_path_factory.mktemp("daemon")
-    kubeconfig = shared_cluster.write_kubeconfig(directory / "kubeconfig", "proxy")
-    more = {"NODE_NAME": "node-a", "ALLOWED_ORIGINS": "https://console.example"}
-    async with running_daemon(kubeconfig, directory, RECORDING_DIR=str(root), **more) as running:
-        yield running
+@pytest.fixture(scope="module")
+def shared_environ(root):
+    return {"RECORDING_DIR": str(root), "NODE_NAME": "node-a", "ALLOWED_ORIGINS": "https://console.example"}
+
+
+@pytest.fixture
+def daemon(shared_daemon):
+    return shared_daemon
 
 
 @pytest_asyncio.fixture(loop_scope="module")
