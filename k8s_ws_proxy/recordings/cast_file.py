@@ -14,7 +14,7 @@ from k8s_ws_proxy.wire.recording.asciicast import Cast, Heading, comment
 from k8s_ws_proxy.wire.recording.receipt import File, entry, sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from k8s_ws_proxy.recordings.directory import Directory
     from k8s_ws_proxy.wire.recording.receipt import End
@@ -124,6 +124,12 @@ class CastFile:
         if (begun := {**self._begun, **found}) != self._begun:
             self._begun = begun
             self._directory.enter(self.session, self._entry())
+        return 0
+
+    def watched(self, watchers: Sequence[Mapping[str, str]]) -> int:
+        """So many have watched it by now; as ``entered`` otherwise. Raises OSError."""
+        self._begun = {**self._begun, "watchers": watchers}
+        self._directory.enter(self.session, self._entry())
         return 0
 
     def finish(self, at: float, end: End, problem: str, secret: bytes) -> File:

@@ -22,7 +22,7 @@ from k8s_ws_proxy.recordings.beneath import open_file, open_folder, read_file
 from k8s_ws_proxy.recordings.directory import DAEMONS, OPEN
 from k8s_ws_proxy.recordings.paths import RECEIPT, path_of, receipt_of
 from k8s_ws_proxy.sessions.record import shorten
-from k8s_ws_proxy.wire.recording.receipt import parse
+from k8s_ws_proxy.wire.recording.receipt import parse, watchers_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -217,7 +217,12 @@ class Catalogue:
             return None
         if not isinstance(facts, dict):
             return None
-        more = {"sessionId": session, "recordingPath": path_of(session), "size": size, "watchers": []}
+        more = {
+            "sessionId": session,
+            "recordingPath": path_of(session),
+            "size": size,
+            "watchers": watchers_in(facts),
+        }
         return _known(session, {**facts, **more}, daemon)
 
 

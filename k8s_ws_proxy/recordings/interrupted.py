@@ -14,7 +14,7 @@ from k8s_ws_proxy.recordings.directory import OPEN, write_whole
 from k8s_ws_proxy.recordings.paths import began, path_of
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.recording.asciicast import Cast, Heading, comment
-from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED, End, File, is_genuine, sealed
+from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED, End, File, is_genuine, sealed, watchers_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ def finish_interrupted(directory: Directory, session: str, secret: bytes) -> Fil
         os.fdatasync(fd)
     finally:
         os.close(fd)
-    told = End(rfc3339(found.st_mtime), INTERRUPTED, None, None, None)
+    told = End(rfc3339(found.st_mtime), INTERRUPTED, None, None, None, tuple(watchers_in(begun)))
     file = File(path_of(session), size, digest.hexdigest(), problem=problem)
     write_whole(receipt, sealed(begun, told, file, secret))
     directory.done(session)
@@ -86,7 +86,7 @@ def _can_be_read(line: bytes) -> bool:
 
 
 def _begun(directory: Directory, session: str, secret: bytes) -> tuple[Mapping[str, Any], int, str]:
-    """What was known of it when it began, when that was (Unix seconds), and why its recording isn't whole."""
+    """What was known of it while it went on, when it began (Unix seconds), and why its recording isn't whole."""
     with contextlib.suppress(ValueError, FileNotFoundError, IsADirectoryError):
         with directory.entry(OPEN, session).open("rb") as file:
             known = orjson.loads(file.read(_LARGEST))

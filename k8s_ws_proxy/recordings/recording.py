@@ -81,6 +81,7 @@ class Recording:
         self._writing_size = 0  # of what the thread has
         self._writing_since: float | None = None
         self._was_full = False
+        self._watched = False  # by somebody who isn't written down yet
         self._end: tuple[float, End] | None = None
         self._over = False  # its end was handed over, too
 
@@ -101,6 +102,7 @@ class Recording:
         self._recorder.started(self)
         record = self.slot.log.record
         self._give(partial(self.file.entered, title_of(record), record.pod, record.container))
+        self.slot.at_watch(self._one_more_watches)
         return self
 
     @property
@@ -160,7 +162,10 @@ class Recording:
         """Give the thread what there is, if it has nothing of this session yet; after the last of it, the end."""
         if self._writing_since is not None:
             return
-        if self._pending and not self.problem:
+        if self._watched and self._end is None and not self.problem:
+            self._watched = False
+            self._give(partial(self.file.watched, watchers_as_json(self.slot.watched_by)))
+        elif self._pending and not self.problem:
             events, self._pending = self._pending, []
             self._writing_size, self._pending_size = self._pending_size, 0
             self._give(partial(self.file.write, events))
@@ -168,6 +173,11 @@ class Recording:
             self._over = True
             at, end = self._end
             self._recorder.finish(self, partial(self.file.finish, at, end, self.problem))
+
+    def _one_more_watches(self) -> None:
+        """Said at once, for the receipt of a session whose daemon is killed."""
+        self._watched = True
+        self.hand_over()
 
     def _give(self, work: Callable[[], int]) -> None:
         """One at a time: nothing is finished while there is something to be written."""
@@ -208,7 +218,7 @@ class Recording:
     def _written(self, count: int) -> None:
         self._recorder.written(count)
         self._free()
-        if self._pending_size >= _AT_ONCE or self._was_full or self._end is not None:
+        if self._pending_size >= _AT_ONCE or self._was_full or self._watched or self._end is not None:
             self.hand_over()
         elif self._pending:
             self._recorder.later(self)

@@ -89,6 +89,7 @@ class Slot:
         self._opened = False
         self._termination: Termination | None = None
         self.watched_by: list[Watcher] = []  # whoever has watched it, the first ones
+        self._at_watch: list[Callable[[], None]] = []
 
     @property
     def id(self) -> str:
@@ -121,6 +122,12 @@ class Slot:
         """Somebody watches it."""
         if len(self.watched_by) < _MOST_WATCHERS:
             self.watched_by.append(watcher)
+            for told in self._at_watch:
+                told()
+
+    def at_watch(self, told: Callable[[], None]) -> None:
+        """Call ``told`` whenever there is one more in ``watched_by``."""
+        self._at_watch.append(told)
 
     def give_up(self, text: str) -> None:
         """End it, for a reason of our own: it is told ``text``."""

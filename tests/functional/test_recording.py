@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import stat
 from datetime import UTC, datetime
 
@@ -289,6 +291,26 @@ async def test_who_watches_stands_in_the_receipt(record, directory):
     _, receipt = await finished(daemon, directory, session)
     assert [(each["user"], each["mode"]) for each in receipt["watchers"]] == [("ann", "observe")]
     assert len(casts(directory)) == 1  # who watches isn't recorded once more
+
+
+async def test_who_had_watched_a_session_stands_there_also_where_its_daemon_was_killed(record, directory):
+    daemon = await record("terminals")
+    async with opened(daemon, on_terminal("echo ready; read a")) as ws:
+        await ws.until(STDOUT, b"ready")
+        session = ws.answer.headers["x-session-id"]
+        answer = await call(daemon, "POST", f"/proxy/sessions/{session}/ticket", {"mode": "observe"}, User="ann")
+        told = json.loads(answer.body)
+        daemon.confidential.add(told["ticket"])
+        async with presented(daemon, told["path"], told["ticket"]) as watcher:
+            await watcher.until(STDOUT, b"ready")
+            (entry,) = directory.glob(f".daemons/*/open/{session}")
+            while b'"watchers"' not in entry.read_bytes():  # noqa: ASYNC110 - another process writes it beside the rest
+                await asyncio.sleep(0.01)
+            daemon.process.send_signal(signal.SIGKILL)
+            await daemon.wait()
+    _, receipt = await finished(await record("terminals"), directory, session)
+    assert receipt["ending"] == "interrupted"
+    assert [(each["user"], each["mode"]) for each in receipt["watchers"]] == [("ann", "observe")]
 
 
 # What can go wrong with the directory.

@@ -127,8 +127,14 @@ def parse(receipt: bytes) -> dict[str, Any] | None:
 
 
 def entry(known: Mapping[str, Any], secret: bytes) -> bytes:
-    """What is known of a session when it begins, sealed: for the receipt of one whose daemon is killed."""
+    """What is known of a session that goes on, sealed: for the receipt of one whose daemon is killed."""
     return canonical({**known, "hmac": _seal(known, secret)})
+
+
+def watchers_in(entered: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Who had watched the session when the entry was written, as far as that can be read."""
+    found = entered.get("watchers")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def is_genuine(entered: Mapping[str, Any], secret: bytes) -> bool:

@@ -85,6 +85,20 @@ def test_a_file_cut_at_every_byte(directory, leave):
         assert not directory.spoken_for()
 
 
+ANN = {"user": "ann", "mode": "observe", "since": "2026-11-30T12:00:00.000Z"}
+
+
+@pytest.mark.parametrize(
+    ("entered", "told"),
+    [([ANN, ANN], [ANN, ANN]), ([ANN, 5, None], [ANN]), (None, []), ("ann", []), ({"user": "ann"}, [])],
+    ids=repr,
+)
+def test_who_had_watched_is_told_as_far_as_it_can_be_read(directory, leave, entered, told):
+    session = leave(WHOLE, {**KNOWN, "watchers": entered})
+    finish_interrupted(directory, session, SECRET)
+    assert read(directory.root, session, SECRET)[1]["watchers"] == told
+
+
 @pytest.mark.parametrize(
     "tail",
     [

@@ -6,13 +6,17 @@ import errno
 import os
 from types import SimpleNamespace
 
+import orjson
 import pytest
 from support.recorder import SECRET, Held, recording, settled
 from support.recordings import read
 
 from k8s_ws_proxy.recordings import cast_file, directory
 from k8s_ws_proxy.recordings import recorder as recorder_module
+from k8s_ws_proxy.recordings.directory import DAEMONS, OPEN
 from k8s_ws_proxy.recordings.recording import STUCK, Recording
+from k8s_ws_proxy.sessions.record import Watcher, WatchMode
+from k8s_ws_proxy.wire.recording.receipt import is_genuine
 
 MIB = 1024 * 1024
 
@@ -139,6 +143,35 @@ async def test_what_is_little_is_handed_over_at_once_where_it_holds_back_its_ses
     await settled(lambda: session.bridge.went_on)
     assert session.recording.held == 0
     session.ends()
+
+
+def watched_by(root):
+    """Who stands in the entries of sessions that go on."""
+    entries = [orjson.loads(path.read_bytes()) for path in root.glob(f"{DAEMONS}/*/{OPEN}/*")]
+    assert all(is_genuine(each, SECRET) for each in entries)
+    return [watcher["user"] for each in entries for watcher in each.get("watchers", [])]
+
+
+async def test_who_watches_is_written_down_at_once_and_after_what_is_being_written(made, monkeypatch):
+    """For the receipt of a session whose daemon is killed."""
+    recorders, recorder = made
+    session = await recorders.begin(recorder)
+    await recorder.writer.rest()
+    session.slot.watched(Watcher("", "ann", WatchMode.OBSERVE, 1_796_040_000))
+    await settled(lambda: watched_by(recorders.root) == ["ann"])
+    await settled(lambda: recorder.writer.at_it() == 0)
+    disk = Held(monkeypatch, cast_file, "write")
+    session.says(b"x" * MIB)
+    await settled(disk.entered.is_set)
+    session.slot.watched(Watcher("", "bob", WatchMode.PEER, 1_796_040_001))
+    assert watched_by(recorders.root) == ["ann"]
+    disk.let_go()
+    await settled(lambda: watched_by(recorders.root) == ["ann", "bob"])
+    session.ends()
+    await settled(lambda: recorders.finished)
+    cast, receipt = read(recorders.root, session.id, SECRET)
+    assert [each["user"] for each in receipt["watchers"]] == ["ann", "bob"]
+    assert cast.text() == "x" * MIB
 
 
 @pytest.mark.parametrize("required", [True, False])
