@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _Found = TypeVar("_Found")
 
@@ -30,14 +31,26 @@ class Worker:
         self, work: Callable[[], _Found], done: Callable[[_Found], None], failed: Callable[[Exception], None]
     ) -> None:
         """Have ``work`` done after all that was told before; one of the others is called in the loop then."""
+        self.do_each([(work, done, failed)])
+
+    def do_each(
+        self, works: Sequence[tuple[Callable[[], _Found], Callable[[_Found], None], Callable[[Exception], None]]]
+    ) -> None:
+        """Have some done, each as by ``do``. What comes of them is told when the last is done.
+
+        Each time that this thread and the loop take turns costs more than a little work does.
+        """
 
         def order() -> None:
-            try:
-                found = work()
-            except Exception as error:  # noqa: BLE001 - whoever asked decides what to do about it
-                self._tell(failed, error)
-            else:
-                self._tell(done, found)
+            told: list[Callable[[], object]] = []
+            for work, done, failed in works:
+                self._since = self._loop.time()
+                try:
+                    told.append(partial(done, work()))
+                except Exception as error:  # noqa: BLE001 - whoever asked decides what to do about it
+                    told.append(partial(failed, error))
+            with contextlib.suppress(RuntimeError):  # the loop is closed by now
+                self._loop.call_soon_threadsafe(self._tell, told)
 
         self._orders.put(order)
 
@@ -69,13 +82,15 @@ class Worker:
         """Do what was told before, and then no more."""
         self._orders.put(None)
 
-    def _tell(self, whom: Callable[[Any], None], what: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed by now
-            self._loop.call_soon_threadsafe(whom, what)
+    def _tell(self, told: Sequence[Callable[[], object]]) -> None:
+        for each in told:
+            try:
+                each()
+            except Exception as error:  # noqa: BLE001 - as the loop does it: what goes wrong in one is no other's
+                self._loop.call_exception_handler({"message": f"{each!r} failed", "exception": error})
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
-            self._since = self._loop.time()
             order()
             self._since = None
             del order  # it has what was written, which needn't stay until there is something else

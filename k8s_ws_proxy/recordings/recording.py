@@ -101,7 +101,9 @@ class Recording:
         self._began = self._recorder.clock()
         self._recorder.started(self)
         record = self.slot.log.record
-        self._give(partial(self.file.entered, title_of(record), record.pod, record.container))
+        self._writing_since = self._began  # nothing is finished while there is something to be written
+        entered = partial(self.file.entered, title_of(record), record.pod, record.container)
+        self._recorder.writer.do(entered, self.written, self.not_written)
         self.slot.at_watch(self._one_more_watches)
         return self
 
@@ -160,16 +162,32 @@ class Recording:
 
     def hand_over(self) -> None:
         """Give the thread what there is, if it has nothing of this session yet; after the last of it, the end."""
+        if (work := self.take_work()) is not None:
+            self._recorder.writer.do(work, self.written, self.not_written)
+
+    def take_work(self) -> Callable[[], int] | None:
+        """What the thread is to do next, which is given to it now: ``written`` or ``not_written`` is called after it.
+
+        None where it has something of this session already, or nothing waits.
+        """
         if self._writing_since is not None:
-            return
+            return None
+        work: Callable[[], int]
         if self._watched and self._end is None and not self.problem:
             self._watched = False
-            self._give(partial(self.file.watched, watchers_as_json(self.slot.watched_by)))
+            work = partial(self.file.watched, watchers_as_json(self.slot.watched_by))
         elif self._pending and not self.problem:
             events, self._pending = self._pending, []
             self._writing_size, self._pending_size = self._pending_size, 0
-            self._give(partial(self.file.write, events))
-        elif self._end is not None and not self._over:
+            work = partial(self.file.write, events)
+        else:
+            self._finish()
+            return None
+        self._writing_since = self._recorder.clock()
+        return work
+
+    def _finish(self) -> None:
+        if self._end is not None and not self._over:
             self._over = True
             at, end = self._end
             self._recorder.finish(self, partial(self.file.finish, at, end, self.problem))
@@ -178,11 +196,6 @@ class Recording:
         """Said at once, for the receipt of a session whose daemon is killed."""
         self._watched = True
         self.hand_over()
-
-    def _give(self, work: Callable[[], int]) -> None:
-        """One at a time: nothing is finished while there is something to be written."""
-        self._writing_since = self._recorder.clock()
-        self._recorder.writer.do(work, self._written, self._not_written)
 
     def look(self, now: float) -> None:
         """Give up where the disk has had what it was handed for too long."""
@@ -215,7 +228,8 @@ class Recording:
         else:
             self._recorder.later(self)
 
-    def _written(self, count: int) -> None:
+    def written(self, count: int) -> None:
+        """The thread is done with what it was given, of which ``count`` bytes are in the file."""
         self._recorder.written(count)
         self._free()
         if self._pending_size >= _AT_ONCE or self._was_full or self._watched or self._end is not None:
@@ -225,7 +239,8 @@ class Recording:
         if self._was_full and self._bridge is not None:
             self._bridge.go_on()
 
-    def _not_written(self, error: Exception) -> None:
+    def not_written(self, error: Exception) -> None:
+        """The thread couldn't do it."""
         self._free()
         self.fail(told(error))
         self.hand_over()

@@ -43,6 +43,36 @@ async def test_what_fails_is_told_and_the_next_is_done(worker):
     assert await worker.result(lambda: 1) == 1
 
 
+async def test_some_together_are_told_when_the_last_is_done(worker, failures):
+    """And each by itself: of one that fails, or whose end can't be told, no other hears."""
+    hold, told = threading.Event(), []
+
+    def work(number):
+        if number == 3:
+            assert hold.wait(60)
+        return 1 // number
+
+    def done(found):
+        told.append(found)
+        if len(told) == 1:
+            raise ValueError("can't be told")
+
+    worker.do_each([(lambda number=number: work(number), done, told.append) for number in (1, 0, 2, 3)])
+    worker.do(lambda: "next", told.append, told.append)
+    await settled(lambda: worker.at_it() > 0.05)
+    assert told == []
+    hold.set()
+    await settled(lambda: len(told) == 5)
+    assert [found if isinstance(found, int | str) else type(found) for found in told] == [
+        1,
+        ZeroDivisionError,
+        0,
+        0,
+        "next",
+    ]
+    assert [str(error) for error in failures] == ["can't be told"]
+
+
 async def test_who_waits_no_longer_holds_up_nobody(worker):
     hold, done = threading.Event(), []
     held = asyncio.get_running_loop().create_task(worker.result(lambda: done.append(hold.wait(60))))

@@ -145,6 +145,29 @@ async def test_what_is_little_is_handed_over_at_once_where_it_holds_back_its_ses
     session.ends()
 
 
+async def test_what_is_little_is_written_of_many_in_one_go_and_one_that_fails_fails_alone(made, monkeypatch):
+    recorders, recorder = made
+    sessions = [await recorders.begin(recorder) for _ in range(100)]
+    await recorder.writer.rest()
+    turns = []
+    monkeypatch.setattr(
+        recorder.writer, "do_each", lambda works, real=recorder.writer.do_each: (turns.append(len(works)), real(works))
+    )
+    broken = sessions[10].recording.file._fd
+    sessions[10].recording.file._fd = -1
+    for session in sessions:
+        session.says(b"little")
+    await settled(lambda: sum(each.recording.held > 0 for each in sessions) == 0)
+    assert turns == [64, 36]
+    assert [number for number, each in enumerate(sessions) if each.recording.problem] == [10]
+    sessions[10].recording.file._fd = broken
+    for session in sessions:
+        session.ends()
+    await settled(lambda: len(recorders.finished) == len(sessions))
+    casts = [read(recorders.root, each.id, SECRET)[0] for each in sessions]
+    assert [number for number, cast in enumerate(casts) if cast.text() != "little"] == [10]
+
+
 def watched_by(root):
     """Who stands in the entries of sessions that go on."""
     entries = [orjson.loads(path.read_bytes()) for path in root.glob(f"{DAEMONS}/*/{OPEN}/*")]
