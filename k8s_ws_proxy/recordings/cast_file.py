@@ -75,8 +75,11 @@ class CastFile:
                 self._directory.forget(self.session)
             raise
 
-    def write(self, events: Iterable[Data | Resized]) -> int:
-        """Append them, and say how many bytes that were. Raises OSError; then the file ends with a whole line."""
+    def write(self, events: Iterable[Data | Resized], watchers: Sequence[Mapping[str, str]] | None = None) -> int:
+        """Append them, and say how many bytes that were. Raises OSError; then the file ends with a whole line.
+
+        ``watchers`` are all who have watched so far, where there are new ones: beside the file, as ``entered``.
+        """
         before, cast = self._size, self._cast
         lines, size = [], 0
         try:
@@ -95,6 +98,8 @@ class CastFile:
             if not self._size:  # the header isn't there either
                 self._cast = Cast(cast.heading)
             raise
+        if watchers is not None:
+            self._enter(watchers=watchers)
         return self._size - before
 
     def sync(self) -> None:
@@ -120,17 +125,13 @@ class CastFile:
     def entered(self, title: str, pod: str, container: str | None) -> int:
         """What was meant is known now; nothing of the recording is written for it, 0 bytes. Raises OSError."""
         self._cast.heading = replace(self._cast.heading, title=title)
-        found = {"pod": pod, "container": container}
+        self._enter(pod=pod, container=container)
+        return 0
+
+    def _enter(self, **found: Any) -> None:
         if (begun := {**self._begun, **found}) != self._begun:
             self._begun = begun
             self._directory.enter(self.session, self._entry())
-        return 0
-
-    def watched(self, watchers: Sequence[Mapping[str, str]]) -> int:
-        """So many have watched it by now; as ``entered`` otherwise. Raises OSError."""
-        self._begun = {**self._begun, "watchers": watchers}
-        self._directory.enter(self.session, self._entry())
-        return 0
 
     def finish(self, at: float, end: End, problem: str, secret: bytes) -> File:
         """Write its end and its receipt. Raises OSError if there is no receipt; it may be tried again then."""

@@ -153,6 +153,7 @@ class Recording:
             ),
         )
         self._bridge = None
+        self._watched = False
         self.hand_over()
 
     def dropped(self, _told: bool) -> None:
@@ -172,19 +173,15 @@ class Recording:
         """
         if self._writing_since is not None:
             return None
-        work: Callable[[], int]
-        if self._watched and self._end is None and not self.problem:
-            self._watched = False
-            work = partial(self.file.watched, watchers_as_json(self.slot.watched_by))
-        elif self._pending and not self.problem:
-            events, self._pending = self._pending, []
-            self._writing_size, self._pending_size = self._pending_size, 0
-            work = partial(self.file.write, events)
-        else:
+        if self.problem or not (self._pending or self._watched):
             self._finish()
             return None
+        events, self._pending = self._pending, []
+        self._writing_size, self._pending_size = self._pending_size, 0
+        watchers = watchers_as_json(self.slot.watched_by) if self._watched else None
+        self._watched = False
         self._writing_since = self._recorder.clock()
-        return work
+        return partial(self.file.write, events, watchers)
 
     def _finish(self) -> None:
         if self._end is not None and not self._over:
@@ -193,9 +190,10 @@ class Recording:
             self._recorder.finish(self, partial(self.file.finish, at, end, self.problem))
 
     def _one_more_watches(self) -> None:
-        """Said at once, for the receipt of a session whose daemon is killed."""
-        self._watched = True
-        self.hand_over()
+        """Written with the rest, for the receipt of a session whose daemon is killed."""
+        if self._end is None:  # else the receipt has them
+            self._watched = True
+            self._recorder.later(self)
 
     def look(self, now: float) -> None:
         """Give up where the disk has had what it was handed for too long."""
@@ -232,9 +230,9 @@ class Recording:
         """The thread is done with what it was given, of which ``count`` bytes are in the file."""
         self._recorder.written(count)
         self._free()
-        if self._pending_size >= _AT_ONCE or self._was_full or self._watched or self._end is not None:
+        if self._pending_size >= _AT_ONCE or self._was_full or self._end is not None:
             self.hand_over()
-        elif self._pending:
+        elif self._pending or self._watched:
             self._recorder.later(self)
         if self._was_full and self._bridge is not None:
             self._bridge.go_on()

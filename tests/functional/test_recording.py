@@ -27,7 +27,7 @@ from support.caller import (
 )
 from support.daemon import running_daemon
 from support.recordings import Cast, finished, holds
-from support.sessions import call, issue, listed, presented
+from support.sessions import call, issue, listed, presented, ticket_to
 
 from k8s_ws_proxy.devcluster import DevCluster
 from k8s_ws_proxy.recordings.paths import path_of
@@ -280,9 +280,7 @@ async def test_who_watches_stands_in_the_receipt(record, directory):
     async with opened(daemon, on_terminal("echo ready; read a")) as ws:
         await ws.until(STDOUT, b"ready")
         session = ws.answer.headers["x-session-id"]
-        answer = await call(daemon, "POST", f"/proxy/sessions/{session}/ticket", {"mode": "observe"}, User="ann")
-        told = json.loads(answer.body)
-        daemon.confidential.add(told["ticket"])
+        told = await ticket_to(daemon, session, "observe", User="ann")
         assert told["recordingPath"] == path_of(session)
         async with presented(daemon, told["path"], told["ticket"]) as watcher:
             await watcher.until(STDOUT, b"ready")
@@ -298,9 +296,7 @@ async def test_who_had_watched_a_session_stands_there_also_where_its_daemon_was_
     async with opened(daemon, on_terminal("echo ready; read a")) as ws:
         await ws.until(STDOUT, b"ready")
         session = ws.answer.headers["x-session-id"]
-        answer = await call(daemon, "POST", f"/proxy/sessions/{session}/ticket", {"mode": "observe"}, User="ann")
-        told = json.loads(answer.body)
-        daemon.confidential.add(told["ticket"])
+        told = await ticket_to(daemon, session, "observe", User="ann")
         async with presented(daemon, told["path"], told["ticket"]) as watcher:
             await watcher.until(STDOUT, b"ready")
             (entry,) = directory.glob(f".daemons/*/open/{session}")

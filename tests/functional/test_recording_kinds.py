@@ -9,7 +9,7 @@ from support import guacd
 from support.caller import TTY, V4, V5, api_exec, on_terminal, opened, proxy_exec, run, script
 from support.pki import Pki
 from support.recordings import finished
-from support.sessions import call, presented
+from support.sessions import presented, ticket_to
 
 from k8s_ws_proxy.recordings.paths import path_of
 from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
@@ -116,9 +116,7 @@ async def test_what_a_peer_types(record, directory):
     async with opened(daemon, on_terminal("stty -echo; echo ready; read a; read b; echo $a $b")) as ws:
         await ws.until(STDOUT, b"ready")
         session = ws.answer.headers["x-session-id"]
-        answer = await call(daemon, "POST", f"/proxy/sessions/{session}/ticket", {"mode": "peer"}, User="ann")
-        told = json.loads(answer.body)
-        daemon.confidential.add(told["ticket"])
+        told = await ticket_to(daemon, session, "peer", User="ann")
         async with presented(daemon, told["path"], told["ticket"]) as peer:
             await peer.until(STDOUT, b"ready")
             await ws.send(STDIN, b"client\n")

@@ -56,6 +56,15 @@ async def issue(daemon: Daemon, *, who: Mapping[str, str] | None = None, **order
     return told
 
 
+async def ticket_to(daemon: Daemon, session: str, mode: str, **who: str) -> dict[str, Any]:
+    """What somebody is told who wants to join a session; the ticket must be in no log line."""
+    answer = await call(daemon, "POST", f"{SESSIONS}/{session}/ticket", {"mode": mode}, **who)
+    assert answer.status == 201, answer
+    told: dict[str, Any] = json.loads(answer.body)
+    daemon.confidential.add(told["ticket"])
+    return told
+
+
 async def listed(daemon: Daemon, query: str = "", **who: str) -> list[dict[str, Any]]:
     """The sessions that are listed."""
     answer = await call(daemon, "GET", SESSIONS + query, **who)

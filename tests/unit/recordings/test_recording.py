@@ -175,26 +175,53 @@ def watched_by(root):
     return [watcher["user"] for each in entries for watcher in each.get("watchers", [])]
 
 
-async def test_who_watches_is_written_down_at_once_and_after_what_is_being_written(made, monkeypatch):
+def watcher(user):
+    return Watcher("", user, WatchMode.OBSERVE, 1_796_040_000)
+
+
+async def test_who_watches_is_written_down_and_after_what_is_being_written(made, monkeypatch):
     """For the receipt of a session whose daemon is killed."""
     recorders, recorder = made
     session = await recorders.begin(recorder)
     await recorder.writer.rest()
-    session.slot.watched(Watcher("", "ann", WatchMode.OBSERVE, 1_796_040_000))
+    session.slot.watched(watcher("ann"))
     await settled(lambda: watched_by(recorders.root) == ["ann"])
     await settled(lambda: recorder.writer.at_it() == 0)
     disk = Held(monkeypatch, cast_file, "write")
     session.says(b"x" * MIB)
     await settled(disk.entered.is_set)
-    session.slot.watched(Watcher("", "bob", WatchMode.PEER, 1_796_040_001))
+    session.slot.watched(watcher("bob"))
     assert watched_by(recorders.root) == ["ann"]
     disk.let_go()
     await settled(lambda: watched_by(recorders.root) == ["ann", "bob"])
     session.ends()
+    session.slot.watched(watcher("eve"))
     await settled(lambda: recorders.finished)
     cast, receipt = read(recorders.root, session.id, SECRET)
     assert [each["user"] for each in receipt["watchers"]] == ["ann", "bob"]
     assert cast.text() == "x" * MIB
+    assert watched_by(recorders.root) == [], "nothing of it is open any more"
+
+
+async def test_however_many_come_to_watch_it_is_one_work_with_what_was_said(made, monkeypatch):
+    """Each entry has all who came before. Who comes again and again keeps nothing else from being written."""
+    recorders, recorder = made
+    session = await recorders.begin(recorder)
+    await recorder.writer.rest()
+    entered = []
+    monkeypatch.setattr(
+        recorder.directory, "enter", lambda *known, real=recorder.directory.enter: (entered.append(1), real(*known))
+    )
+    for number in range(1001):
+        session.slot.watched(watcher(f"user-{number}"))
+    session.says(b"said")
+    await settled(lambda: session.recording.held == 0)
+    assert (len(entered), len(watched_by(recorders.root))) == (1, 1000)
+    session.slot.watched(watcher("one more than are remembered"))
+    session.ends()
+    await settled(lambda: recorders.finished)
+    assert len(entered) == 1
+    assert read(recorders.root, session.id, SECRET)[0].text() == "said"
 
 
 @pytest.mark.parametrize("required", [True, False])
