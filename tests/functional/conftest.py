@@ -24,17 +24,13 @@ def kubeconfig(cluster, tmp_path):
 
 
 @pytest.fixture
-async def start(kubeconfig, tmp_path):
-    """Starts daemons with the environment that is given; they are gone after the test.
-
-    What they keep ready they keep for ten seconds, and who waits until no connection is left would wait for that. So
-    nothing is here; the module's daemon and the clients' tests have it as it is by default.
-    """
+async def start(request, kubeconfig, tmp_path):
+    """Starts daemons with the environment that is given; they are gone after the test."""
+    usual = {"READY_CONNECTIONS": "0"} if request.node.get_closest_marker("none_ready") else {}
     async with contextlib.AsyncExitStack() as stack:
 
         async def start_(**environ):
-            environ = {"READY_CONNECTIONS": "0", **environ}
-            return await stack.enter_async_context(running_daemon(kubeconfig, tmp_path, **environ))
+            return await stack.enter_async_context(running_daemon(kubeconfig, tmp_path, **{**usual, **environ}))
 
         yield start_
 

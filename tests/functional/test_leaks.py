@@ -36,6 +36,8 @@ from support.daemon import SERVE
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
+pytestmark = pytest.mark.none_ready
+
 TRUE = proxy_exec("true", **PIPES)
 FLOOD = frames.frame(frames.BINARY, b"\0" + b"x" * 65_536, b"\1\2\3\4")
 

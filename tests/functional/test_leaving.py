@@ -15,6 +15,8 @@ from support.rawws import connected
 
 from k8s_ws_proxy.wire.framing import frames
 
+pytestmark = pytest.mark.none_ready
+
 FLOOD = frames.frame(frames.BINARY, b"\0" + b"x" * 65_536, b"\1\2\3\4")
 
 

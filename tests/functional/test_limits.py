@@ -13,6 +13,8 @@ from support.caller import PIPES, at_rest, on_terminal, opened, proxy_exec, run,
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import STDERR, STDIN, STDOUT
 
+pytestmark = pytest.mark.none_ready
+
 
 @pytest.mark.parametrize(("target", "channel"), [(on_terminal("cat"), STDOUT), (script("cat"), STDERR)])
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ from support.pki import Pki
 from k8s_ws_proxy.web.pending import MIN_PLACES
 from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 
+pytestmark = pytest.mark.none_ready
+
 TRUE = proxy_exec("true", **PIPES)
 LINE = f"GET {signed_path(TRUE)} HTTP/1.1\r\nHost: proxy\r\n".encode()
 MIB = 1 << 20

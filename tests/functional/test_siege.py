@@ -17,7 +17,7 @@ from benchmarks.siege.bed import LIMIT_MIB, laid
 from benchmarks.siege.run import Watched
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 0.5  # of each attack
+SECONDS = 1.0  # of each attack
 SCALE = 0.05
 
 

@@ -18,6 +18,8 @@ from support.sessions import SESSIONS, call, presented
 
 from k8s_ws_proxy.wire.requests.signing_v2 import signed_headers_v2
 
+pytestmark = pytest.mark.none_ready
+
 MIB = 1024 * 1024
 MAX_TICKETS = 10_000  # as it is where nobody says otherwise
 FIRST = 100  # after which the daemon has loaded what it needs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import os
 import random
@@ -30,12 +29,6 @@ from k8s_ws_proxy.wire.framing import channels, frames
 from k8s_ws_proxy.wire.framing.channels import STATUS, STDERR, STDIN, STDOUT
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def start(start):
-    """With connections kept ready, as by default."""
-    return functools.partial(start, READY_CONNECTIONS="4")
 
 
 async def numbered_commands(daemon, count, at_once):
