@@ -28,6 +28,7 @@ from support.daemon import SERVE
 from support.pki import Pki
 from support.tls13 import RawTls13
 
+from k8s_ws_proxy.sessions.quotas import HELD_BY_DIALS, held_by
 from k8s_ws_proxy.web.handshakes import AT_ONCE
 from k8s_ws_proxy.web.pending import IDLE_PLACES
 from k8s_ws_proxy.wire.framing import frames
@@ -257,10 +258,12 @@ def ask_and_never_read(tls, request):
 
 
 async def test_long_commands_that_are_dialled_are_bounded_together(start, cluster):
-    daemon = await start()
+    daemon = await start(WS_HANDSHAKE_TIMEOUT="60s")
     long = with_query("/proxy/exec/default/shell/shell", *["ab"] * 11_800, **PIPES)
-    cluster.faults.hang()
+    fit = HELD_BY_DIALS // held_by(len(long))
+    cluster.faults.hang(times=fit + 1)
     async with crowd(daemon.port, 20, request(daemon, long)):
+        await daemon.event("request refused", reason="too_many_handshakes", count=20 - fit)
         answer = await ask(daemon, long)
         assert refusal_of(answer, long)[1] == "too_many_handshakes"
         short = asyncio.get_running_loop().create_task(run(daemon, TRUE))
