@@ -95,10 +95,15 @@ def add_to(commands: Any) -> None:
     )
     _add_where(parser)
     parser = add("verify", _verify, "say whether a recording was changed", _VERIFY, _VERIFIED)
-    parser.add_argument("recording", metavar="FILE|ID", help="the recording; with --dir or --store its session's id")
-    parser.add_argument("--receipt", metavar="FILE", help="its receipt; beside it, as .json, by default")
+    parser.add_argument("recording", metavar="ID|FILE", help="its session's id, or a file")
+    parser.add_argument("--receipt", metavar="FILE", help="a file's receipt; beside it, as .json, by default")
     parser.add_argument(
-        "--secret-file", action="append", metavar="FILE", help="a shared secret; may be repeated. SHARED_SECRET_FILE"
+        "--secret-file",
+        dest="secret_files",
+        action="append",
+        metavar="FILE",
+        help="a shared secret; may be repeated, and the first one signs where a proxy is asked. SHARED_SECRET_FILE by "
+        "default",
     )
     parser.add_argument(
         "--secret-dir",
@@ -106,8 +111,7 @@ def add_to(commands: Any) -> None:
         default=os.environ.get("SHARED_SECRET_DIR"),
         help="a directory of them; SHARED_SECRET_DIR by default",
     )
-    parser.set_defaults(url=None, kubeconfig=None, context=None, workload=None)
-    _add_store_and_directory(parser)
+    _add_where(parser, secret_file=False)
     parser = add("export", _export, "write a recording in another form", _EXPORT)
     parser.add_argument("recording", metavar="ID|FILE", help="its session's id, or a file; - is standard input")
     parser.add_argument(
@@ -131,6 +135,7 @@ _PLAY: Final = """\
 Space stops it and lets it go on, a point goes on by one step, q or Ctrl-C leaves it. What was written to that
 terminal is shown as far as it draws; what would set your clipboard or title, or have your terminal answer, isn't."""
 _VERIFY: Final = """\
+  k8s-ws-proxy recordings verify 01995f3c-7a00-7d21-8c4e-5a1d3b0f6c1e --secret-file secret
   k8s-ws-proxy recordings verify 01995f3c-7a00-7d21-8c4e-5a1d3b0f6c1e.cast --secret-file secret
   k8s-ws-proxy recordings verify 01995f3c-7a00-7d21-8c4e-5a1d3b0f6c1e --store s3://BUCKET/PREFIX
 
@@ -139,13 +144,9 @@ _EXPORT: Final = """\
   k8s-ws-proxy recordings export 01995f3c-7a00-7d21-8c4e-5a1d3b0f6c1e.cast --format text"""
 
 
-def _add_where(parser: argparse.ArgumentParser) -> None:
-    add_whom_to_ask(parser)
+def _add_where(parser: argparse.ArgumentParser, *, secret_file: bool = True) -> None:
+    add_whom_to_ask(parser, secret_file=secret_file)
     add_reason(parser)
-    _add_store_and_directory(parser)
-
-
-def _add_store_and_directory(parser: argparse.ArgumentParser) -> None:
     there = parser.add_argument_group("the store")
     there.add_argument(
         "--store", metavar="URL", help="read them from there, and ask no proxy: s3://BUCKET/PREFIX, as RECORDING_STORE"
@@ -180,23 +181,31 @@ def _play(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from k8s_ws_proxy.cli.recordings_ask import verified  # noqa: PLC0415 - see _list
-
-    if arguments.directory or arguments.store is not None:
-        try:
-            return _verify_there(arguments)
-        except ProxyError as error:  # whose status would be that of one that was changed
-            print(f"k8s-ws-proxy: {error}", file=sys.stderr)
-            return USAGE
-    return verified(arguments.recording, arguments.receipt, arguments.secret_file, arguments.secret_dir)
+    try:
+        return _verify_wherever(arguments)
+    except ProxyError as error:  # whose status would be that of one that was changed
+        print(f"k8s-ws-proxy: {error}", file=sys.stderr)
+        return USAGE
 
 
-def _verify_there(arguments: argparse.Namespace) -> int:
-    from k8s_ws_proxy.cli.recordings_ask import verified_there  # noqa: PLC0415 - see _list
+def _verify_wherever(arguments: argparse.Namespace) -> int:
+    from k8s_ws_proxy.cli.recordings_ask import verified, verified_there  # noqa: PLC0415 - see _list
 
-    if not is_session(session := arguments.recording.lower()) or arguments.receipt:
-        raise ProxyError("with --dir and --store name a session's id, and no --receipt: both are found by it")
-    return _run(arguments, verified_there(session, arguments.secret_file, arguments.secret_dir))
+    files = arguments.secret_files or [each for each in (os.environ.get("SHARED_SECRET_FILE"),) if each]
+    arguments.secret_file = files[0] if files else None
+    session = arguments.recording.lower()
+    if not _is_elsewhere(arguments, session):
+        return verified(arguments.recording, arguments.receipt, files, arguments.secret_dir)
+    if not is_session(session) or arguments.receipt:
+        raise ProxyError("to have it found name a session's id, and no --receipt: both are found by it")
+    return _run(arguments, verified_there(session, files, arguments.secret_dir))
+
+
+def _is_elsewhere(arguments: argparse.Namespace, session: str) -> bool:
+    """It isn't a file on this machine: where it is was said, or there is none of that name."""
+    if arguments.directory or arguments.store is not None or _asked(arguments):
+        return True
+    return is_session(session) and not arguments.receipt and not os.path.lexists(arguments.recording)
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -208,7 +217,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, work: Work) -> int:
     from k8s_ws_proxy.cli.recordings_ask import run  # noqa: PLC0415 - see _list
 
-    asking = arguments.url or arguments.kubeconfig or arguments.context or arguments.workload
+    asking = _asked(arguments)
     if arguments.directory and (asking or arguments.store):
         raise ProxyError("--dir reads from a directory and asks nobody: leave the other options out")
     if arguments.store and asking:
@@ -216,6 +225,11 @@ def _run(arguments: argparse.Namespace, work: Work) -> int:
     if not arguments.directory and arguments.store is None:
         settle_whom_to_ask(arguments)
     return run(arguments, work)
+
+
+def _asked(arguments: argparse.Namespace) -> bool:
+    """Whom to ask was said."""
+    return any((arguments.url, arguments.kubeconfig, arguments.context, arguments.workload))
 
 
 def _id(text: str) -> str:

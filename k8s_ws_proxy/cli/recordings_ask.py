@@ -164,28 +164,23 @@ async def _export(where: Source, *, recording: str, form: str, into: str) -> End
     return Ending(status=0)
 
 
-def verified(cast: str, receipt: str | None, secret_files: Sequence[str] | None, secret_dir: str | None) -> int:
-    """Say what is to be said of a recording and its receipt, both files; the exit status."""
+def verified(cast: str, receipt: str | None, secret_files: Sequence[str], secret_dir: str | None) -> int:
+    """Say what is to be said of a recording and its receipt, both files; the exit status. Raises ProxyError."""
     path = Path(cast)
-    try:
-        secrets = _secrets_of(secret_files, secret_dir)
-        finding = look(path, Path(receipt) if receipt else receipt_beside(path), secrets)
-    except ProxyError as error:
-        say(str(error))
-        return Found.UNKNOWN
+    finding = look(path, Path(receipt) if receipt else receipt_beside(path), secrets_of(secret_files, secret_dir))
     print(f"{cast}: {finding.sentence}")
     return finding.found
 
 
-def verified_there(session: str, secret_files: Sequence[str] | None, secret_dir: str | None) -> Work:
-    """The same of what stands in a directory or a store. It goes by, and is kept nowhere."""
+def verified_there(session: str, secret_files: Sequence[str], secret_dir: str | None) -> Work:
+    """The same of what somebody tells of an id. It goes by, and is kept nowhere."""
     return partial(_verify, session=session, secret_files=secret_files, secret_dir=secret_dir)
 
 
-async def _verify(where: Source, *, session: str, secret_files: Sequence[str] | None, secret_dir: str | None) -> Ending:
+async def _verify(where: Source, *, session: str, secret_files: Sequence[str], secret_dir: str | None) -> Ending:
     digest = hashlib.sha256()
     try:
-        secrets = _secrets_of(secret_files, secret_dir)
+        secrets = secrets_of(secret_files, secret_dir)
         async with where() as source:
             sealed = await source.receipt(session)
             async with contextlib.aclosing(source.cast(session)) as cast:
@@ -196,10 +191,6 @@ async def _verify(where: Source, *, session: str, secret_files: Sequence[str] | 
     finding = judged("what stands in its receipt's place", sealed, digest.hexdigest(), secrets)
     print(f"{session}: {finding.sentence}")
     return Ending(finding.found)
-
-
-def _secrets_of(files: Sequence[str] | None, directory: str | None) -> list[bytes]:
-    return secrets_of(files or [each for each in (os.environ.get("SHARED_SECRET_FILE"),) if each], directory)
 
 
 @contextlib.asynccontextmanager

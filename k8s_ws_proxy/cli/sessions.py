@@ -125,15 +125,16 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_one_proxy(parser: argparse.ArgumentParser) -> None:
-    add_secret_file(parser)
     add_user_options(parser)
     one = parser.add_argument_group("one proxy")
     one.add_argument("--url", help=f"where it listens; {URL_VARIABLE} by default")
     add_certificate_options(one)
 
 
-def add_whom_to_ask(parser: argparse.ArgumentParser) -> None:
-    """Add the options for one proxy and for all of a cluster."""
+def add_whom_to_ask(parser: argparse.ArgumentParser, *, secret_file: bool = True) -> None:
+    """Add the options for one proxy and for all of a cluster; ``secret_file`` among them, unless it has one already."""
+    if secret_file:
+        add_secret_file(parser)
     _add_one_proxy(parser)
     every = parser.add_argument_group("every proxy of a cluster")
     add_kubeconfig(every)

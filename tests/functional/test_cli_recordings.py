@@ -180,6 +180,33 @@ async def test_verify(local, made, tmp_path):
     assert (status, "can't be read" in text) == (2, True)
 
 
+async def test_verify_what_a_proxy_has(client, made, tmp_path):
+    session = made.finished(cast_of(b"hello"))
+    other = tmp_path / "other"
+    other.write_bytes(b"another key that is as long as it has to be")
+    good = f"{session}: the recording and its receipt are as the proxy wrote them.\n".encode()
+    assert await client.run("verify", session) == (0, good, "")
+    key = str(tmp_path / "secret")
+    assert await client.run("verify", session.upper(), "--secret-file", key, "--secret-file", str(other)) == (
+        0,
+        good,
+        "",
+    )
+    made.cast(session).write_bytes(cast_of(b"hullo"))
+    status, stdout, _ = await client.run("verify", session)
+    assert (status, b"the recording was changed" in stdout) == (1, True)
+    for words, why in (
+        ((made.running(b"x"),), "when the session ends"),
+        ((id_at(NOON),), "There is no recording"),
+        ((session, "--secret-file", str(other)), "the secret that this proxy accepts"),
+        ((session, "--receipt", "x.json", "--url", "http://127.0.0.1:1"), "no --receipt"),
+        (("x.cast", "--url", "http://127.0.0.1:1"), "name a session's id"),
+        (("x.cast",), "there is no receipt at x.json"),
+    ):
+        status, stdout, stderr = await client.run("verify", *words)
+        assert (status, stdout, why in stderr) == (2, b"", True), (words, stderr)
+
+
 async def test_export(client, local, made, tmp_path):
     data = cast_of(b"hello\r\n", "wörld\r\n".encode(), b"\x1b[31mred\x1b[0m\rRED\r\n", every=0.25)
     session = made.finished(data)

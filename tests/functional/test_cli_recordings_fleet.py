@@ -95,3 +95,16 @@ async def test_what_no_node_has(nodes):
     assert "on 2 nodes that answered" in stderr
     status, _, stderr = await client.run("play", id_at(NOON), "--follow")
     assert (status, "name it with --url" in stderr) == (1, True)
+
+
+async def test_what_some_node_has_is_verified(nodes):
+    first, second, client = nodes
+    for made in (first, second):
+        session = made.finished(LARGE)
+        status, stdout, _ = await client.run("verify", session)
+        assert (status, b"as the proxy wrote them" in stdout) == (0, True)
+        made.cast(session).write_bytes(LARGE[:-1])
+        status, stdout, _ = await client.run("verify", session)
+        assert (status, b"the recording was changed" in stdout) == (1, True)
+    status, stdout, stderr = await client.run("verify", id_at(NOON))
+    assert (status, stdout, "on 2 nodes that answered" in stderr) == (2, b"", True)
