@@ -83,26 +83,21 @@ async def upgraded_by(signer: Signer, subprotocols: Sequence[str] = SUBPROTOCOLS
             transports.append(response.connection.transport)
         return response
 
-    way = signer.to.way
-    async with aiohttp.ClientSession(
-        timeout=timeout, middlewares=(look, signer.sign), trust_env=way is not None
-    ) as session:
+    async with _session(signer, timeout, look) as session:
 
         async def ask() -> aiohttp.ClientWebSocketResponse[Any]:
             async with asyncio.timeout(_HANDSHAKE):
-                return await session.ws_connect(
+                ws: aiohttp.ClientWebSocketResponse[Any] = await session.ws_connect(
                     signer.url,
                     protocols=subprotocols,
-                    ssl=signer.to.tls or True,
-                    proxy=way.proxy if way else None,
-                    proxy_headers=way.proxy_headers if way else None,
-                    server_hostname=way.server_name if way else None,
+                    **_by(signer.to),
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE),
                     max_msg_size=_LARGEST_MESSAGE,
                     autoping=False,  # see keepalive.py: answering must not wait for the socket
                     compress=0,
                     decode_text=False,
                 )
+                return ws
 
         ws = await _until_taken(signer, ask)
         for level, option, value in _KEEPALIVE:
@@ -128,10 +123,10 @@ async def let_in(to: Connection, path: str) -> None:
     """
     timeout = aiohttp.ClientTimeout(total=_HANDSHAKE, sock_connect=_CONNECT)
     signer = Signer(to, _target(path, ""))
-    async with aiohttp.ClientSession(timeout=timeout, middlewares=(signer.sign,)) as session:
+    async with _session(signer, timeout) as session:
 
         async def ask() -> None:
-            async with session.get(signer.url, ssl=to.tls or True, allow_redirects=False) as response:
+            async with session.get(signer.url, allow_redirects=False, **_by(to)) as response:
                 body = await _body(response)
             if response.status != _UPGRADE_REQUIRED:
                 raise signer.refused(response, body)
@@ -146,10 +141,10 @@ async def answer_of(to: Connection, method: str, target: str, *, max_bytes: int)
     """
     timeout = aiohttp.ClientTimeout(total=_HANDSHAKE, sock_connect=_CONNECT)
     signer = Signer(to, target)
-    async with aiohttp.ClientSession(timeout=timeout, middlewares=(signer.sign,)) as session:
+    async with _session(signer, timeout) as session:
 
         async def ask() -> tuple[bytes, str]:
-            async with session.request(method, signer.url, ssl=to.tls or True, allow_redirects=False) as response:
+            async with session.request(method, signer.url, allow_redirects=False, **_by(to)) as response:
                 if response.status in _GOOD:
                     return await _body(response, max_bytes), response.headers.get("Date", "")
                 raise signer.refused(response, await _body(response))
@@ -158,15 +153,16 @@ async def answer_of(to: Connection, method: str, target: str, *, max_bytes: int)
 
 
 @contextlib.asynccontextmanager
-async def download(to: Connection, target: str) -> AsyncIterator[aiohttp.StreamReader]:
-    """The body of a good answer to a GET, as it comes, until the block is left. Raises ProxyError."""
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
-    signer = Signer(to, target)
-    async with aiohttp.ClientSession(timeout=timeout, middlewares=(signer.sign,)) as session:
+async def download(signer: Signer) -> AsyncIterator[aiohttp.StreamReader]:
+    """The body of a good answer to the GET that ``signer`` signs, as it comes, until the block is left.
+
+    Raises ProxyError.
+    """
+    async with _session(signer, aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)) as session:
 
         async def ask() -> aiohttp.ClientResponse:
             async with asyncio.timeout(_HANDSHAKE):
-                response = await session.get(signer.url, ssl=to.tls or True, allow_redirects=False)
+                response = await session.get(signer.url, allow_redirects=False, **_by(signer.to))
                 if response.status in _GOOD:
                     return response
                 async with response:
@@ -176,9 +172,25 @@ async def download(to: Connection, target: str) -> AsyncIterator[aiohttp.StreamR
         try:
             yield response.content
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ProxyError(f"{to.url} broke off in the middle: what came isn't whole. Try again") from error
+            raise ProxyError(f"{signer.to.url} broke off in the middle: what came isn't whole. Try again") from error
         finally:
             response.close()
+
+
+def _session(
+    signer: Signer, timeout: aiohttp.ClientTimeout, *middlewares: aiohttp.ClientMiddlewareType
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        timeout=timeout, middlewares=(*middlewares, signer.sign), trust_env=signer.to.way is not None
+    )
+
+
+def _by(to: Connection) -> dict[str, Any]:
+    """How a request gets there."""
+    how: dict[str, Any] = {"ssl": to.tls or True}
+    if (way := to.way) is not None:
+        how |= {"proxy": way.proxy, "proxy_headers": way.proxy_headers, "server_hostname": way.server_name}
+    return how
 
 
 def _target(path: str, query: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.cli.identity_headers import v2_headers
-from k8s_ws_proxy.cli.recordings_source import PATH, Listed, page_in, page_target
+from k8s_ws_proxy.cli.recordings_source import PATH, Listed, as_it_comes, page_in, page_target
 from k8s_ws_proxy.cli.sessions_fleet import Fleet
 from k8s_ws_proxy.cli.sessions_source import target_of
 from k8s_ws_proxy.errors import ProxyError, Reason
@@ -55,9 +56,14 @@ class RecordingsFleet(Fleet):
 
     async def cast(self, session: str, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
         """Find it, and read it a part at a time: the apiserver's client has whole answers only. Raises ProxyError."""
-        if follow:
-            raise ProxyError("--follow asks one proxy: name it with --url. The list says which node has it")
         target = target_of(f"{PATH}/{session}")
+        if follow:
+            pod, _ = await self._found_at(session, target, {"Range": "bytes=0-0"})
+            signer = await self._through(pod, target_of(f"{PATH}/{session}", {"follow": "true"}))
+            async with contextlib.aclosing(as_it_comes(signer)) as parts:
+                async for data in parts:
+                    yield data
+            return
         pod, answer = await self._found_at(session, target, {"Range": f"bytes=0-{_PART - 1}"})
         offset = 0
         while answer.status != 416:

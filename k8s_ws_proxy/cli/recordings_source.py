@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -12,6 +13,7 @@ from k8s_ws_proxy.cli.answers import Refused
 from k8s_ws_proxy.cli.client import answer_of, download
 from k8s_ws_proxy.cli.sessions_source import Silent, object_in, target_of
 from k8s_ws_proxy.cli.sessions_table import MalformedAnswer
+from k8s_ws_proxy.cli.signer import Signer
 from k8s_ws_proxy.errors import ProxyError, Reason
 from k8s_ws_proxy.recordings.catalogue import LATEST, Catalogue, Wanted
 from k8s_ws_proxy.rfc3339 import unix
@@ -79,8 +81,8 @@ class OneProxyRecordings:
     async def cast(self, session: str, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
         """See RecordingSource."""
         target = target_of(f"{PATH}/{session}", {"follow": "true"} if follow else {})
-        async with download(self._to, target) as body:
-            while data := await body.read(PART):
+        async with contextlib.aclosing(as_it_comes(Signer(self._to, target))) as parts:
+            async for data in parts:
                 yield data
 
     async def receipt(self, session: str) -> bytes:
@@ -95,6 +97,13 @@ class OneProxyRecordings:
                 raise ProxyError(f"{self._to.url} has no recordings to tell of: an older version?") from refused
             raise
         return body
+
+
+async def as_it_comes(signer: Signer) -> AsyncGenerator[bytes, None]:
+    """The recording that ``signer`` asks for, a part at a time. Raises ProxyError."""
+    async with download(signer) as body:
+        while data := await body.read(PART):
+            yield data
 
 
 class DirectoryRecordings:

@@ -115,11 +115,14 @@ class Fleet:
         """Find it, and join it there. Raises ProxyError."""
         pod = await self._find(session)
         self._signing.say(f"session {session} is on {pod.node}")
+        async with upgraded_by(await self._through(pod, joining(session, peer=peer))) as opened:
+            yield opened
+
+    async def _through(self, pod: Pod, target: str) -> Through:
+        """A request for ``target`` of ``pod`` whose answer goes on. Raises ProxyError."""
         way = await self._api.way()
         signs = replace(self._signing, who=self._who(pod))
-        to = Connection(way.url + self._proxied(pod), signs, self._secret, way.tls, way)
-        async with upgraded_by(Through(to, joining(session, peer=peer), pod)) as opened:
-            yield opened
+        return Through(Connection(way.url + self._proxied(pod), signs, self._secret, way.tls, way), target, pod)
 
     async def _find(self, session: str) -> Pod:
         """The pod that has it. Raises ProxyError."""

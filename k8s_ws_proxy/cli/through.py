@@ -1,7 +1,7 @@
-"""A proxy's WebSocket through the apiserver's pod proxy, which passes an upgrade on to the pod.
+"""An answer that goes on, through the apiserver's pod proxy: a WebSocket, or a body that comes as it is written.
 
-It needs ``get`` on ``pods/proxy``, as a plain request does. What is asked for has no query: an apiserver loses that of
-an upgrade (kubernetes/kubernetes#77142), and newer ones that keep it see none.
+It needs ``get`` on ``pods/proxy``, as any request there does. An upgrade that is asked for has no query: an apiserver
+loses it (kubernetes/kubernetes#77142), and newer ones that keep it see none.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class Through(Signer):
-    """The request for ``path`` of ``pod``; ``to`` leads through the apiserver."""
+    """The request for ``target`` of ``pod``; ``to`` leads through the apiserver."""
 
-    def __init__(self, to: Connection, path: str, pod: Pod) -> None:
-        super().__init__(to, path)
-        self._path = path
+    def __init__(self, to: Connection, target: str, pod: Pod) -> None:
+        super().__init__(to, target)
+        self._path = target.partition("?")[0]
         self._pod = pod
 
     def refused(self, response: aiohttp.ClientResponse, body: bytes) -> ProxyError:

@@ -6,7 +6,19 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from k8s_ws_proxy.devcluster import api, audit, codec, http, log, podproxy, podupgrade, requestinfo, status, websocket
+from k8s_ws_proxy.devcluster import (
+    api,
+    audit,
+    codec,
+    going_on,
+    http,
+    log,
+    podproxy,
+    podupgrade,
+    requestinfo,
+    status,
+    websocket,
+)
 from k8s_ws_proxy.devcluster.access import Access
 from k8s_ws_proxy.devcluster.authorizer import Authorizer
 from k8s_ws_proxy.devcluster.exec import ExecSession
@@ -122,7 +134,13 @@ class Handler:
         if isinstance(answer, Response):
             await _send(answer, connection, entry)
             return
-        await _send(await _unless_left(podproxy.forward(answer), stream), connection, entry)
+        said = await _unless_left(podproxy.forward(answer), stream)
+        if isinstance(said, Response):
+            await _send(said, connection, entry)
+            return
+        entry.started(200)
+        with contextlib.closing(said):
+            await going_on.send(connection, stream, said.body, None, said.headers)
 
     async def _upgrade(
         self, target: ProxyTarget, connection: Connection, stream: TlsStream, death: Die | None, entry: Entry
@@ -152,7 +170,8 @@ class Handler:
             if target.pod.phase is Phase.COMPLETED:
                 await self._node.main(target).ended()
             entry.started(200)
-            await log.send(connection, stream, file.read(target.options), death, (audit.HEADER, entry.audit_id))
+            fields = (*log.FIELDS, (audit.HEADER, entry.audit_id))
+            await going_on.send(connection, stream, file.read(target.options), death, fields)
 
     async def _stream(self, socket: WebSocket, target: StreamTarget | ForwardTarget) -> None:
         with self._counted(), contextlib.suppress(ClientLeft):

@@ -1,4 +1,4 @@
-"""`pods/log`: which part of a log is asked for, what is refused, and the answer that goes on and on.
+"""`pods/log`: which part of a log is asked for, and what is refused.
 
 As kube-apiserver and kubelet have it: `PodLogOptions` and its validation (k8s.io/kubernetes, pkg/apis/core/validation),
 `LogLocation` (pkg/registry/core/pod), `ReadLogs` (pkg/kubelet, k8s.io/cri-client).
@@ -6,26 +6,20 @@ As kube-apiserver and kubelet have it: `PodLogOptions` and its validation (k8s.i
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from k8s_ws_proxy.devcluster import status
-from k8s_ws_proxy.devcluster.faults import Death
 from k8s_ws_proxy.devcluster.status import Cause, Failed
-from k8s_ws_proxy.observe import tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from k8s_ws_proxy.devcluster.faults import Die
-    from k8s_ws_proxy.devcluster.http import Connection, Request
-    from k8s_ws_proxy.devcluster.tls import TlsStream
+    from k8s_ws_proxy.devcluster.http import Request
     from k8s_ws_proxy.devcluster.world import Container, Pod
 
+FIELDS = (("Content-Type", "text/plain"), ("Cache-Control", "no-cache, private"))
+"""What the answer's head says."""
 _INT64 = 2**63
 
 
@@ -110,53 +104,3 @@ def _time(request: Request, name: str) -> int | None:
         why = f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}" as "2006"'
         raise Failed(status.bad_request(why))
     return int(moment.timestamp() // 1)
-
-
-async def send(
-    connection: Connection,
-    stream: TlsStream,
-    content: AsyncGenerator[bytes],
-    death: Die | None,
-    *headers: tuple[str, str],
-) -> None:
-    """Answer with all of `content` as it comes, each block a chunk, until the client leaves; `death` comes sooner."""
-    fields = (("Content-Type", "text/plain"), ("Cache-Control", "no-cache, private"), *headers)
-    sending = tasks.start(_send(connection, stream, content, death, fields), name="devcluster log")
-    leaving = tasks.start(stream.discard(), name="devcluster log's client")
-    try:
-        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        sending.cancel()
-        leaving.cancel()
-        await asyncio.wait((sending, leaving))
-
-
-async def _send(
-    connection: Connection,
-    stream: TlsStream,
-    content: AsyncGenerator[bytes],
-    death: Die | None,
-    headers: tuple[tuple[str, str], ...],
-) -> None:
-    with contextlib.suppress(ConnectionError):
-        await connection.begin(headers)
-        async with contextlib.aclosing(content) as blocks:
-            if death is None:
-                async for block in blocks:
-                    await connection.chunk(block)
-                await connection.end()
-            elif await _reach(death.sent, connection, blocks):
-                stream.reset() if death.how is Death.RESET else stream.finish()
-
-
-async def _reach(size: int, connection: Connection, blocks: AsyncGenerator[bytes]) -> bool:
-    """Send the first `size` bytes; False if there are fewer, and the answer is complete."""
-    while size:
-        try:
-            block = await anext(blocks)
-        except StopAsyncIteration:
-            await connection.end()
-            return False
-        await connection.chunk(block[:size])
-        size -= min(size, len(block))
-    return True

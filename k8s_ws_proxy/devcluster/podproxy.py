@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 import h11
@@ -18,6 +18,7 @@ pod would; raising OSError is a pod that can't be reached.
 """
 
 _CHUNK = 65536
+_OK = 200
 DROPPED = frozenset(
     # The apiserver takes the credential out before anything else; the rest is hop by hop (RFC 9110, section 7.6.1).
     {"authorization", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -33,7 +34,20 @@ class ProxyTarget:
     address: str
 
 
-async def forward(target: ProxyTarget) -> Response:
+@dataclass(frozen=True, slots=True)
+class Unended:
+    """A good answer without a length. `body` is what comes, as it comes; `close` has to be called after it."""
+
+    headers: tuple[tuple[str, str], ...]
+    body: AsyncGenerator[bytes]
+    writer: asyncio.StreamWriter
+
+    def close(self) -> None:
+        """Nothing more is wanted of it."""
+        self.writer.transport.abort()
+
+
+async def forward(target: ProxyTarget) -> Response | Unended:
     """The pod's answer, or 503 if there is none."""
     request = dataclasses.replace(
         target.request,
@@ -56,7 +70,7 @@ async def forward(target: ProxyTarget) -> Response:
     return http.of_status(status.unreachable(why))
 
 
-async def _ask(request: Request, backend: Backend | None) -> Response:
+async def _ask(request: Request, backend: Backend | None) -> Response | Unended:
     if backend is None:
         raise ConnectionRefusedError
     if callable(backend):
@@ -64,8 +78,9 @@ async def _ask(request: Request, backend: Backend | None) -> Response:
     return await _over_tcp(request, *backend)
 
 
-async def _over_tcp(request: Request, host: str, port: int) -> Response:
+async def _over_tcp(request: Request, host: str, port: int) -> Response | Unended:
     reader, writer = await asyncio.open_connection(host, port)
+    answer: Response | Unended | None = None
     try:
         client = h11.Connection(h11.CLIENT)
         headers = [(name, value) for name, value in request.headers if name != "content-length"]
@@ -76,29 +91,44 @@ async def _over_tcp(request: Request, host: str, port: int) -> Response:
         for event in (head, h11.Data(data=request.body), h11.EndOfMessage()):
             writer.write(client.send(event) or b"")
         await writer.drain()
-        return await _response(reader, client)
+        answer = await _response(reader, writer, client)
     finally:
-        writer.transport.abort()
+        if not isinstance(answer, Unended):
+            writer.transport.abort()
+    return answer
 
 
-async def _response(reader: asyncio.StreamReader, client: h11.Connection) -> Response:
-    head: h11.Response | None = None
-    body: list[bytes] = []
-    while True:
-        event = client.next_event()
-        if event is h11.NEED_DATA:
-            data = await reader.read(_CHUNK)
-            if not data and head is None:
-                raise EOFError
-            client.receive_data(data)
-        elif isinstance(event, h11.Response):
-            head = event
-        elif isinstance(event, h11.Data):
-            body.append(bytes(event.data))
-        elif isinstance(event, h11.EndOfMessage):
-            break
-    assert head is not None
+async def _response(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: h11.Connection
+) -> Response | Unended:
+    while (head := client.next_event()) is h11.NEED_DATA:
+        if not (data := await reader.read(_CHUNK)):
+            raise EOFError
+        client.receive_data(data)
+    assert isinstance(head, h11.Response)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
     content_type = headers.pop("content-type", "")
     kept = tuple((k, v) for k, v in headers.items() if k not in DROPPED and k != "content-length")
-    return Response(head.status_code, b"".join(body), content_type, kept)
+    if head.status_code == _OK and "content-length" not in headers:
+        return Unended((("Content-Type", content_type), *kept), _rest(reader, client), writer)
+    body = b"".join([data async for data in _body(reader, client)])
+    return Response(head.status_code, body, content_type, kept)
+
+
+async def _rest(reader: asyncio.StreamReader, client: h11.Connection) -> AsyncGenerator[bytes]:
+    try:
+        async for data in _body(reader, client):
+            yield data
+    except h11.RemoteProtocolError as exc:
+        raise ConnectionResetError("the pod broke off") from exc
+
+
+async def _body(reader: asyncio.StreamReader, client: h11.Connection) -> AsyncGenerator[bytes]:
+    while True:
+        event = client.next_event()
+        if event is h11.NEED_DATA:
+            client.receive_data(await reader.read(_CHUNK))
+        elif isinstance(event, h11.Data):
+            yield bytes(event.data)
+        else:
+            return

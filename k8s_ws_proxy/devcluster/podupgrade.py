@@ -40,7 +40,9 @@ async def connect(target: ProxyTarget, peer: str) -> Upgraded | Response:
     if target.backend is None:
         return refused
     if callable(target.backend):
-        return await podproxy.forward(dataclasses.replace(target, request=request))
+        answered = await podproxy.forward(dataclasses.replace(target, request=request))
+        assert not isinstance(answered, podproxy.Unended), "a function answers whole"
+        return answered
     try:
         reader, writer = await asyncio.open_connection(*target.backend, limit=http.MAX_HEAD)
     except OSError:

@@ -29,6 +29,7 @@ async def nodes(tmp_path):
     """Two nodes with real proxies and recordings, and one where nothing answers; and a client of all."""
     async with site(tmp_path, WORLD) as at, contextlib.AsyncExitStack() as stack:
         (tmp_path / "secret").write_bytes(SECRET)
+        daemons = {}
         kubeconfig = at.cluster.write_kubeconfig(tmp_path / "kubeconfig-proxy", "proxy")
 
         async def start(node):
@@ -37,6 +38,7 @@ async def nodes(tmp_path):
             made.root.mkdir(parents=True)
             environ = {"NODE_NAME": node, "RECORDING_DIR": str(made.root)}
             daemon = await stack.enter_async_context(running_daemon(kubeconfig, own, **environ))
+            daemons[node] = daemon
             at.add_node(node, ("127.0.0.1", daemon.port), port_number=CALLERS)
             return made
 
@@ -44,6 +46,7 @@ async def nodes(tmp_path):
         at.add_node("node-down")
         viewer = at.cluster.write_kubeconfig(tmp_path / "kubeconfig-viewer", "viewer")
         client = Fleet("", tmp_path / "secret", tmp_path, "recordings", KUBECONFIG=str(viewer))
+        client.daemons = daemons
         yield first, second, client
 
 
@@ -94,7 +97,7 @@ async def test_what_no_node_has(nodes):
     assert (status, stdout) == (1, b"")
     assert "on 2 nodes that answered" in stderr
     status, _, stderr = await client.run("play", id_at(NOON), "--follow")
-    assert (status, "name it with --url" in stderr) == (1, True)
+    assert (status, "on 2 nodes that answered" in stderr) == (1, True)
 
 
 async def test_what_some_node_has_is_verified(nodes):
@@ -108,3 +111,29 @@ async def test_what_some_node_has_is_verified(nodes):
         assert (status, b"the recording was changed" in stdout) == (1, True)
     status, stdout, stderr = await client.run("verify", id_at(NOON))
     assert (status, stdout, "on 2 nodes that answered" in stderr) == (2, b"", True)
+
+
+async def test_one_that_goes_on_is_followed_through_the_apiserver(nodes):
+    first, second, client = nodes
+    for made in (first, second):
+        for begun in (cast_of(b"one\r\n", every=0), b""):
+            session = made.running(begun)
+            process = await client.start("play", session, "--follow")
+            if begun:
+                assert await process.stdout.readline() == b"one\r\n"
+            with made.cast(session).open("ab") as file:
+                file.write(b'[0.1, "o", "two\\r\\n"]\n' if begun else cast_of(b"two\r\n", every=0))
+            assert await process.stdout.readline() == b"two\r\n"
+            made.finish(session)
+            _, stderr = await process.communicate()
+            assert (process.returncode, stderr) == (0, b"")
+
+
+async def test_a_node_that_breaks_off_is_told(nodes):
+    first, _, client = nodes
+    session = first.running(cast_of(b"one\r\n", every=0))
+    process = await client.start("play", session, "--follow")
+    assert await process.stdout.readline() == b"one\r\n"
+    client.daemons["node-a"].process.kill()
+    _, stderr = await process.communicate()
+    assert (process.returncode, b"broke off in the middle" in stderr) == (1, True)

@@ -67,6 +67,29 @@ async def test_a_real_listener_is_asked(clients, listener, path, line):
 
 
 @pytest.mark.usefixtures("foreign")
+@pytest.mark.parametrize("whole", [True, False])
+async def test_an_answer_without_a_length_comes_as_it_is_written(clients, cluster, whole):
+    go_on = asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/x\r\n\r\n3\r\none\r\n")
+        await go_on.wait()
+        writer.write(b"3\r\ntwo\r\n" + b"0\r\n\r\n" * whole)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        cluster.state.add_pod(ForeignPod("slow", ports={9090: ("127.0.0.1", port)}))
+        client = await clients.ask(f"{PODS}/slow:9090/proxy/x", upgrade=False, offer=())
+        assert (client.code, client.headers["Content-Type"]) == (200, "text/x")
+        assert await client.reader.readuntil(b"one\r\n") == b"3\r\none\r\n"
+        go_on.set()
+        rest = await client.reader.read()
+        assert rest == b"3\r\ntwo\r\n" + b"0\r\n\r\n" * whole
+
+
+@pytest.mark.usefixtures("foreign")
 async def test_a_body_and_another_method(clients, listener):
     client = await clients.connect()
     headers = [*clients.headers(upgrade=False, offer=()), ("Content-Length", "5")]
