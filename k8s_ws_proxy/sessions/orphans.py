@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _INTRODUCTION: Final = 2.0
 # Seconds until it is no longer waited for at all: what was held of the session goes on, and can't be hung up. Who has
 # said something else by _INTRODUCTION isn't the shell that was started.
-_LATEST: Final = 5.0
+_LATEST: Final = 10.0
 _ASK_A_SILENT_ONE: Final = 15.0  # seconds: the wait for it has no other bound, and no pings
 _UNFIT_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell, or none that would do
 _REMEMBERED: Final = 1000  # containers of each kind
