@@ -25,7 +25,8 @@ IMAGE_ARGS ?=
 PAGES := k8s_ws_proxy/web/pages
 NODE_DIRS := tests/clients tests/chart $(PAGES)
 # Debian's, where there is none by one of the names that tests know.
-BROWSERS := $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,chromium:chromium) \
+CHROMIUM := $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,chromium:chromium)
+BROWSERS := $(CHROMIUM) \
 	$(if $(shell command -v firefox-esr || command -v firefox),,firefox-esr:firefox-esr)
 NODE_STAMPS := $(NODE_DIRS:%=%/node_modules/.stamp)
 
@@ -167,6 +168,11 @@ bench: venv $(BENCH_STAMP) ## Measure, against what stands beside us; BEFORE=REV
 	@# What can't be installed is left out, and the page says so.
 	-@$(call install-missing,haproxy:haproxy nginx:nginx-light)
 	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(BEFORE),--before '$(BEFORE)')
+
+.PHONY: bench-pages
+bench-pages: venv ## Measure the pages in a browser in 4 minutes: size, first paint, keystrokes, floods; QUICK=1: little of each
+	@$(call install-missing,$(CHROMIUM))
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.pages $(if $(QUICK),--quick)
 
 .PHONY: siege
 siege: venv $(BENCH_STAMP) ## Attack a running daemon in every way that is known, and measure what others feel

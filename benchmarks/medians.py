@@ -50,3 +50,8 @@ class Table:
             if isinstance(value, list):
                 lists.append(value)
         return [median(place) for place in zip(*lists, strict=True)]
+
+    def samples(self, row: str, target: str, name: str) -> list[float]:
+        """The lists of all rounds in one."""
+        lists = (measured.get(name) for measured in self.rounds.get(row, {}).get(target, []) if measured)
+        return [value for values in lists if isinstance(values, list) for value in values]

@@ -14,6 +14,7 @@ from benchmarks.rows.throughput import SIZES
 from benchmarks.rows.watched import WATCHERS
 from benchmarks.targets import ALL
 
+FIGURES = "results.json"
 _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE / "page.md"
 # What a figure alone can't say: profiles, reasons. Written by hand, carried into the page whole.
@@ -188,20 +189,20 @@ def _minutes(minutes: float | None) -> str:
     return "?" if minutes is None else f"{minutes:.0f}"
 
 
-def write_figures(results: dict[str, Any], folder: Path) -> None:
+def write_figures(results: dict[str, Any], folder: Path, name: str = FIGURES) -> None:
     """Lists stand on one line each, so that a change of the file can be read."""
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / "results.json.new"
+    unfinished = folder / f"{name}.new"
     unfinished.write_text(_lines(results) + "\n")
-    unfinished.replace(folder / "results.json")
+    unfinished.replace(folder / name)
 
 
 def write_page(results: dict[str, Any], folder: Path) -> None:
     (folder / "README.md").write_text(_Page(results).text())
 
 
-def read(folder: Path) -> dict[str, Any]:
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+def read(folder: Path, name: str = FIGURES) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((folder / name).read_text())
     return results
 
 

@@ -72,11 +72,11 @@ class Run:
 
     def _is_truthful(self, target: Target, lay: Lay) -> bool:
         try:
-            with _time_limit(_HANGS), lay() as endpoint:
+            with time_limit(_HANGS), lay() as endpoint:
                 smoke.check(endpoint)
         except Exception as exc:  # noqa: BLE001 -- the others are measured whatever it is
             self.results.left_out[target.name] = repr(exc)
-            _say(f"{target.name}: left out: {exc!r}")
+            say(f"{target.name}: left out: {exc!r}")
             return False
         return True
 
@@ -88,16 +88,16 @@ class Run:
             column.append(None)
             return
         try:
-            with _time_limit(_HANGS):
+            with time_limit(_HANGS):
                 measured: Measured | None = row.measure(lay, self._plan)
         except Exception as exc:  # noqa: BLE001 -- see above
             measured = None
             self.results.failures.append(f"{row.name}, {target.name}, round {number}: {exc!r}")
-            _say(self.results.failures[-1])
+            say(self.results.failures[-1])
         column.append(measured)
         took = time.monotonic() - before
-        said = _brief(measured) if measured else "failed"
-        _say(f"{row.name} {number}/{self._plan.rounds} {target.name} ({took:.1f} s): {said}")
+        said = brief(measured) if measured else "failed"
+        say(f"{row.name} {number}/{self._plan.rounds} {target.name} ({took:.1f} s): {said}")
 
 
 def load() -> float:
@@ -118,7 +118,7 @@ def _lay(target: Target, made: certs.Certs, folder: Path) -> Lay:
 
 
 @contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Iterator[None]:
     """TimeoutError in the block once so long is over."""
 
     def over(*_: object) -> None:
@@ -133,9 +133,9 @@ def _time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _brief(measured: Measured) -> str:
+def brief(measured: Measured) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in measured.items() if isinstance(value, float))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
 # Nobody is asked but the daemon, and no sandbox is wanted of who is root in a container.
-_ARGUMENTS = [
+ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -33,13 +33,18 @@ CONSOLE = "https://console.example"
 SHELL = ["env", "LANG=C.UTF-8", "PS1=$ ", "HISTFILE=", "bash", "--norc", "--noprofile", "-i"]
 
 
+def program() -> str:
+    """Where it is."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert found, "Debian's chromium is wanted: make system"
+    return found
+
+
 @contextlib.asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """It, without a window."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert program, "these tests want Debian's chromium: make system"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=program(), args=ARGUMENTS)
         try:
             yield browser
         finally:

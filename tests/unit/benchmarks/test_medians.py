@@ -44,3 +44,8 @@ def test_noise_is_told_of_figures_that_both_have():
     assert not steady.is_noise("row", "peer", "ours", "ms")
     assert TABLE.is_noise("row", "peer", "ours", "ms")
     assert not TABLE.is_noise("row", "peer", "ours", "kib")
+
+
+def test_samples_are_those_of_all_rounds_that_went_well():
+    assert TABLE.samples("row", "ours", "curve") == [1.0, 2.0, 3.0, 6.0]
+    assert TABLE.samples("row", "ours", "ms") == TABLE.samples("nothing", "ours", "curve") == []

@@ -31,6 +31,14 @@ def test_a_demand_and_its_figure_are_said_in_words():
     assert must([]).figure == "not measured"
 
 
+def test_what_must_hold_always_is_held_against_the_worst():
+    late = Must("it", 1.5, at_most=True, unit="s", rounds=[1.0, 1.1, 1.6], always=True)
+    slow = Must("it", 1.5, at_most=False, unit="s", rounds=[2.0, 1.4, 2.0], always=True)
+    assert (late.figure, late.verdict, slow.figure, slow.verdict) == ("1.6 s", "**no**", "1.4 s", "**no**")
+    assert Must("it", 1.5, at_most=True, unit="s", rounds=[1.4], always=True).verdict == "yes"
+    assert Must("it", 1.5, at_most=True, unit="s", rounds=[], always=True).verdict == "?"
+
+
 def test_without_any_figures_nothing_is_met():
     musts = all_of(Table({}))
     assert len(musts) > 30

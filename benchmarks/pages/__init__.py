@@ -1,0 +1,1 @@
+"""What the pages for a browser take, in a real Chromium: `make bench-pages`."""
