@@ -26,6 +26,7 @@ class Server:
         self._handler = handler
         self._context = context
         self._listener: asyncio.Server | None = None
+        self._closed = False  # also to who has been accepted, and isn't connected yet
         self._streams: set[TlsStream] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -36,11 +37,13 @@ class Server:
         Raises OSError if it can't.
         """
         loop = asyncio.get_running_loop()
+        self._closed = False
         self._listener = await loop.create_server(self._connection, address, port, backlog=1024)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop_listening(self, *, drop: bool = False) -> None:
         """Refuse what comes from now on; with `drop`, reset what is there."""
+        self._closed = True
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -59,10 +62,14 @@ class Server:
         await asyncio.gather(*self._serving, *(stream.closed for stream in self._streams))
 
     def _connection(self) -> TlsStream:
-        stream = TlsStream(self._context, self._opened)
+        """What asyncio asks for when it has accepted somebody: it may come to nothing, if no one listens any more."""
+        return TlsStream(self._context, self._connected, self._opened)
+
+    def _connected(self, stream: TlsStream) -> None:
         self._streams.add(stream)
         stream.closed.add_done_callback(lambda _: self._streams.discard(stream))
-        return stream
+        if self._closed:
+            stream.abort()
 
     def _opened(self, stream: TlsStream) -> None:
         task = tasks.start(self._serve(stream), name="devcluster connection")

@@ -24,10 +24,13 @@ _LINGER = 5.0  # seconds in which the client may close its side, before the conn
 class TlsStream(asyncio.Protocol):
     """The server's side of one connection, awaited. One reader; any number of writers."""
 
-    def __init__(self, context: ssl.SSLContext, opened: Callable[[TlsStream], None]) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, connected: Callable[[TlsStream], None], opened: Callable[[TlsStream], None]
+    ) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._connected = connected
         self._opened = opened
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -128,6 +131,7 @@ class TlsStream(asyncio.Protocol):
         """Called by asyncio: a client has connected."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._connected(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio: ciphertext has come."""

@@ -1,10 +1,11 @@
 """What can be made to go wrong, and what can be looked at."""
 
 import asyncio
+import socket
 
 import pytest
 
-from k8s_ws_proxy.devcluster import Death
+from k8s_ws_proxy.devcluster import Death, DevCluster
 
 V4 = "v4.channel.k8s.io"
 
@@ -91,3 +92,18 @@ async def test_open_streams_and_running_processes_are_counted(cluster, clients):
     await client.end_stdin()
     await client.rest()
     await cluster.observed.wait_for(lambda: (cluster.observed.open_streams, cluster.observed.running) == (0, 0))
+
+
+async def test_who_was_accepted_when_the_port_was_closed_holds_up_no_end():
+    """asyncio has asked for a protocol then, and finds that there is nothing to connect it to; or it connects later."""
+    async with DevCluster() as own:
+        server = own._running.server
+        server._connection()
+        await own.stop_listening()
+        late = server._connection()
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        await loop.connect_accepted_socket(lambda: late, near)
+    assert await loop.sock_recv(far, 1) == b""
+    far.close()
