@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # loop four times: with a portion a read, a flood was slower by a third.
 _AT_ONCE: Final = 512 * 1024
 _LEAST: Final = 16 * 1024  # bytes that each may have waiting
-_MOST: Final = 2 * 1024 * 1024  # bytes that one may have waiting while there is room for all
+MOST_WAITING: Final = 2 * 1024 * 1024  # bytes that one may have waiting while there is room for all
 _ENTRY: Final = 160  # bytes of memory that an event takes besides its data
 STUCK: Final = 30.0  # seconds for the disk to take what it was handed
 
@@ -116,7 +116,7 @@ class Recording:
     def full(self) -> bool:
         """As an Observer's: so much waits for the disk that the session has to. Then all of it is handed over."""
         held = self.held
-        self._was_full = held >= _LEAST and (held >= _MOST or self._recorder.crowded) and not self.problem
+        self._was_full = held >= _LEAST and (held >= MOST_WAITING or self._recorder.crowded) and not self.problem
         if self._was_full:
             self.hand_over()
         return self._was_full
