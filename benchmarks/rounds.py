@@ -72,7 +72,7 @@ class Run:
 
     def _is_truthful(self, target: Target, lay: Lay) -> bool:
         try:
-            with time_limit(_HANGS), lay() as endpoint:
+            with _time_limit(_HANGS), lay() as endpoint:
                 smoke.check(endpoint)
         except Exception as exc:  # noqa: BLE001 -- the others are measured whatever it is
             self.results.left_out[target.name] = repr(exc)
@@ -88,7 +88,7 @@ class Run:
             column.append(None)
             return
         try:
-            with time_limit(_HANGS):
+            with _time_limit(_HANGS):
                 measured: Measured | None = row.measure(lay, self._plan)
         except Exception as exc:  # noqa: BLE001 -- see above
             measured = None
@@ -118,7 +118,7 @@ def _lay(target: Target, made: certs.Certs, folder: Path) -> Lay:
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
+def _time_limit(seconds: float) -> Iterator[None]:
     """TimeoutError in the block once so long is over."""
 
     def over(*_: object) -> None:
