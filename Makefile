@@ -14,6 +14,7 @@ SOAK_INTO ?= docs/soak
 BIN := .venv/bin
 VENV_STAMP := .venv/.stamp
 BENCH_STAMP := .venv/.stamp-bench
+COLLECTED := .venv/.stamp-collected
 ADVISORIES ?=
 BEFORE ?=
 QUICK ?=
@@ -109,8 +110,15 @@ system:
 	@$(call install-missing,$(BROWSERS))
 
 .PHONY: test
-test: venv system node helm lint ## Lint, types, and every test but the long ones
+test: venv system node helm ## Lint, types, and every test but the long ones
+	@$(MAKE) --no-print-directory --jobs 2 lint $(COLLECTED)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# pytest rewrites the assertions of a test file when it first comes to it, which takes longer than to collect its tests.
+# Where nothing is there yet, each worker would do that for every file; so it is done once, while mypy has the other core.
+$(COLLECTED): | $(VENV_STAMP) $(BIN)/helm
+	@$(BIN)/python -m pytest --collect-only -qq >/dev/null
+	@touch $@
 
 .PHONY: check
 check: venv lint ## What to run while writing: lint, types, unit and protocol tests
