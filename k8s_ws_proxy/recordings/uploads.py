@@ -261,16 +261,12 @@ class Uploads:
         session = entry.session
         began = time.monotonic()
         try:
-            sealed, file = await self._taken(thread, session)
+            sealed = await self._store(store, thread, session)
         except Removed:
             logger().warning("a recording was removed before it was stored", session=session)
             metrics.RECORDING_UPLOADS.labels("gone").inc()
             await thread.result(lambda: self._waiting.forget(session))
             return
-        with file:
-            await _deliver(store, sealed.path, file, sealed.size, sealed.sha256)
-        receipt = io.BytesIO(sealed.receipt)
-        await _deliver(store, sealed.receipt_path, receipt, len(sealed.receipt), sealed.receipt_sha256)
         await thread.result(lambda: self._waiting.stored(session))
         self._next_old = min(self._next_old, time.monotonic() + self._keep)
         self._back()
@@ -286,17 +282,30 @@ class Uploads:
         except Removed:
             await thread.result(lambda: self._waiting.forget(session))
             return
-        for path, size in ((sealed.path, sealed.size), (sealed.receipt_path, len(sealed.receipt))):
-            found = await store.head(path)
-            if found is None or found.size != size:
-                logger().error("the store has lost a recording: it is stored again", session=session, path=path)
-                metrics.RECORDING_UPLOADS.labels("lost").inc()
-                await thread.result(lambda: self._waiting.lost(session))
-                self.wake()
-                return
+        try:
+            lost = await _lost(store, sealed)
+        except StoreRefused:
+            # As in _deliver(). Only what the store then takes was lost: one that takes nothing now may still have it.
+            await self._store(store, thread, session)
+            lost = sealed.path
+        if lost:
+            logger().error("the store has lost a recording: it is stored again", session=session, path=lost)
+            metrics.RECORDING_UPLOADS.labels("lost").inc()
+            await thread.result(lambda: self._waiting.lost(session))
+            self.wake()
+            return
         await thread.result(lambda: self._waiting.remove(sealed, session))
         self._back()
         logger().info("recording removed here: it is in the store", session=session, path=sealed.path)
+
+    async def _store(self, store: Store, thread: Worker, session: str) -> Sealed:
+        """See to it that the store has the recording, and then its receipt. Raises as Waiting.take() and the store."""
+        sealed, file = await self._taken(thread, session)
+        with file:
+            await _deliver(store, sealed.path, file, sealed.size, sealed.sha256)
+        receipt = io.BytesIO(sealed.receipt)
+        await _deliver(store, sealed.receipt_path, receipt, len(sealed.receipt), sealed.receipt_sha256)
+        return sealed
 
     async def _taken(self, thread: Worker, session: str) -> tuple[Sealed, BinaryIO]:
         """As Waiting.take(); what is opened for nobody is closed."""
@@ -318,6 +327,15 @@ async def _deliver(store: Store, name: str, file: BinaryIO, size: int, sha256: s
     await store.put(name, file, size)
     if not await store.holds(name, size, sha256):
         raise _Differs("the store has something else than what it was given")
+
+
+async def _lost(store: Store, sealed: Sealed) -> str:
+    """The path of what the store hasn't, or has in another size; empty if it has both."""
+    for path, size in ((sealed.path, sealed.size), (sealed.receipt_path, len(sealed.receipt))):
+        found = await store.head(path)
+        if found is None or found.size != size:
+            return path
+    return ""
 
 
 def _close(taking: asyncio.Task[tuple[Sealed, BinaryIO]]) -> None:

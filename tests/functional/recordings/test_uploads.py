@@ -11,6 +11,7 @@ import pytest
 from support.objectstore import ACCESS, SECRET, always, liar, reply, s3_server, wire
 from support.waiting import Site, uploading
 
+from k8s_ws_proxy.errors import StoreRefused
 from k8s_ws_proxy.observe.metrics import RECORDING_UPLOADS, RECORDINGS_WAITING, RECORDINGS_WAITING_OLDEST
 from k8s_ws_proxy.recordings import uploads as uploads_
 from k8s_ws_proxy.recordings.paths import path_of, receipt_of
@@ -116,6 +117,21 @@ async def test_the_time_to_keep_is_over_while_it_runs(s3, site):
     assert len(s3.objects()) == 2
 
 
+@pytest.fixture(params=["may list the bucket", "may not"])
+def rights(request, monkeypatch):
+    """S3 says 403 of what isn't there to who may not list the bucket (Amazon S3 API, HeadObject)."""
+    if request.param == "may not":
+        head = Store.head
+
+        async def refused(store, name):
+            if (found := await head(store, name)) is None:
+                raise StoreRefused("403")
+            return found
+
+        monkeypatch.setattr(Store, "head", refused)
+
+
+@pytest.mark.usefixtures("rights")
 @pytest.mark.parametrize("gone", [".cast", ".json"])
 async def test_what_the_store_has_lost_is_stored_again(s3, site, gone, counted):
     session = site.write()
@@ -131,6 +147,20 @@ async def test_what_the_store_has_lost_is_stored_again(s3, site, gone, counted):
     assert s3.objects() == files == site.files(session)
     assert site.states(session) == {"kept"}
     assert counted("lost") == 1
+
+
+async def test_what_a_store_has_that_refuses_everything_is_not_taken_for_lost(s3, site, quick, counted):
+    kept = site.write()
+    async with uploading(site, s3.settings()):
+        await site.became("stored", kept)
+    site.age(kept, 4000)
+    s3.sign_as(ACCESS, "wrong")
+    async with uploading(site, s3.settings()):
+        await site.until(lambda: counted("refused") >= 3)
+        assert site.states(kept) == {"kept"}
+        s3.sign_as(ACCESS, SECRET)
+        await site.became("forgotten", kept)
+    assert counted("lost") == 0
 
 
 async def test_what_was_cut_short_in_the_store_is_stored_again(s3, site):
