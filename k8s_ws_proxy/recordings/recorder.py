@@ -47,6 +47,7 @@ _CROWDED: Final = 8 * 1024 * 1024  # bytes of all recordings that wait for the d
 _PATIENCE: Final = 5.0  # seconds for the directory, when the daemon starts or a session begins
 _LAST_CHANCE: Final = 3.0  # seconds for what has ended to be finished when the daemon ends
 _CLEARING: Final = 60.0  # seconds between two looks at what is too old or too much
+_CLEARING_SHORT: Final = 10.0  # ... while nothing can be recorded, which may be for want of room
 _SILENT: Final = "the disk doesn't answer"
 _MOST_UNFINISHED: Final = 10_000  # that are tried again; the next daemon finishes what is beyond
 
@@ -100,6 +101,7 @@ class Recorder:
         self._busy_since: float | None = None  # when the keeper was given a look that it isn't done with
         self._keep = Keep(settings.max_age, settings.max_bytes)
         self._cleared = float("-inf")  # when the directory was cleared last; infinity while it is
+        self._not_cleared = ""  # why it couldn't be, of which the log knows
 
     async def open(self) -> None:
         """Take over what a daemon before has left, and begin. What is wrong is told; nobody is kept from the rest."""
@@ -150,6 +152,7 @@ class Recorder:
         recording = Recording(self, slot, file)
         if problem := _SILENT if self.writer.at_it() > _PATIENCE else await self._create(recording):
             self._available(problem)
+            self._clear()
             metrics.RECORDING_FAILURES.inc()
             if self.required:
                 raise unavailable(problem)
@@ -267,7 +270,6 @@ class Recorder:
 
     def _checked(self, _: None) -> None:
         self._available("")
-        self._clear()
         self._go_on()
 
     def _not_checked(self, error: Exception) -> None:
@@ -275,8 +277,9 @@ class Recorder:
         self._go_on()
 
     def _go_on(self) -> None:
-        """With what couldn't be done before: little room is enough for a receipt."""
+        """With what couldn't be done before: little room is enough for a receipt, and none to remove."""
         self._busy_since = None
+        self._clear()
         self._leftovers.go_on()
         self._try_again()
 
@@ -286,18 +289,21 @@ class Recorder:
             self._try_to_finish(recording, work)
 
     def _clear(self) -> None:
-        if not self._keep or self.clock() - self._cleared < _CLEARING:
+        every = _CLEARING_SHORT if self.problem else _CLEARING
+        if not self._keep or self.clock() - self._cleared < every:
             return
 
         def removed(count: int) -> None:
-            self._cleared = self.clock()
+            self._cleared, self._not_cleared = self.clock(), ""
             if count:
                 metrics.RECORDINGS_REMOVED.inc(count)
                 logger().info("old recordings removed", count=count)
 
         def failed(error: Exception) -> None:
-            self._cleared = self.clock()
-            logger().error("old recordings can't be removed", error=told(error))
+            problem = told(error)
+            if problem != self._not_cleared:
+                logger().error("old recordings can't be removed", error=problem)
+            self._cleared, self._not_cleared = self.clock(), problem
 
         self._cleared = float("inf")
         self._tidier.do(lambda: clear(self.directory, self._keep, time.time()), removed, failed)

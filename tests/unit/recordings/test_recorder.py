@@ -476,15 +476,96 @@ async def test_what_cannot_be_removed_keeps_nobody_from_being_recorded(root, mon
         assert retention.clear is not clear
 
 
+@pytest.fixture
+def old(root):
+    """Puts a recording there that ended long ago."""
+
+    def put():
+        cast = Directory(root).cast(uuid7())
+        cast.parent.mkdir(parents=True, exist_ok=True)
+        cast.write_bytes(HEADER)
+        os.utime(cast, (1, 1))
+        return cast
+
+    return put
+
+
 @pytest.mark.usefixtures("often")
-async def test_what_is_too_old_goes(root):
-    old = Directory(root)
-    session = uuid7()
-    old.cast(session).parent.mkdir(parents=True)
-    old.cast(session).write_bytes(HEADER)
-    os.utime(old.cast(session), (1, 1))
+async def test_what_is_too_old_goes(root, old):
+    cast = old()
     async with recording(root, max_age=60.0) as (recorders, made):
         running = await recorders.begin(made)
-        await settled(lambda: not old.cast(session).exists())
+        await settled(lambda: not cast.exists())
         assert running.recording.file._path.exists()
         running.ends()
+
+
+TOO_LITTLE = {"min_free": 2**62}  # bytes, more than any disk has
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("keep", [{"max_age": 60.0}, {"max_bytes": 1}], ids=lambda keep: next(iter(keep)))
+async def test_what_is_too_old_or_too_much_goes_also_while_there_is_too_little_room(root, old, keep):
+    cast = old()
+    async with recording(root, **TOO_LITTLE, **keep) as (_recorders, made):
+        await settled(lambda: not cast.exists())
+        assert "bytes are free" in made.problem
+
+
+@pytest.mark.usefixtures("often")
+async def test_it_goes_also_where_there_is_no_room_for_the_daemon_s_own_place(root, old, dead, monkeypatch):
+    """As when it begins on a disk that is full to the last block."""
+    await dead()
+    cast = old()
+
+    def full(_self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Directory, "_take_place", full)
+    async with recording(root, max_age=60.0) as (_recorders, made):
+        await settled(lambda: not cast.exists())
+        assert made.problem == "No space left on device"
+
+
+async def test_who_is_refused_for_want_of_room_has_what_is_too_old_looked_at_now(root, old, monkeypatch):
+    monkeypatch.setattr(recorder, "_LOOK", 3600.0)
+    cast = old()
+    async with recording(root, **TOO_LITTLE, max_age=60.0) as (recorders, made):
+        with pytest.raises(Refusal, match="has to be recorded"):
+            await recorders.begin(made)
+        await settled(lambda: not cast.exists())
+        recorders.registry.open_slots()[0].release()
+
+
+@pytest.mark.parametrize(("problem", "seconds"), [("", 60), ("less than 5 bytes are free", 10)], ids=["room", "none"])
+async def test_it_is_looked_for_sooner_while_there_is_too_little_room(root, monkeypatch, problem, seconds):
+    looks, now = [], 0
+    monkeypatch.setattr(recorder, "_LOOK", 3600.0)
+    monkeypatch.setattr(recorder, "clear", lambda *_: looks.append(now) or 0)
+    async with recording(root, max_age=60.0) as (_recorders, made):
+        made.clock, made.problem = lambda: now, problem
+        for now in range(0, 121, 2):  # noqa: B007 - it is what the clock tells
+            made._clear()
+            await made._tidier.rest()
+    assert looks == list(range(0, 121, seconds))
+
+
+@pytest.mark.usefixtures("often")
+async def test_what_can_never_be_removed_is_told_once(root, monkeypatch):
+    monkeypatch.setattr(recorder, "_CLEARING", 0.0)
+    monkeypatch.setattr(recorder, "_CLEARING_SHORT", 0.0)
+    answers = iter(["Permission denied", "Permission denied", "Read-only file system", "", "Read-only file system"])
+    tried = []
+
+    def clear(*_arguments):
+        tried.append(next(answers, "Read-only file system"))
+        if tried[-1]:
+            raise OSError(errno.EACCES, tried[-1])
+        return 0
+
+    monkeypatch.setattr(recorder, "clear", clear)
+    with capture_logs() as log:
+        async with recording(root, **TOO_LITTLE, max_age=1.0):
+            await settled(lambda: len(tried) > 7)
+    told = [line["error"] for line in log if line["event"] == "old recordings can't be removed"]
+    assert told == ["Permission denied", "Read-only file system", "Read-only file system"]
