@@ -58,7 +58,7 @@ def finish_interrupted(directory: Directory, session: str, secret: bytes) -> Fil
     finally:
         os.close(fd)
     told = End(rfc3339(found.st_mtime), INTERRUPTED, None, None, None, tuple(watchers_in(begun)))
-    file = File(path_of(session), size, digest.hexdigest(), problem=problem)
+    file = File(path_of(session), size, digest.hexdigest(), None, problem)
     write_whole(receipt, sealed(begun, told, file, secret))
     directory.done(session)
     return file

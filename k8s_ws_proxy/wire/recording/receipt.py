@@ -31,13 +31,14 @@ _LONGEST: Final = 1024 * 1024  # bytes of a receipt: a command of 64 KiB may be 
 class File:
     """The recording itself. ``sha256`` is hexadecimal, ``size`` in bytes.
 
-    ``replaced`` counts characters that stand for bytes that were no UTF-8; ``problem`` says why it isn't whole.
+    ``replaced`` counts characters that stand for bytes that were no UTF-8; None where who counted was killed.
+    ``problem`` says why it isn't whole.
     """
 
     path: str
     size: int
     sha256: str
-    replaced: int = 0
+    replaced: int | None = 0
     problem: str = ""
 
     def told(self) -> dict[str, Any]:

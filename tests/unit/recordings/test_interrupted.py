@@ -81,6 +81,7 @@ def test_a_file_cut_at_every_byte(directory, leave):
         assert cast.header["title"] == ("t" if kept else "default/web/app")
         assert (receipt["ending"], receipt["user"], receipt["exitCode"]) == ("interrupted", "alice", None)
         assert (receipt["bytesIn"], receipt["bytesOut"], receipt["problem"]) == (None, None, "interrupted")
+        assert receipt["replaced"] is None, "who counted was killed"
         assert "timestamp" not in receipt
         assert not directory.spoken_for()
 
