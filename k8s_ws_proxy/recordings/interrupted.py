@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import stat
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -27,7 +28,15 @@ _NOT_SEALED: Final = "interrupted; what was known of the session isn't sealed wi
 _NOTHING_KNOWN: Final = "interrupted; what was known of the session is lost"
 
 
-def finish_interrupted(directory: Directory, session: str, secret: bytes) -> File | None:
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A recording that was. ``known`` is what was known of its session; None where its daemon hasn't sealed that."""
+
+    file: File
+    known: Mapping[str, Any] | None
+
+
+def finish_interrupted(directory: Directory, session: str, secret: bytes) -> Finished | None:
     """Finish it; None where that was done, or there is nothing left of it.
 
     Raises OSError, or ValueError where something else stands in the recording's place.
@@ -61,7 +70,7 @@ def finish_interrupted(directory: Directory, session: str, secret: bytes) -> Fil
     file = File(path_of(session), size, digest.hexdigest(), None, problem)
     write_whole(receipt, sealed(begun, told, file, secret))
     directory.done(session)
-    return file
+    return Finished(file, begun if problem == INTERRUPTED else None)
 
 
 def _whole_lines(fd: int) -> tuple[int, Any]:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k8s_ws_proxy.recordings.directory import Directory
-    from k8s_ws_proxy.wire.recording.receipt import File
+    from k8s_ws_proxy.recordings.interrupted import Finished
     from k8s_ws_proxy.worker import Worker
 
 
 class Leftovers:
     """Is told to go on now and then. ``worker`` may be busy with one of them for long: it has to do nothing urgent.
 
-    ``secret`` gives the key for receipts, ``finished`` is told of each session and its recording.
+    ``secret`` gives the key for receipts, ``finished`` is told of each session and what was found of it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Leftovers:
         worker: Worker,
         *,
         secret: Callable[[], bytes],
-        finished: Callable[[str, File], None],
+        finished: Callable[[str, Finished], None],
     ) -> None:
         self._directory = directory
         self._worker = worker
@@ -88,11 +88,11 @@ class Leftovers:
             work = partial(finish_interrupted, self._directory, session, self._secret())
             self._worker.do(work, partial(self._one_finished, session), partial(self._not_finished, session))
 
-    def _one_finished(self, session: str, file: File | None) -> None:
-        if file is not None:
+    def _one_finished(self, session: str, found: Finished | None) -> None:
+        if found is not None:
             metrics.RECORDINGS_FINISHED.labels("interrupted").inc()
-            logger().info("recording finished", session=session, recording=file.path, interrupted=True)
-            self._finished(session, file)
+            logger().info("recording finished", session=session, recording=found.file.path, interrupted=True)
+            self._finished(session, found)
         self._next()
 
     def _not_finished(self, session: str, error: Exception) -> None:

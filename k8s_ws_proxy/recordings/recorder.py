@@ -24,8 +24,8 @@ from k8s_ws_proxy.recordings.recording import STUCK, Recording, title_of
 from k8s_ws_proxy.recordings.retention import Keep, clear
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.as_json import known
-from k8s_ws_proxy.sessions.audited import subject_of
-from k8s_ws_proxy.wire.audit.events import RecordingFinished, Subject
+from k8s_ws_proxy.sessions.audited import subject_of, subject_of_known
+from k8s_ws_proxy.wire.audit.events import RecordingFinished
 from k8s_ws_proxy.wire.recording.asciicast import Heading
 from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED
 from k8s_ws_proxy.worker import Worker
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.sessions.record import SessionRecord
     from k8s_ws_proxy.sessions.registry import Slot
     from k8s_ws_proxy.settings import RecordingSettings
+    from k8s_ws_proxy.wire.audit.events import Subject
     from k8s_ws_proxy.wire.recording.receipt import File
     from k8s_ws_proxy.wire.requests.impersonation import Identity
 
@@ -81,7 +82,9 @@ class Recorder:
             self.directory,
             self._tidier,
             secret=secret,
-            finished=lambda session, file: finished(_event(Subject(session=session), file, INTERRUPTED)),
+            finished=lambda session, found: finished(
+                _event(subject_of_known(session, found.known or {}), found.file, INTERRUPTED)
+            ),
         )
         self._settings = settings
         self._node = node

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from k8s_ws_proxy.sessions.record import kept_command
 from k8s_ws_proxy.wire.audit.events import AuditTarget, Caller, Subject
 from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget, PortForwardTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from k8s_ws_proxy.auth.principal import Principal
     from k8s_ws_proxy.sessions.record import SessionRecord
@@ -59,6 +60,42 @@ def subject_of_request(
         command_sha256=command_sha256 or None,
         **_who(principal),
     )
+
+
+def subject_of_known(session: str, known: Mapping[str, Any]) -> Subject:
+    """Of a session whose daemon is gone: what that knew of it (``as_json.known``), as far as it can be read.
+
+    An alias isn't in it. Nor is the hash of a long command with bytes that are no UTF-8: they stand escaped there.
+    """
+    if not known:
+        return Subject(session=session)
+    caller, command = known.get("caller"), _texts(known.get("command"))
+    shown, sha256 = (None, "") if command is None else kept_command(command)
+    return Subject(
+        session=session,
+        caller=Caller(str(caller.get("mode")), str(caller.get("name"))) if isinstance(caller, dict) else None,
+        user=_text(known.get("user")),
+        groups=_texts(known.get("groups")) or (),
+        reason=_text(known.get("reason")),
+        peer=_text(known.get("peer")),
+        target=AuditTarget(
+            _text(known.get("subresource")) or "",
+            _text(known.get("namespace")) or "",
+            _text(known.get("pod")) or "",
+            _text(known.get("container")),
+            tty=known.get("tty") is True,
+        ),
+        command=None if shown is None else tuple(shown),
+        command_sha256=None if any("\\udc" in each for each in command or ()) else sha256 or None,
+    )
+
+
+def _text(told: Any) -> str | None:
+    return told if isinstance(told, str) and told else None
+
+
+def _texts(told: Any) -> tuple[str, ...] | None:
+    return tuple(map(str, told)) if isinstance(told, list) else None
 
 
 def caller_of(principal: Principal) -> Caller:

@@ -126,10 +126,18 @@ class SessionRecord:
 
 def kept(target: Target) -> tuple[Target, str]:
     """``target`` with its command shortened where that is long, and then a hash of the whole of it."""
-    if not isinstance(target, ExecTarget) or sum(map(len, target.command)) <= _WHOLE:
+    if not isinstance(target, ExecTarget):
         return target, ""
-    whole = b"".join(argument.encode("utf-8", "surrogateescape") + b"\0" for argument in target.command)
-    return target.with_command(shorten(target.command)), hashlib.sha256(whole).hexdigest()
+    command, sha256 = kept_command(target.command)
+    return (target.with_command(command) if sha256 else target), sha256
+
+
+def kept_command(command: Sequence[str]) -> tuple[Sequence[str], str]:
+    """``command`` shortened where it is long, and then a hash of the whole of it."""
+    if sum(map(len, command)) <= _WHOLE:
+        return command, ""
+    whole = b"".join(argument.encode("utf-8", "surrogateescape") + b"\0" for argument in command)
+    return shorten(command), hashlib.sha256(whole).hexdigest()
 
 
 def shown(name: str) -> str:

@@ -304,9 +304,13 @@ async def test_who_had_watched_a_session_stands_there_also_where_its_daemon_was_
                 await asyncio.sleep(0.01)
             daemon.process.send_signal(signal.SIGKILL)
             await daemon.wait()
-    _, receipt = await finished(await record("terminals"), directory, session)
+    heir = await record("terminals")
+    _, receipt = await finished(heir, directory, session)
     assert receipt["ending"] == "interrupted"
     assert [(each["user"], each["mode"]) for each in receipt["watchers"]] == [("ann", "observe")]
+    line, began = await heir.audited("recording.finished", session=session), await daemon.audited("session.opened")
+    common = ("caller", "user", "groups", "reason", "peer", "target", "command", "commandSha256")
+    assert {name: line[name] for name in common} == {name: began[name] for name in common}
 
 
 # What can go wrong with the directory.

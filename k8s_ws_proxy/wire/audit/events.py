@@ -170,7 +170,10 @@ class RecordingFinished(Event):
     """A recording is whole."""
 
     name = "recording.finished"
-    text = "a session's recording is whole, or as whole as it will be"
+    text = (
+        "a session's recording is whole, or as whole as it will be. Where its daemon was killed the common fields "
+        "say what that had sealed of the session; if nothing is, or not with this key, they have the id only"
+    )
 
     path: Annotated[str, "where it is below `RECORDING_DIR`, and in the store"] = ""
     size: Annotated[int, "its bytes"] = 0

@@ -182,10 +182,11 @@ def test_one_that_somebody_made_up_is_told_from_those_that_were(directory, leave
         orjson.dumps({**KNOWN, "size": 2**60}),
     ):
         session = leave(WHOLE, known.replace(b'"sessionId":""', f'"sessionId":"{uuid7()}"'.encode()))
-        finish_interrupted(directory, session, SECRET)
+        found = finish_interrupted(directory, session, SECRET)
         _, receipt = read(directory.root, session, SECRET)
         assert receipt["problem"] == "interrupted; what was known of the session isn't sealed with this key"
         assert (receipt["sessionId"], receipt["ending"], receipt["exitCode"]) == (session, "interrupted", None)
+        assert found.known is None, "the audit trail takes nobody's word for it"
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "fifo"])

@@ -44,13 +44,13 @@ def root(tmp_path):
 def dead(root):
     """What a daemon that is gone has left: the sessions that it had open."""
 
-    def left(count=1, cast=HEADER):
+    def left(count=1, cast=HEADER, secret=SECRET):
         gone = Directory(root)
         gone.open()
         sessions = sorted(uuid7() for _ in range(count))
         for session in sessions:
-            known = {"sessionId": session, "namespace": "default", "timestamp": 1_700_000_000}
-            gone.enter(session, entry(known, SECRET))
+            known = {"sessionId": session, "namespace": "default", "user": "alice", "timestamp": 1_700_000_000}
+            gone.enter(session, entry(known, secret))
             gone.cast(session).parent.mkdir(parents=True, exist_ok=True)
             gone.cast(session).write_bytes(cast)
         gone.close()
@@ -320,6 +320,16 @@ async def test_what_it_had_open_is_finished(root, dead):
         for session in sessions:
             assert read(root, session, SECRET)[1]["ending"] == "interrupted"
         assert entries(root) == []
+
+
+@pytest.mark.parametrize(("secret", "user"), [(SECRET, "alice"), (b"another key", None)], ids=["sealed", "not"])
+async def test_the_audit_trail_has_whose_it_was_where_that_is_sealed(root, dead, secret, user):
+    (session,) = await dead(secret=secret)
+    async with recording(root) as (recorders, _made):
+        await settled(lambda: recorders.finished)
+        subject = recorders.finished[0][1].subject
+        assert (subject.session, subject.user) == (session, user)
+        assert (None if subject.target is None else subject.target.namespace) == (user and "default")
 
 
 async def test_a_long_one_holds_up_no_receipt_of_others(root, dead, monkeypatch):
