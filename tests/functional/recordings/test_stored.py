@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 from support.caller import get, opened, run, script
 from support.daemon import SERVE
 from support.objectstore import SECRET
+from support.operations import TEXT
 from support.recordings import finished, holds, read
 
 from k8s_ws_proxy.recordings.paths import path_of, receipt_of
@@ -84,6 +86,24 @@ async def test_what_was_interrupted_is_stored_too(record, s3):
     await after.event("recording stored", session=session)
     _cast, receipt = read(s3.object(""), session, after.secret)
     assert receipt["ending"] == "interrupted"
+
+
+async def test_what_was_recorded_before_there_was_a_store_waits_when_somebody_says_so(record, start, s3, directory):
+    """In the words of docs/operations.md."""
+    without = await start(RECORD="all", RECORDING_DIR=str(directory))
+    for text in ("one", "two"):
+        await run(without, script(f"echo {text}"))
+    await without.event("recording finished", count=2)
+    await without.terminate()
+    assert not list(directory.glob(".daemons/*/waiting/*"))
+    (shown,) = re.findall(r"^```console\n(# cd /var/lib/recordings\n.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    typed = re.sub(r"^# ", "", shown, flags=re.MULTILINE).replace("/var/lib/recordings", str(directory))
+    not_as_root = "chown() { :; }\n"  # who has to say whose it is
+    shell = await asyncio.create_subprocess_exec("sh", "-euc", not_as_root + typed)
+    assert await shell.wait() == 0
+    daemon = await record()
+    await daemon.event("recording stored", count=2)
+    assert len(s3.objects()) == 4
 
 
 async def test_the_last_ones_are_stored_before_it_ends(record, s3):
