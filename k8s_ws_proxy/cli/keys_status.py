@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from k8s_ws_proxy.rotation.api import Api
     from k8s_ws_proxy.rotation.fleet import Pod
+    from k8s_ws_proxy.rotation.record import Record
     from k8s_ws_proxy.rotation.run import What
 
 _SHOWN: Final = 20  # nodes on one line
@@ -40,6 +41,15 @@ def _object(status: Status) -> dict[str, Any]:
         "phase": "none" if record is None else record.phase.value,
         "staged": None if record is None else rfc3339(record.staged),
         "promoted": None if record is None or record.promoted is None else rfc3339(record.promoted),
+        "other_rotations": [
+            {
+                "key": other.key,
+                "phase": other.phase.value,
+                "staged": rfc3339(other.staged),
+                "promoted": None if other.promoted is None else rfc3339(other.promoted),
+            }
+            for other in status.state.others
+        ],
         "keys": [
             {
                 "id": entry.name,
@@ -77,7 +87,9 @@ def _lines(status: Status) -> Iterable[str]:
         )
     yield from _table(rows)
     yield ""
-    yield _phase(status)
+    yield _phase(state.record, state.current.name, status.now)
+    for other in state.others:
+        yield _phase(other, other.key, status.now)
     for entry in state.entries:
         if lacking := status.lacking(entry):
             yield f"{entry.name} ({entry.fingerprint}) isn't on: {_nodes(lacking)}"
@@ -89,21 +101,23 @@ def _lines(status: Status) -> Iterable[str]:
         yield f"no answer from {len(fleet.silent) - _SHOWN} more nodes"
 
 
-def _phase(status: Status) -> str:
-    record = status.state.record
+def _phase(record: Record | None, key: str, now: float) -> str:
     if record is None:
-        return "No rotation has been made here."
-    ago = duration(status.now - record.staged)
+        return f"No rotation of {key!r} has been made here."
+    rotation = f"A rotation of {key!r}"
     match record.phase:
         case Phase.STAGED:
-            return f"A rotation is under way since {ago}: the new key waits for every pod. 'keys rotate' goes on."
+            since, on = duration(now - record.staged), record.command("rotate")
+            return f"{rotation} is under way since {since}: the new key waits for every pod. {on} goes on."
         case Phase.OVERLAP:
-            since = duration(status.now - (record.promoted or record.staged))
-            return f"A rotation is in its overlap: the new key is the current one since {since}. 'keys retire' ends it."
+            since, end = duration(now - (record.promoted or record.staged)), record.command("retire")
+            return f"{rotation} is in its overlap: the new key is the current one since {since}. {end} ends it."
         case Phase.RETIRING:
-            return "A rotation is at its end: the old key waits for every pod to drop it. 'keys retire' goes on."
+            on = record.command("retire")
+            return f"{rotation} is at its end: the old key waits for every pod to drop it. {on} goes on."
         case Phase.DONE:
-            return f"No rotation is under way; the last one was {duration(status.now - (record.finished or 0.0))} ago."
+            since = duration(now - (record.finished or 0.0))
+            return f"No rotation of {key!r} is under way; the last one was {since} ago."
 
 
 def _nodes(pods: Sequence[Pod]) -> str:

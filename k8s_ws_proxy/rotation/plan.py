@@ -6,6 +6,7 @@
           │                                                             ▲
           └───────────────────────── Replace (a leaked key) ───────────┘
 
+Each entry that callers read goes this way by itself, whatever becomes of others meanwhile.
 Every step but Finish and Remember needs what the pods say, and where some pod hasn't said it yet, the step is a Wait.
 """
 
@@ -107,7 +108,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Put a new key in the place of all of a rotation's, at once."""
+    """Put a new key in the place of the entry's, and of all of its rotation's, at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ def decide(state: State, fleet: Fleet, intent: Intent, *, now: float) -> Step:
                 "somebody else has begun another rotation meanwhile, by force or as a leaked key's: this one is over"
             )
         return _go_on(state, record, fleet, intent, now)
+    _check_whose(state)
     if record is None or record.phase is Phase.DONE:
         if intent.verb is Verb.RETIRE:
             return Done(nothing=True)
@@ -162,11 +164,13 @@ def decide(state: State, fleet: Fleet, intent: Intent, *, now: float) -> Step:
         if record.phase is Phase.OVERLAP and record.until is Until.PROMOTED:
             raise RotationRefused(
                 f"a rotation is in its overlap: its key is the current one since {rfc3339(record.promoted or now)}, "
-                "and the one before it is still accepted. 'keys retire' ends that; --force begins another rotation "
-                "all the same, and keeps the old keys accepted"
+                f"and the one before it is still accepted. {record.command('retire')} ends that; --force begins "
+                "another rotation all the same, and keeps the old keys accepted"
             )
     elif record.phase is Phase.STAGED:
-        raise RotationRefused("no old key can be retired: the new one isn't the current one yet. 'keys rotate' goes on")
+        raise RotationRefused(
+            f"no old key can be retired: the new one isn't the current one yet. {record.command('rotate')} goes on"
+        )
     return _go_on(state, record, fleet, intent, now)
 
 
@@ -262,6 +266,16 @@ def _wait(why: For, missing: tuple[Pod, ...]) -> Wait:
 
 def _pause(pods: tuple[Pod, ...]) -> float:
     return min(max(_QUICKEST, len(pods) / _ASKED_AT_REST), _SLOWEST)
+
+
+def _check_whose(state: State) -> None:
+    whose = state.kept_by(state.current)
+    if whose is not None:
+        raise RotationRefused(
+            f"the entry {state.current.name!r} belongs to the rotation of {whose.key!r} that is under way: "
+            f"{whose.command('rotate')} goes on with that, and {whose.command('retire --now')} takes its old keys away "
+            "at once"
+        )
 
 
 def _check_current(state: State, record: Record) -> None:

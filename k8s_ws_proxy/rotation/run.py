@@ -254,12 +254,20 @@ class Run:
         self._say_what_else(state)
 
     def _say_what_else(self, state: State) -> None:
-        others = [entry.name for entry in state.entries if state.role(entry) == "other"]
+        rotated = [record.key for record in state.others]
+        others = [e.name for e in state.entries if state.role(e) == "other" and e.name not in rotated]
         if others:
             self._progress.step(
                 "others",
                 f"these entries of the Secret are no part of a rotation, and stay accepted: {', '.join(others)}",
                 entries=others,
+            )
+        if state.others:
+            phases = "; ".join(f"{record.key!r} ({PHASES[record.phase]})" for record in state.others)
+            self._progress.step(
+                "other_rotations",
+                f"other entries have rotations of their own, which this one leaves alone: {phases}",
+                rotations={record.key: record.phase.value for record in state.others},
             )
         if state.owners:
             owners = ", ".join(state.owners)
@@ -332,8 +340,10 @@ class Run:
             self._progress.step("done", "done, by somebody else, who has begun another rotation since", **facts)
             return
         sentence = {
-            Phase.STAGED: "done as asked: every pod accepts the new key. 'keys rotate' makes it the current one",
-            Phase.OVERLAP: "done as asked: the new key is the current one. 'keys retire' takes the old one away",
+            Phase.STAGED: f"done as asked: every pod accepts the new key. {record.command('rotate')} makes it the "
+            "current one",
+            Phase.OVERLAP: f"done as asked: the new key is the current one. {record.command('retire')} takes the old "
+            "one away",
             Phase.RETIRING: "",
             Phase.DONE: f"done: every pod accepts the new key ({record.new}), and none the old one",
         }[record.phase]

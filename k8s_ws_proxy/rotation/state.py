@@ -2,7 +2,8 @@
 
 Each patch is a JSON merge patch (RFC 7386) with the resourceVersion that was read: whoever changed the Secret in
 between makes it a 409, and everything is read and decided anew. Each is a step as a whole: there is no moment at which
-a key that was accepted before and after it isn't accepted.
+a key that was accepted before and after it isn't accepted. What belongs to a rotation of another entry stays as it is,
+keys and record.
 """
 
 from __future__ import annotations
@@ -10,15 +11,28 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.errors import RotationError
-from k8s_ws_proxy.rotation.record import ANNOTATION, Old, Phase, Record, Until, dump, parse
-from k8s_ws_proxy.wire.requests.key_names import NEXT, PREVIOUS, rotated
+from k8s_ws_proxy.rotation.record import (
+    ANNOTATION,
+    OTHERS,
+    Old,
+    Phase,
+    Record,
+    Until,
+    dump,
+    dump_others,
+    parse,
+    parse_others,
+)
+from k8s_ws_proxy.wire.requests.key_names import NEXT, PREVIOUS, entry_of, rotated
 from k8s_ws_proxy.wire.requests.signing import key_fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+_REMEMBERED: Final = 100  # rotations that are done: an apiserver takes 256 KiB of annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +46,41 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The Secret at ``version``. ``current`` is the entry that callers read, ``owners`` are what it belongs to."""
+    """The Secret at ``version``. ``current`` is the entry that callers read, ``owners`` are what it belongs to.
+
+    ``records`` are the last rotations, one for each entry that was ever rotated, in the annotations' order.
+    """
 
     version: str
     current: Entry
     entries: tuple[Entry, ...]
-    record: Record | None
+    records: tuple[Record, ...]
     owners: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> Record | None:
+        """The last rotation of ``current``."""
+        return next((record for record in self.records if record.key == self.current.name), None)
+
+    @property
+    def others(self) -> tuple[Record, ...]:
+        """The rotations of other entries that are under way."""
+        return tuple(r for r in self.records if r.key != self.current.name and r.phase is not Phase.DONE)
 
     def entry(self, name: str) -> Entry | None:
         """The entry of that name, if there is one."""
         return next((entry for entry in self.entries if entry.name == name), None)
 
     def role(self, entry: Entry) -> str:
-        """What the entry is: ``current``, ``next``, ``previous``, or ``other`` if it is none of a rotation's."""
+        """What the entry is: ``current``, ``next``, ``previous``, or ``other`` if no rotation made or keeps it."""
         if entry.name == self.current.name:
             return "current"
-        if self.record is not None:
-            if self.record.phase is Phase.STAGED and entry.name == self.record.entry:
-                return NEXT
-            if any((old.entry, old.fingerprint) == (entry.name, entry.fingerprint) for old in self.record.old):
-                return PREVIOUS
-        return "other"
+        roles = (_role(entry, record) for record in self.records)
+        return next((role for role in roles if role is not None), "other")
+
+    def kept_by(self, entry: Entry) -> Record | None:
+        """The rotation of another entry that is under way and made or keeps this one."""
+        return next((record for record in self.others if _role(entry, record) is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +99,11 @@ def read(secret: Mapping[str, Any], current: str) -> State:
         there = ", ".join(sorted(data)) or "nothing"
         raise RotationError(f"the Secret has no entry {current!r}: there is {there}. Name the right one with --key")
     entries = tuple(Entry(name, _fingerprint(name, value), value) for name, value in sorted(data.items()))
-    text = (metadata.get("annotations") or {}).get(ANNOTATION)
     return State(
         version=str(metadata.get("resourceVersion", "")),
         current=next(entry for entry in entries if entry.name == current),
         entries=entries,
-        record=None if text is None else parse(text),
+        records=_records(metadata.get("annotations") or {}, entries, current),
         owners=tuple(f"{one['kind']} {one['name']}" for one in metadata.get("ownerReferences") or ()),
     )
 
@@ -112,6 +138,7 @@ def stage(state: State, secret: bytes, *, id_: str, until: Until, overlap: float
         staged=now,
         follows=_done_before(state),
         old=old,
+        key=state.current.name,
     )
     return _patch(state, {**data, name: _encoded(secret)}, record)
 
@@ -136,11 +163,14 @@ def retire(state: State, *, now: float) -> Patch:
 
 
 def replace_at_once(state: State, secret: bytes, *, id_: str, now: float) -> Patch:
-    """Make ``secret`` the current key, and take out the current one and all that a rotation left: a key has leaked."""
+    """Make ``secret`` the current key, and take out the current one and all that its rotation left: a key has leaked.
+
+    A copy of the current one goes, too, whosever entry it is: it has leaked as well.
+    """
     old = [Old("", state.current.fingerprint)]
     data: dict[str, str | None] = {}
     for entry in state.entries:
-        ours = state.role(entry) in (NEXT, PREVIOUS)
+        ours = state.record is not None and _role(entry, state.record) is not None
         if entry.name != state.current.name and (ours or entry.fingerprint == state.current.fingerprint):
             data[entry.name] = None
             if entry.fingerprint != state.current.fingerprint:
@@ -158,6 +188,7 @@ def replace_at_once(state: State, secret: bytes, *, id_: str, now: float) -> Pat
         immediate=True,
         follows=_done_before(state),
         old=tuple(old),
+        key=state.current.name,
     )
     return _patch(state, {**data, state.current.name: _encoded(secret)}, record)
 
@@ -175,12 +206,57 @@ def remember(state: State, last_used: Mapping[str, float]) -> Patch:
 
 
 def _patch(state: State, data: Mapping[str, str | None], record: Record) -> Patch:
-    body: dict[str, Any] = {
-        "metadata": {"resourceVersion": state.version, "annotations": {ANNOTATION: dump(record)}},
-    }
+    first, *others = _kept(state, record)
+    annotations: dict[str, str | None] = {ANNOTATION: dump(first)}
+    if others or len(state.records) > 1:
+        annotations[OTHERS] = dump_others(others) if others else None
+    body: dict[str, Any] = {"metadata": {"resourceVersion": state.version, "annotations": annotations}}
     if data:
         body["data"] = dict(data)
     return Patch(body, record)
+
+
+def _kept(state: State, record: Record) -> Sequence[Record]:
+    """The records with this one among them, each where it was. What was done long ago, or of what is gone, isn't."""
+    records = {one.key: one for one in state.records} | {record.key: record}
+    there = {entry.name for entry in state.entries}
+    done = [one for one in records.values() if one.phase is Phase.DONE and one.key in there]
+    remembered = sorted(done, key=lambda one: one.finished or 0.0)[-_REMEMBERED:]
+    return [one for one in records.values() if one.phase is not Phase.DONE or one in remembered]
+
+
+def _records(annotations: Mapping[str, str], entries: tuple[Entry, ...], current: str) -> tuple[Record, ...]:
+    """What both annotations say; where each has a record of one entry, an older version wrote the later one."""
+    first, others = annotations.get(ANNOTATION), annotations.get(OTHERS)
+    records: dict[str, Record] = {}
+    if first is not None:
+        record = parse(first)
+        key = record.key or _entry_rotated(record, entries) or current
+        records[key] = replace(record, key=key)
+    for record in () if others is None else parse_others(others):
+        if record.key not in records or records[record.key].staged < record.staged:
+            records[record.key] = record
+    return tuple(records.values())
+
+
+def _entry_rotated(record: Record, entries: tuple[Entry, ...]) -> str:
+    """The entry that a record is of which doesn't say it: where its new key is, or by the names it gave to others.
+
+    Empty where nothing tells.
+    """
+    named = [entry_of(name) for name in (record.entry, *(old.entry for old in record.old)) if name]
+    promoted = record.phase is not Phase.STAGED
+    holding = [entry.name for entry in entries if promoted and entry.fingerprint == record.new]
+    return next(iter([name for name in named if name in holding] or holding or named), "")
+
+
+def _role(entry: Entry, record: Record) -> str | None:
+    """What the entry is to that rotation, if it is one that it made or keeps."""
+    if record.phase is Phase.STAGED and entry.name == record.entry:
+        return NEXT
+    if any((old.entry, old.fingerprint) == (entry.name, entry.fingerprint) for old in record.old):
+        return PREVIOUS
+    return None
 
 
 def _record(state: State) -> Record:

@@ -99,7 +99,7 @@ def would(step: Step, state: State, fleet: Fleet, intent: Intent, *, overlap: fl
         case Stage():
             return f"A new key would be added beside {state.current.fingerprint}, and {pods} waited for.{after}"
         case Replace():
-            return f"{state.current.fingerprint} and all of a rotation's keys would be replaced at once."
+            return f"{state.current.fingerprint} and all of its rotation's keys would be replaced at once."
         case Promote():
             return f"The new key is on {pods}.{after}"
         case Remember():

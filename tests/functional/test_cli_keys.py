@@ -110,7 +110,7 @@ async def test_status_for_a_person(two):
         "ENTRY   FINGERPRINT   ROLE     ON      LAST USED",
         f"secret  {PRINT}  current  2 of 3  not seen",
         "",
-        "No rotation has been made here.",
+        "No rotation of 'secret' has been made here.",
         "no answer from node-c (pod proxy-node-c): 503: connection refused",
     ]
 
@@ -131,8 +131,29 @@ async def test_status_for_a_machine_in_the_middle_of_a_rotation(two):
     assert told["not_in_secret"] == {key_fingerprint(b"s" * 44): ["node-late"]}
     text = (await two.keys_command("status")).stdout
     assert re.search(rf"^previous +{PRINT} +previous +3 of 3 +\d+m\d\ds ago$", text, re.MULTILINE)
-    assert "A rotation is in its overlap: the new key is the current one since" in text
+    assert "A rotation of 'secret' is in its overlap: the new key is the current one since" in text
     assert "isn't in the Secret, and still accepted on: node-late" in text
+
+
+async def test_status_tells_of_the_rotation_of_each_entry(at):
+    at.make_secret({"secret": OLD, "billing": "b" * 44})
+    for name in ("node-a", "node-b"):
+        at.add_stand_in(name)
+    assert (await at.rotate("--until", "promoted")).status == 0
+    told = json.loads((await at.keys_command("status", "--key", "billing", "-o", "json")).stdout)
+    assert (told["phase"], told["promoted"]) == ("none", None)
+    assert [(one["key"], one["phase"]) for one in told["other_rotations"]] == [("secret", "overlap")]
+    assert {key["id"]: key["role"] for key in told["keys"]} == {
+        "billing": "current",
+        "previous": "previous",
+        "secret": "other",
+    }
+    assert (await at.rotate("--key", "billing", "--until", "staged")).status == 0
+    text = (await at.keys_command("status", "--key", "billing")).stdout
+    assert "A rotation of 'billing' is under way since" in text
+    assert "'keys rotate --key billing' goes on." in text
+    assert "A rotation of 'secret' is in its overlap" in text
+    assert "'keys retire' ends it." in text
 
 
 @pytest.mark.parametrize("verb", ["rotate", "retire", "status"])

@@ -140,6 +140,24 @@ async def test_a_leaked_key_is_refused_at_once_and_sessions_live_on(three):
                 assert ws.answer.status == status
 
 
+async def test_a_leaked_key_of_one_caller_refuses_no_other_whose_key_is_rotated_meanwhile(at):
+    leaked = "the key of billing, which has leaked"
+    at.make_secret({"secret": OLD, "billing": leaked})
+    async with proxies(at, [0.0, 0.4]):
+        assert (await at.rotate("--until", "promoted")).status == 0
+        ran = await at.rotate("--key", "billing", "--immediate")
+        assert (ran.status, ran.names()) == (0, ["begin", "other_rotations", "replaced", "hastened", "done"])
+        assert ran.event("other_rotations")["rotations"] == {"secret": "overlap"}
+        assert at.keys["previous"] == OLD
+        for daemon in at.daemons:
+            for key, status in ((OLD, 101), (at.keys["secret"], 101), (at.keys["billing"], 101), (leaked, 401)):
+                async with rawws.connected(daemon.port, signed(daemon, key, TRUE)) as ws:
+                    assert ws.answer.status == status
+        retired = await at.keys_command("retire", "--overlap", "0s")
+        assert retired.status == 0, retired
+        assert set(at.keys) == {"secret", "billing"}
+
+
 @pytest.mark.parametrize("may", [True, False])
 async def test_a_leaked_key_is_gone_at_once_where_pods_may_be_annotated(at, may):
     """A kubelet that takes its time looks when an annotation of the pod changes; this one takes a day."""

@@ -35,21 +35,29 @@ class Secret:
         """Its entries."""
         return {name: base64.b64decode(value) for name, value in self.object["data"].items()}
 
-    def state(self) -> states.State:
-        """As the core reads it."""
-        return states.read(json.loads(json.dumps(self.object)), "secret")
+    @property
+    def annotations(self) -> dict[str, str]:
+        """As the API has them."""
+        return self.object["metadata"].setdefault("annotations", {})
+
+    def state(self, key: str = "secret") -> states.State:
+        """As the core reads it, who rotates the entry ``key``."""
+        return states.read(json.loads(json.dumps(self.object)), key)
 
     def patch(self, patch: states.Patch) -> bool:
         """Whether it was taken."""
         metadata = patch.body["metadata"]
         if metadata["resourceVersion"] != self.object["metadata"]["resourceVersion"]:
             return False
-        self.object["metadata"].setdefault("annotations", {}).update(metadata["annotations"])
-        for name, value in patch.body.get("data", {}).items():
-            if value is None:
-                self.object["data"].pop(name, None)
-            else:
-                self.object["data"][name] = value
+        for held, changes in (
+            (self.annotations, metadata["annotations"]),
+            (self.object["data"], patch.body.get("data")),
+        ):
+            for name, value in (changes or {}).items():
+                if value is None:
+                    held.pop(name, None)
+                else:
+                    held[name] = value
         self.touch()
         return True
 
@@ -57,16 +65,18 @@ class Secret:
         """Another version."""
         self.object["metadata"]["resourceVersion"] = str(int(self.object["metadata"]["resourceVersion"]) + 1)
 
-    def carry_out(self, step: Step, intent: Intent, *, now: float, overlap: float = 600.0) -> states.Patch:
-        """The patch for a step, sent; the new key is the next of KEYS, and its id the rotation's."""
-        state = self.state()
+    def carry_out(
+        self, step: Step, intent: Intent, *, now: float, overlap: float = 600.0, key: str = "secret"
+    ) -> states.Patch:
+        """The patch for a step of the entry ``key``, sent; a new key is the next of KEYS, and its id the rotation's."""
+        state = self.state(key)
         match step:
             case Stage():
-                key, id_ = self._next()
-                patch = states.stage(state, key, id_=id_, until=intent.until, overlap=overlap, now=now)
+                new, id_ = self._next()
+                patch = states.stage(state, new, id_=id_, until=intent.until, overlap=overlap, now=now)
             case Replace():
-                key, id_ = self._next()
-                patch = states.replace_at_once(state, key, id_=id_, now=now)
+                new, id_ = self._next()
+                patch = states.replace_at_once(state, new, id_=id_, now=now)
             case Promote():
                 patch = states.promote(state, until=intent.until, overlap=overlap, now=now)
             case Remember(last_used):

@@ -2,6 +2,7 @@
 
 Each node has a kubelet that is late, and a caller that calls now and then with the key it read some time ago. Pods
 come, go, restart and fall silent; operators stop and others take over, much later; somebody else writes the Secret.
+Where callers have entries of their own, these are rotated at the same time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.rotating import KEYS, PRINTS, ROTATE, Secret
 
+from k8s_ws_proxy.errors import RotationRefused
 from k8s_ws_proxy.rotation.fleet import Fleet, Pod, Report
 from k8s_ws_proxy.rotation.plan import Done, Replace, Stage, Wait, decide
 from k8s_ws_proxy.rotation.record import Phase
@@ -35,6 +37,7 @@ class Node:
     kubelet: float
     caller: float
     every: float
+    entry: str
     caller_born: float
     born: float
     started: float
@@ -45,10 +48,11 @@ class Node:
 class World:
     """The Secret as it was at each time, and the nodes that there ever were."""
 
-    def __init__(self, random):
+    def __init__(self, random, *others):
         self.random = random
         self.now = BEGAN
-        self.secret = Secret(secret=KEYS[0])
+        self.entries = ("secret", *others)
+        self.secret = Secret(secret=KEYS[0], **{name: KEYS[-number] for number, name in enumerate(others, 1)})
         self.past = [(0.0, self.secret.keys)]
         self.numbers = itertools.count()
         self.nodes = [self.new_node() for _ in range(random.randint(1, 6))]
@@ -57,12 +61,13 @@ class World:
     def new_node(self, before=None):
         late = self.random.choice([0.0, 5.0, 60.0, 119.0])
         if before:
-            caller, every, since = before.caller, before.every, before.caller_born
+            caller, every, entry, since = before.caller, before.every, before.entry, before.caller_born
         else:
             # A caller may be later than any overlap: its use is what keeps the old key.
             caller = self.random.choice([0.0, 30.0, OVERLAP * 0.9, OVERLAP * 2.5])
             every, since = self.random.choice([7.0, OVERLAP * 0.8]), self.now
-        return Node(f"n{next(self.numbers)}", late, caller, every, since, self.now, self.now)
+            entry = self.random.choice(self.entries)
+        return Node(f"n{next(self.numbers)}", late, caller, every, entry, since, self.now, self.now)
 
     def as_of(self, when):
         return self.past[bisect.bisect_right(self.past, when, key=itemgetter(0)) - 1][1]
@@ -72,7 +77,7 @@ class World:
         return self.as_of(max(node.born, when - node.kubelet)).values()
 
     def signs_with(self, node, when):
-        return self.as_of(max(node.caller_born, when - node.caller))["secret"]
+        return self.as_of(max(node.caller_born, when - node.caller))[node.entry]
 
     def calls(self, node):
         """When its caller called this pod."""
@@ -110,8 +115,10 @@ class World:
             case _:
                 pass
 
-    def assert_nobody_was_refused(self):
+    def assert_nobody_was_refused(self, *entries):
         for node in self.nodes + self.gone:
+            if node.entry not in (entries or self.entries):
+                continue
             for when in self.calls(node):
                 assert self.signs_with(node, when) in self.accepts(node, when), (node, when - BEGAN)
 
@@ -119,15 +126,16 @@ class World:
 class Operator:
     """What run.py does, one turn at a time."""
 
-    def __init__(self, world):
+    def __init__(self, world, key="secret", intent=ROTATE):
         self.world = world
-        self.intent = ROTATE
+        self.key = key
+        self.intent = intent
         self.fleet = Fleet()
 
     def turn(self):
         """Look, ask, decide, do: how long to wait, or None when it is done."""
         world = self.world
-        state = world.secret.state()
+        state = world.secret.state(self.key)
         self.fleet.now_runs([Pod(node.name, node.name, node.name) for node in world.nodes], 0)
         began = world.now
         step = decide(state, self.fleet, self.intent, now=world.now)
@@ -148,10 +156,10 @@ class Operator:
         if world.random.random() < 0.2:  # somebody else was faster, and the patch is a conflict
             world.secret.touch()
             return 0.0
-        patch = world.secret.carry_out(step, self.intent, now=world.now, overlap=OVERLAP)
+        patch = world.secret.carry_out(step, self.intent, now=world.now, overlap=OVERLAP, key=self.key)
         world.wrote()
-        if isinstance(step, Stage):
-            self.intent = dataclasses.replace(self.intent, id=patch.record.id, since=world.now)
+        if isinstance(step, Stage | Replace):
+            self.intent = dataclasses.replace(self.intent, id=patch.record.id, since=world.now, immediate=False)
         return 0.0
 
     def ask(self, pod):
@@ -192,3 +200,39 @@ def test_nobody_is_refused_whatever_happens(seed):
     assert done, "it never ended"
     assert world.secret.state().record.phase is Phase.DONE
     assert set(world.secret.keys) == {"secret"}
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 2**32), st.booleans())
+def test_entries_are_rotated_at_the_same_time_and_a_leaked_key_is_refused_to_its_own_callers_only(seed, leaks):
+    random = Random(seed)
+    world = World(random, "billing")
+    operators = [Operator(world), Operator(world, "billing")]
+    leak = random.randint(0, 60) if leaks else None
+    for turn in range(3000):
+        if turn == leak:
+            operators.append(Operator(world, "billing", dataclasses.replace(ROTATE, immediate=True)))
+        operator = random.choice(operators)
+        try:
+            pause = operator.turn()
+        except RotationRefused as refused:
+            if not leaks or operator.key != "billing" or "somebody else has begun another" not in str(refused):
+                raise
+            pause = None
+        if pause is None:
+            operators.remove(operator)
+            if not operators and turn >= (leak or 0):
+                break
+            operators = operators or [Operator(world)]
+            continue
+        world.now += pause + random.choice([0.0, 0.3])
+        if turn < 400 and random.random() < 0.15:
+            world.something_happens()
+        if turn < 400 and random.random() < 0.1:
+            world.now += random.choice([0.0, OVERLAP, 3 * OVERLAP])
+            operators[operators.index(operator)] = Operator(world, operator.key)
+    world.now += 1000.0
+    world.assert_nobody_was_refused(*(["secret"] if leaks else []))
+    records = world.secret.state().records
+    assert {record.key: record.phase for record in records} == dict.fromkeys(world.entries, Phase.DONE)
+    assert set(world.secret.keys) == {"secret", "billing"}
