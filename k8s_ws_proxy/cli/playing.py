@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 QUIT: Final = b"q\x03\x1d"  # q, Ctrl-C, Ctrl-]
 PAUSE: Final = b" "
 STEP: Final = b"."
+_LITTLE: Final = 0.25  # seconds that an event may be late without moving those that follow it
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ class _Player:
         self._going = True
         self._steps = 0
         self._news = asyncio.Event()
+        self._due = 0.0  # when the last event was to be shown, by _now()
+        self._stood = 0.0  # seconds that the person had it stopped
+        self._stopped = 0.0  # the loop's time at which they did
 
     async def run(self, source: Input | None) -> None:
         """Show all of it, and heed keys meanwhile. Raises ProxyError, OSError."""
@@ -89,6 +93,7 @@ class _Player:
             events = reader.feed(data)
             if reader.header is not None and not told:
                 told = True
+                self._due = self._now()
                 self._compare((reader.header.columns, reader.header.rows))
             for event in events:
                 last = await self._event(event, last)
@@ -101,7 +106,8 @@ class _Player:
         pause = event.at - last
         if self._pace.idle_limit is not None:
             pause = min(pause, self._pace.idle_limit)
-        await self._wait(pause / self._pace.speed)
+        self._due += pause / self._pace.speed
+        await self._wait()
         if event.code == OUTPUT:
             text = self._newlines.pass_on(event.data) if self._newlines else event.data
             text = self._harmless.pass_on(text) if self._harmless else text
@@ -110,21 +116,37 @@ class _Player:
             self._compare(event.size)
         return event.at
 
-    async def _wait(self, seconds: float) -> None:
-        """As long as it isn't stopped; or until the next step."""
-        loop = asyncio.get_running_loop()
+    async def _wait(self) -> None:
+        """Until it is due, and as long as it is stopped; or until the next step.
+
+        What has passed since the event before counts, also where it was waited for: one that comes when it is over
+        is due at once.
+        """
         await asyncio.sleep(0)  # in a flood there are keys to be heeded, too
-        while seconds > 0 or not self._going:
+        while (rest := self._due - self._now()) > 0 or not self._going:
             if self._steps:
                 self._steps -= 1
-                return
+                break
             self._news.clear()
-            began = loop.time()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds if self._going else None):
+                async with asyncio.timeout(rest if self._going else None):
                     await self._news.wait()
-            if self._going:
-                seconds -= loop.time() - began
+        # By when it was due and not by when it is shown: what each is late by would add up. But what comes long after
+        # it was due, or before by a step, has those that follow it at their distance.
+        if not 0 <= self._now() - self._due <= _LITTLE:
+            self._due = self._now()
+
+    def _now(self) -> float:
+        """Seconds of the loop's time, without those that it was stopped."""
+        return (asyncio.get_running_loop().time() if self._going else self._stopped) - self._stood
+
+    def _stop_or_go_on(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._going:
+            self._stopped = now
+        else:
+            self._stood += now - self._stopped
+        self._going, self._steps = not self._going, 0
 
     async def _heed(self, source: Input) -> None:
         while data := await source.read():
@@ -132,7 +154,7 @@ class _Player:
                 if key in QUIT:
                     return
                 if key in PAUSE:
-                    self._going, self._steps = not self._going, 0
+                    self._stop_or_go_on()
                 elif key in STEP and not self._going:
                     self._steps += 1
                 self._news.set()
