@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.cli.cluster import FAILED, UNFINISHED
 from k8s_ws_proxy.cli.connection import connection
+from k8s_ws_proxy.cli.copying import copied
 from k8s_ws_proxy.cli.exec import finish, say
 from k8s_ws_proxy.cli.exporting import as_text, as_v2
 from k8s_ws_proxy.cli.playing import play
@@ -149,7 +150,7 @@ def played(recording: str, pace: Pace, *, raw: bool, follow: bool) -> Work:
 
 
 async def _play(where: Source, *, recording: str, pace: Pace, raw: bool, follow: bool) -> Ending:
-    async with _cast(where, recording, follow=follow) as cast:
+    async with _cast(where, recording, follow=follow, slowly=True) as cast:
         return await play(cast, pace, raw=raw)
 
 
@@ -194,8 +195,10 @@ async def _verify(where: Source, *, session: str, secret_files: Sequence[str], s
 
 
 @contextlib.asynccontextmanager
-async def _cast(where: Source, recording: str, *, follow: bool = False) -> AsyncIterator[AsyncIterator[bytes]]:
-    """What is in a file, or what somebody tells of an id. Raises ProxyError."""
+async def _cast(
+    where: Source, recording: str, *, follow: bool = False, slowly: bool = False
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """What is in a file, or what somebody tells of an id, also where it is read ``slowly``. Raises ProxyError."""
     file = "/dev/stdin" if recording == "-" else recording
     if file != recording or not is_session(recording.lower()) or os.path.lexists(file):  # noqa: ASYNC240 - nothing waits
         if follow:
@@ -203,7 +206,11 @@ async def _cast(where: Source, recording: str, *, follow: bool = False) -> Async
         yield _of_file(file)
         return
     async with where() as source, contextlib.aclosing(source.cast(recording.lower(), follow=follow)) as cast:
-        yield cast
+        if source.waits or not slowly:
+            yield cast
+            return
+        async with copied(cast) as parts:
+            yield parts
 
 
 async def _of_file(name: str) -> AsyncIterator[bytes]:

@@ -31,6 +31,8 @@ _NONE_HERE: Final = Reason.NO_SUCH_RECORDING.value
 class RecordingsFleet(Fleet):
     """See RecordingSource, and Fleet for the rest."""
 
+    waits = False
+
     async def listed(self, wanted: Mapping[str, str], limit: int) -> Listed:
         """Each pod's newest, and of all of them the newest. Raises ClusterApiError."""
         found = Listed([])

@@ -43,8 +43,12 @@ class Listed:
 
 
 class RecordingSource(Protocol):
-    """Where they are. ``silent`` are those of the ``asked`` who didn't answer the last question."""
+    """Where they are. ``silent`` are those of the ``asked`` who didn't answer the last question.
 
+    ``waits`` says that nobody minds how slowly a recording is read.
+    """
+
+    waits: bool
     silent: list[Silent]
     asked: int
 
@@ -60,6 +64,8 @@ class RecordingSource(Protocol):
 
 class OneProxyRecordings:
     """Those of the proxy at the other end of a connection."""
+
+    waits = False
 
     def __init__(self, to: Connection) -> None:
         self._to = to
@@ -108,6 +114,8 @@ async def as_it_comes(signer: Signer) -> AsyncGenerator[bytes, None]:
 
 class DirectoryRecordings:
     """Those in a directory on this machine."""
+
+    waits = True
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue

@@ -29,6 +29,8 @@ _MAX_RECEIPT: Final = 1024 * 1024  # bytes
 class StoreRecordings:
     """See RecordingSource. Who has the store's credentials sees all: no proxy is asked, and nobody's rights."""
 
+    waits = False
+
     def __init__(self, store: Store) -> None:
         self._store = store
         self.silent: list[Silent] = []

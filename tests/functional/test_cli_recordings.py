@@ -268,6 +268,18 @@ async def test_a_torn_one_is_played_to_where_it_was_torn(local, made):
     assert "torn" in stderr
 
 
+async def test_a_proxy_that_waits_for_nobody_is_not_waited_with(start, made, tmp_path):
+    """More than the sockets hold comes after a pause that is longer than the proxy's patience."""
+    daemon = await start(RECORDING_DIR=str(made.root), WS_HANDSHAKE_TIMEOUT="1s")
+    client = Client(daemon.url, tmp_path / "secret", tmp_path, "recordings")
+    begun = b'{"version":3,"term":{"cols":80,"rows":24}}\n[0,"o","begun\\r\\n"]\n[4,"o","on\\r\\n"]\n'
+    line = b"x" * 8000 + b"\r\n"
+    session = made.finished(begun + b'[0,"o",%b]\n' % json.dumps(line.decode()).encode() * 2500)
+    status, stdout, stderr = await client.run("play", session)
+    assert (status, stderr) == (0, "")
+    assert stdout == b"begun\r\non\r\n" + line * 2500
+
+
 async def test_following_what_goes_on(client, made):
     session = made.running(cast_of(b"one\r\n", every=0))
     process = await client.start("play", session, "--follow")
