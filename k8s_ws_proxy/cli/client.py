@@ -100,9 +100,7 @@ async def upgraded_by(signer: Signer, subprotocols: Sequence[str] = SUBPROTOCOLS
                 return ws
 
         ws = await _until_taken(signer, ask)
-        for level, option, value in _KEEPALIVE:
-            with contextlib.suppress(OSError, AttributeError):
-                ws.get_extra_info("socket").setsockopt(level, option, value)
+        _keep_alive(ws.get_extra_info("socket"))
         try:
             yield Upgraded(ws, named[-1])
         finally:
@@ -164,6 +162,9 @@ async def download(signer: Signer) -> AsyncIterator[aiohttp.StreamReader]:
             async with asyncio.timeout(_HANDSHAKE):
                 response = await session.get(signer.url, allow_redirects=False, **_by(signer.to))
                 if response.status in _GOOD:
+                    # Who only reads would never notice that a node is gone which could say nothing any more.
+                    if response.connection is not None and response.connection.transport is not None:
+                        _keep_alive(response.connection.transport.get_extra_info("socket"))
                     return response
                 async with response:
                     raise signer.refused(response, await _body(response))
@@ -183,6 +184,13 @@ def _session(
     return aiohttp.ClientSession(
         timeout=timeout, middlewares=(*middlewares, signer.sign), trust_env=signer.to.way is not None
     )
+
+
+def _keep_alive(connected: Any) -> None:
+    """Have the kernel ask whether the peer of this socket, if it is one, still lives."""
+    for level, option, value in _KEEPALIVE:
+        with contextlib.suppress(OSError, AttributeError):
+            connected.setsockopt(level, option, value)
 
 
 def _by(to: Connection) -> dict[str, Any]:
