@@ -22,7 +22,7 @@ from k8s_ws_proxy.cli.playing import play
 from k8s_ws_proxy.cli.recordings_source import PART, DirectoryRecordings, OneProxyRecordings
 from k8s_ws_proxy.cli.recordings_table import lines_of
 from k8s_ws_proxy.cli.session import Ending
-from k8s_ws_proxy.cli.sessions_ask import say_silent
+from k8s_ws_proxy.cli.sessions_ask import naming_silence, say_silent
 from k8s_ws_proxy.cli.sessions_source import THE_API
 from k8s_ws_proxy.cli.sign import read_secret
 from k8s_ws_proxy.cli.signals import cancelled_by_signals
@@ -93,7 +93,10 @@ async def _source(arguments: argparse.Namespace) -> AsyncIterator[RecordingSourc
     try:
         async with connected(where) as api:
             daemons = await find_callers(api, name, arguments.port)
-            yield RecordingsFleet(api, daemons, signs, secret, at_once=arguments.concurrency, within=arguments.timeout)
+            at_once, within = arguments.concurrency, arguments.timeout
+            fleet = RecordingsFleet(api, daemons, signs, secret, at_once=at_once, within=within)
+            with naming_silence(fleet):
+                yield fleet
     except ClusterConfigError as error:
         raise ProxyError(f"{error}. To ask one proxy, say where it is with --url") from error
 

@@ -94,13 +94,15 @@ class RecordingsFleet(Fleet):
                 found.append((pod, answer))
 
         await self._each(await self._pods(), one, until=lambda: bool(found))
-        if not found:
-            heard = self.asked - len(self.silent)
-            raise ProxyError(
-                f"there is no recording {session} on {count(heard, 'node')} that answered, or no receipt of it yet, or "
-                "you may not read it. It may be in the store"
-            )
-        return found[0]
+        if found:
+            self.silent = []
+            return found[0]
+        if not (heard := self.asked - len(self.silent)):
+            raise ProxyError(f"no node has said whether there is a recording {session}, or a receipt of it")
+        raise ProxyError(
+            f"there is no recording {session} on {count(heard, 'node')} that answered, or no receipt of it yet, or "
+            "you may not read it. It may be in the store"
+        )
 
     async def _ask(self, pod: Pod, target: str, more: Mapping[str, str] | None = None) -> Answer | None:
         """What the pod answers; None if it is silent, or has none of it. Raises ProxyError where nobody may ask."""

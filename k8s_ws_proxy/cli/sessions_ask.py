@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from k8s_ws_proxy.cli.sessions_source import SessionJson, Silent, Source
+    from k8s_ws_proxy.cli.sessions_source import Asked, SessionJson, Silent, Source
     from k8s_ws_proxy.cli.signing import Signing
 
     Work = Callable[[Source], Awaitable[Ending]]
@@ -157,7 +157,7 @@ def shown(session: str, output: str) -> Work:
 
 
 async def _show(source: Source, *, session: str, output: str) -> Ending:
-    with _naming_silence(source):
+    with naming_silence(source):
         told = await source.show(await _whole(source, session))
     for line in [json.dumps(told, indent=2)] if output == "json" else at_length(told, source.now()):
         print(line)
@@ -173,7 +173,7 @@ def ended(session: str, reason: str) -> Work:
 async def _end(source: Source, *, session: str, reason: str) -> Ending:
     if not reason.isprintable():
         raise ProxyError("--reason: it can hold printable characters only")
-    with _naming_silence(source):
+    with naming_silence(source):
         whole = await _whole(source, session, sure=True)
         row = row_of(await source.end(whole, reason), wide=False)
     print(f"ending session {row.id}: {row.user} in {row.pod} on {row.node}")
@@ -189,7 +189,7 @@ def joined(session: str, *, peer: bool) -> Work:
 async def _join(source: Source, *, session: str, peer: bool) -> Ending:
     from k8s_ws_proxy.cli.watch import watch_session  # noqa: PLC0415 - the other commands don't need it
 
-    with _naming_silence(source):
+    with naming_silence(source):
         whole = await _whole(source, session, sure=peer)
         return await watch_session(source.joined(whole, peer=peer), peer=peer)
 
@@ -273,7 +273,7 @@ class _Silence:
 
 
 @contextlib.contextmanager
-def _naming_silence(source: Source) -> Any:
+def naming_silence(source: Asked) -> Any:
     """Who hasn't answered may be why it failed."""
     try:
         yield

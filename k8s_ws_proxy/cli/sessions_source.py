@@ -42,6 +42,13 @@ class Silent:
     why: str
 
 
+class Asked(Protocol):
+    """Who is asked for something. ``silent`` are those of the ``asked`` who didn't answer the last question."""
+
+    silent: list[Silent]
+    asked: int
+
+
 class Source(Protocol):
     """Where sessions are told of. ``silent`` are those of the ``asked`` who didn't answer the last question.
 

@@ -93,11 +93,24 @@ async def test_one_is_found_wherever_it_is_and_read_in_parts(nodes, tmp_path):
 
 async def test_what_no_node_has(nodes):
     _, _, client = nodes
-    status, stdout, stderr = await client.run("get", id_at(NOON), "-o", "-")
-    assert (status, stdout) == (1, b"")
-    assert "on 2 nodes that answered" in stderr
-    status, _, stderr = await client.run("play", id_at(NOON), "--follow")
-    assert (status, "on 2 nodes that answered" in stderr) == (1, True)
+    for words in (("get", "-o", "-"), ("get", "--receipt", "-o", "x.cast"), ("play",), ("play", "--follow")):
+        status, stdout, stderr = await client.run(words[0], id_at(NOON), *words[1:])
+        assert (status, stdout, stderr.startswith(DOWN)) == (1, b"", True), words
+        assert "there is no recording" in stderr
+        assert "on 2 nodes that answered" in stderr
+
+
+async def test_where_nobody_answers_nobody_says_that_there_is_none(nodes, tmp_path):
+    first, _, client = nodes
+    session = first.finished()
+    (tmp_path / "secret").write_bytes(b"another key that is as long as it has to be")
+    for words in (("get", session, "-o", "-"), ("play", session), ("verify", session)):
+        status, stdout, stderr = await client.run(*words)
+        assert (status, stdout) == (2 if words[0] == "verify" else 1, b"")
+        assert "no answer from 2 nodes: node-a, node-b: 401 bad_signature" in stderr
+        assert DOWN in stderr
+        assert "no node has said whether there is a recording" in stderr
+        assert "there is no recording" not in stderr
 
 
 async def test_what_some_node_has_is_verified(nodes):
@@ -111,6 +124,7 @@ async def test_what_some_node_has_is_verified(nodes):
         assert (status, b"the recording was changed" in stdout) == (1, True)
     status, stdout, stderr = await client.run("verify", id_at(NOON))
     assert (status, stdout, "on 2 nodes that answered" in stderr) == (2, b"", True)
+    assert stderr.startswith(DOWN)
 
 
 async def test_one_that_goes_on_is_followed_through_the_apiserver(nodes):

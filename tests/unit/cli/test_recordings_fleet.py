@@ -1,0 +1,84 @@
+"""What several pods say of recordings, by an apiserver that answers as a test has it."""
+
+from __future__ import annotations
+
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+from support.archive import NOON, id_at
+
+from k8s_ws_proxy.cli.recordings_fleet import RecordingsFleet
+from k8s_ws_proxy.cli.signing import Signing
+from k8s_ws_proxy.errors import ProxyError
+from k8s_ws_proxy.rotation.api import Answer
+
+SESSION = id_at(NOON)
+NODES = ("node-1", "node-2", "node-3")
+
+
+class Api:
+    """``answers(node, headers)`` says status and body. What was asked for is kept."""
+
+    namespace = "catalyst-system"
+
+    def __init__(self, answers):
+        self._answers = answers
+        self.asked = []
+
+    async def request(self, _method, path, *, headers, **more):
+        node = re.search(r"/pods/(node-\d)", path)[1]
+        self.asked.append((headers().get("Range"), more))
+        status, body, *took = self._answers(node, headers().get("Range"))
+        if isinstance(body, Exception):
+            raise body
+        return Answer(status, body, 0.0, took[0] if took else 0.1)
+
+
+class Fleet(RecordingsFleet):
+    """Of three pods."""
+
+    def __init__(self, answers):
+        self.api = Api(answers)
+        daemons = SimpleNamespace(what="DaemonSet x", port=8080)
+        super().__init__(self.api, daemons, Signing(), b"k" * 32, at_once=4, within=5.0)
+
+    async def _pods(self):
+        self.asked = len(NODES)
+        return [SimpleNamespace(uid=node, name=node, node=node) for node in NODES]
+
+
+def told(answer, status=200):
+    return status, json.dumps(answer).encode()
+
+
+def refused(status, reason):
+    return told({"reason": reason, "error": "It is so."}, status)
+
+
+NONE_HERE = refused(404, "no_such_recording")
+
+
+async def message_of(fleet):
+    with pytest.raises(ProxyError) as raised:
+        await fleet.receipt(SESSION)
+    return str(raised.value)
+
+
+async def test_that_nobody_has_it_is_said_of_those_who_answered():
+    fleet = Fleet(lambda node, _: refused(503, "recordings_unreadable") if node == "node-2" else NONE_HERE)
+    assert f"there is no recording {SESSION} on 2 nodes that answered" in await message_of(fleet)
+    assert [silent.node for silent in fleet.silent] == ["node-2"]
+
+
+async def test_where_nobody_answers_it_isn_t_said_that_there_is_none():
+    fleet = Fleet(lambda *_: refused(401, "bad_signature"))
+    assert await message_of(fleet) == f"no node has said whether there is a recording {SESSION}, or a receipt of it"
+    assert [silent.node for silent in fleet.silent] == list(NODES)
+
+
+async def test_who_didn_t_answer_doesn_t_matter_where_it_was_found():
+    fleet = Fleet(lambda node, _: (200, b"{}") if node == "node-3" else refused(503, "recordings_unreadable"))
+    assert await fleet.receipt(SESSION) == b"{}"
+    assert fleet.silent == []
