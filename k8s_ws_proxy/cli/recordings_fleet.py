@@ -12,12 +12,14 @@ from k8s_ws_proxy.cli.recordings_source import PATH, Listed, as_it_comes, page_i
 from k8s_ws_proxy.cli.sessions_fleet import Fleet
 from k8s_ws_proxy.cli.sessions_source import target_of
 from k8s_ws_proxy.errors import ProxyError, Reason
+from k8s_ws_proxy.recordings.catalogue import FINISHED
 from k8s_ws_proxy.rotation.api import refusal_in
 from k8s_ws_proxy.rotation.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from k8s_ws_proxy.cli.recordings_source import RecordingJson
     from k8s_ws_proxy.rotation.api import Answer
     from k8s_ws_proxy.rotation.fleet import Pod
 
@@ -34,8 +36,12 @@ class RecordingsFleet(Fleet):
     waits = False
 
     async def listed(self, wanted: Mapping[str, str], limit: int) -> Listed:
-        """Each pod's newest, and of all of them the newest. Raises ClusterApiError."""
+        """Each pod's newest, and of all of them the newest. Raises ClusterApiError.
+
+        Pods may share a directory, and then each tells of all that is in it.
+        """
         found = Listed([])
+        told: dict[str, RecordingJson] = {}
 
         async def one(pod: Pod) -> None:
             token: str | None = ""
@@ -45,15 +51,19 @@ class RecordingsFleet(Fleet):
                 if answer is None:
                     return
                 page = page_in(answer.body)
-                found.recordings += [{**each, "node": pod.node} for each in page.recordings]
+                for each in page.recordings:
+                    id_ = str(each.get("sessionId"))
+                    # One may have been asked before it ended, and another afterwards.
+                    if told.get(id_, {}).get("state") != FINISHED:
+                        told[id_] = {**each, "node": each.get("node") or pod.node}
                 found.skipped += page.skipped
                 token, left = page.token, left - len(page.recordings)
             found.more = found.more or token is not None
 
         await self._each(await self._pods(), one)
-        found.recordings.sort(key=lambda each: str(each.get("sessionId")), reverse=True)
-        found.more = found.more or len(found.recordings) > limit
-        del found.recordings[limit:]
+        newest = sorted(told, reverse=True)
+        found.recordings = [told[id_] for id_ in newest[:limit]]
+        found.more = found.more or len(newest) > limit
         return found
 
     async def cast(self, session: str, *, follow: bool = False) -> AsyncGenerator[bytes, None]:

@@ -52,7 +52,11 @@ async def nodes(tmp_path):
 
 async def test_every_node_s_newest_first_and_who_doesn_t_answer_is_named(nodes):
     first, second, client = nodes
-    ids = [first.finished(at=NOON), second.running(b"x", at=NOON + 1), first.finished(at=NOON + 2, user="bob")]
+    ids = [
+        first.finished(at=NOON),
+        second.running(b"x", at=NOON + 1, node="node-b"),
+        first.finished(at=NOON + 2, user="bob"),
+    ]
     status, stdout, stderr = await client.run("list")
     assert (status, stderr) == (4, DOWN)
     lines = stdout.decode().splitlines()[1:]

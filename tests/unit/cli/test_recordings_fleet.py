@@ -7,7 +7,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from support.archive import NOON, id_at
+from support.archive import NOON, begun, id_at
 
 from k8s_ws_proxy.cli.recordings_fleet import RecordingsFleet
 from k8s_ws_proxy.cli.signing import Signing
@@ -82,3 +82,19 @@ async def test_who_didn_t_answer_doesn_t_matter_where_it_was_found():
     fleet = Fleet(lambda node, _: (200, b"{}") if node == "node-3" else refused(503, "recordings_unreadable"))
     assert await fleet.receipt(SESSION) == b"{}"
     assert fleet.silent == []
+
+
+async def test_what_is_in_a_directory_that_pods_share_is_told_once():
+    one, two, three = ({**begun(id_at(NOON + number)), "state": "finished"} for number in range(3))
+    goes_on = {**one, "state": "recording"}
+    del two["node"]
+    pages = {"node-1": [goes_on, two], "node-2": [one], "node-3": [goes_on, three]}
+
+    def answers(node, _):
+        return told({"node": node, "recordings": pages[node], "skipped": 0, "continue": None})
+
+    found = await Fleet(answers).listed({}, 100)
+    assert found.recordings == [three, {**two, "node": "node-1"}, one]
+    assert not found.more
+    found = await Fleet(answers).listed({}, 2)
+    assert (found.recordings, found.more) == ([three, {**two, "node": "node-1"}], True)
