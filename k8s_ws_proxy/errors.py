@@ -101,7 +101,11 @@ class ClusterApiUnavailable(ClusterApiError):
 
 
 class ClusterApiTimeout(ClusterApiUnavailable):
-    """No answer in time: its own, or that of what stands behind it."""
+    """No answer ``within`` so many seconds: its own, or that of what stands behind it."""
+
+    def __init__(self, message: str, *, within: float) -> None:
+        super().__init__(message)
+        self.within = within
 
 
 class RotationError(ProxyError):

@@ -145,7 +145,7 @@ _EXPORT: Final = """\
 
 
 def _add_where(parser: argparse.ArgumentParser, *, secret_file: bool = True) -> None:
-    add_whom_to_ask(parser, secret_file=secret_file)
+    add_whom_to_ask(parser, secret_file=secret_file, node="one node has 10s, and 60s for the rest of its answer")
     add_reason(parser)
     there = parser.add_argument_group("the store")
     there.add_argument(

@@ -11,7 +11,7 @@ from k8s_ws_proxy.cli.identity_headers import v2_headers
 from k8s_ws_proxy.cli.recordings_source import PATH, Listed, as_it_comes, page_in, page_target
 from k8s_ws_proxy.cli.sessions_fleet import Fleet
 from k8s_ws_proxy.cli.sessions_source import target_of
-from k8s_ws_proxy.errors import ProxyError, Reason
+from k8s_ws_proxy.errors import ClusterApiTimeout, ProxyError, Reason
 from k8s_ws_proxy.recordings.catalogue import FINISHED
 from k8s_ws_proxy.rotation.api import refusal_in
 from k8s_ws_proxy.rotation.wording import count
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.rotation.api import Answer
     from k8s_ws_proxy.rotation.fleet import Pod
 
-_ANSWER: Final = 10.0  # seconds for a part
-_PART: Final = 4 << 20  # bytes of a recording that are asked for at once, and held
+_ANSWER: Final = 10.0  # seconds until an answer begins
+_BODY: Final = 60.0  # seconds for the rest of it
+_FIRST: Final = 256 * 1024  # bytes of a recording that are asked for first
+_PART: Final = 4 << 20  # bytes that are asked for at once, and held, where they come quickly
+_QUICKLY: Final = 2.0  # seconds for a part after which the next is twice as large
+_SLOWLY: Final = 10.0  # ... and half as large
 _LARGEST: Final = 8 << 20  # bytes of an answer
 _SIGN_ANEW: Final = frozenset((Reason.EXPIRED.value, Reason.REPLAYED.value))
 _NONE_HERE: Final = Reason.NO_SUCH_RECORDING.value
@@ -76,19 +80,26 @@ class RecordingsFleet(Fleet):
                 async for data in parts:
                     yield data
             return
-        pod, answer = await self._found_at(session, target, {"Range": f"bytes=0-{_PART - 1}"})
-        offset = 0
+        offset, part = 0, _FIRST
+        pod, answer = await self._found_at(session, target, _range(offset, part))
         while answer.status != 416:
             yield answer.body
             offset += len(answer.body)
-            if answer.status != 206 or len(answer.body) < _PART:
+            if answer.status != 206 or len(answer.body) < part:
                 return
-            more = await self._ask(pod, target, {"Range": f"bytes={offset}-{offset + _PART - 1}"})
-            if more is None:
-                raise ProxyError(
-                    f"{pod.node} broke off in the middle: {self.silent[-1].why if self.silent else 'gone'}"
-                )
-            answer = more
+            part = _next(part, answer.received - answer.sent)
+            answer = await self._more(pod, target, _range(offset, part))
+
+    async def _more(self, pod: Pod, target: str, headers: Mapping[str, str]) -> Answer:
+        """What comes after what has come. Raises ProxyError."""
+        try:
+            answer = await self._ask(pod, target, headers)
+        except ClusterApiTimeout as error:
+            raise ProxyError(f"{pod.node} broke off in the middle: not within {error.within:g} s") from error
+        if answer is None:
+            why, self.silent = self.silent[-1].why if self.silent else "gone", []
+            raise ProxyError(f"{pod.node} broke off in the middle: {why}")
+        return answer
 
     async def receipt(self, session: str) -> bytes:
         """See RecordingSource."""
@@ -122,7 +133,9 @@ class RecordingsFleet(Fleet):
             return {**(more or {}), **v2_headers(self._secret, "GET", target, who)}
 
         for turn in range(2):
-            answer = await self._api.request("GET", path, timeout=_ANSWER, headers=headers, max_bytes=_LARGEST)
+            answer = await self._api.request(
+                "GET", path, timeout=_ANSWER, body_timeout=_BODY, headers=headers, max_bytes=_LARGEST
+            )
             refusal = refusal_in(answer) if answer.status >= 400 else None
             if turn or refusal is None or refusal[0] not in _SIGN_ANEW:
                 break
@@ -138,3 +151,14 @@ class RecordingsFleet(Fleet):
         elif refusal[0] != _NONE_HERE:
             self._refused(pod, answer.status, *refusal, session="")
         return None
+
+
+def _range(offset: int, size: int) -> Mapping[str, str]:
+    return {"Range": f"bytes={offset}-{offset + size - 1}"}
+
+
+def _next(size: int, took: float) -> int:
+    """How large the next part is, where one of ``size`` bytes took so many seconds."""
+    if took < _QUICKLY:
+        return min(size * 2, _PART)
+    return max(size // 2, _FIRST) if took > _SLOWLY else size

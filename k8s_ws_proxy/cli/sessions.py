@@ -131,8 +131,13 @@ def _add_one_proxy(parser: argparse.ArgumentParser) -> None:
     add_certificate_options(one)
 
 
-def add_whom_to_ask(parser: argparse.ArgumentParser, *, secret_file: bool = True) -> None:
-    """Add the options for one proxy and for all of a cluster; ``secret_file`` among them, unless it has one already."""
+def add_whom_to_ask(
+    parser: argparse.ArgumentParser, *, secret_file: bool = True, node: str = "one node has 5s"
+) -> None:
+    """Add the options for one proxy and for all of a cluster; ``secret_file`` among them, unless it has one already.
+
+    ``node`` says how long one may take.
+    """
     if secret_file:
         add_secret_file(parser)
     _add_one_proxy(parser)
@@ -155,7 +160,7 @@ def add_whom_to_ask(parser: argparse.ArgumentParser, *, secret_file: bool = True
         type=_duration,
         default=120.0,
         metavar="DURATION",
-        help="for all nodes, 2m by default; one node has 5s",
+        help=f"for all nodes, 2m by default; {node}",
     )
 
 

@@ -169,8 +169,8 @@ class Fleet:
     async def _ask_one(self, pod: Pod, ask: Callable[[Pod], Awaitable[None]]) -> None:
         try:
             await ask(pod)
-        except ClusterApiTimeout:  # an apiserver that is gone itself ends the round, and isn't every pod's fault
-            self._is_silent(pod, f"not within {_ANSWER:g} s")
+        except ClusterApiTimeout as error:  # an apiserver that is gone ends the round, and isn't every pod's fault
+            self._is_silent(pod, f"not within {error.within:g} s")
         except MalformedAnswer:
             self._is_silent(pod, f"what answers on port {self._daemons.port} isn't k8s-ws-proxy")
 

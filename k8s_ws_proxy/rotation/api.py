@@ -97,13 +97,15 @@ class Api:
         body: Any = None,
         content_type: str = "application/json",
         timeout: float = _TIMEOUT,
+        body_timeout: float | None = None,
         headers: Callable[[], Mapping[str, str]] | None = None,
         max_bytes: int | None = None,
     ) -> Answer:
         """One request; ``path`` has its segments quoted. A 429 of the apiserver's is sent again when it says.
 
         ``headers`` are called for at each sending, when its turn has come. Of a body longer than ``max_bytes`` little
-        more is read than that.
+        more is read than that. ``timeout`` is in seconds for all of it, or, with a ``body_timeout``, until the body
+        begins, which then has that.
 
         Raises ClusterApiUnavailable, and ClusterConfigError where the credentials can't be had any more.
         """
@@ -111,7 +113,7 @@ class Api:
         tokens = dict(self._client.configuration.api_key)
         for turn in range(_TURNS):
             answer, retry_after = await self._once(
-                method, path, query or {}, body, content_type, timeout, headers, max_bytes
+                method, path, query or {}, body, content_type, timeout, body_timeout, headers, max_bytes
             )
             if answer.status == 401 and not refreshed and refusal_in(answer) is None:
                 refreshed = True
@@ -144,6 +146,7 @@ class Api:
         body: Any,
         content_type: str,
         timeout: float,
+        body_timeout: float | None,
         headers: Callable[[], Mapping[str, str]] | None,
         max_bytes: int | None,
     ) -> tuple[Answer, float]:
@@ -152,9 +155,9 @@ class Api:
         async with self._slots:
             await self._turn()
             self.requests += 1
-            began = loop.time()
+            began, what = loop.time(), "answer"
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(timeout) as deadline:
                     serialized = await self._client.param_serialize(
                         method,
                         path,
@@ -168,9 +171,12 @@ class Api:
                         auth_settings=["BearerToken"],
                     )
                     response = await self._client.call_api(*serialized)
+                    if body_timeout is not None:
+                        timeout, what = body_timeout, "finish its answer"
+                        deadline.reschedule(loop.time() + body_timeout)
                     content = await (response.read() if max_bytes is None else _begin(response.response, max_bytes))
             except TimeoutError as error:
-                raise ClusterApiTimeout(f"the apiserver didn't answer within {timeout:g} s") from error
+                raise ClusterApiTimeout(f"the apiserver didn't {what} within {timeout:g} s", within=timeout) from error
             except aiohttp.ClientError as error:
                 raise ClusterApiUnavailable(unreachable(error)) from error
             ended = loop.time()

@@ -52,7 +52,8 @@ async def take_down(api: Api, name: str, *, timeout: float, say: Callable[[str],
                 await asyncio.sleep(_LOOK)
     except TimeoutError:
         if not deleted:
-            raise asking.problem or ClusterApiTimeout(f"the apiserver didn't answer within {timeout:g} s") from None
+            why = f"the apiserver didn't answer within {timeout:g} s"
+            raise asking.problem or ClusterApiTimeout(why, within=timeout) from None
         raise RotationUnfinished(_unfinished(full_name, timeout, left, asking.problem)) from None
     say("its pods are gone")
 

@@ -88,7 +88,7 @@ async def test_one_is_found_wherever_it_is_and_read_in_parts(nodes, tmp_path):
         assert (status, stderr) == (0, "")
         assert into.read_bytes() == LARGE
         assert into.with_suffix(".json").read_bytes() == made.receipt(session).read_bytes()
-    exact = b"# " + b"x" * (4 * 1024 * 1024 - 3) + b"\n"
+    exact = b"# " + b"x" * (256 * 1024 - 3) + b"\n"
     session = second.running(exact)
     assert await client.run("get", session, "-o", "-") == (0, exact, "")
     empty = second.running(b"")

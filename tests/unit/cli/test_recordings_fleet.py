@@ -11,7 +11,7 @@ from support.archive import NOON, begun, id_at
 
 from k8s_ws_proxy.cli.recordings_fleet import RecordingsFleet
 from k8s_ws_proxy.cli.signing import Signing
-from k8s_ws_proxy.errors import ProxyError
+from k8s_ws_proxy.errors import ClusterApiTimeout, ProxyError
 from k8s_ws_proxy.rotation.api import Answer
 
 SESSION = id_at(NOON)
@@ -19,7 +19,7 @@ NODES = ("node-1", "node-2", "node-3")
 
 
 class Api:
-    """``answers(node, headers)`` says status and body. What was asked for is kept."""
+    """``answers(node, range)`` says status, body, and seconds that it took. What was asked for is kept."""
 
     namespace = "catalyst-system"
 
@@ -31,8 +31,6 @@ class Api:
         node = re.search(r"/pods/(node-\d)", path)[1]
         self.asked.append((headers().get("Range"), more))
         status, body, *took = self._answers(node, headers().get("Range"))
-        if isinstance(body, Exception):
-            raise body
         return Answer(status, body, 0.0, took[0] if took else 0.1)
 
 
@@ -98,3 +96,67 @@ async def test_what_is_in_a_directory_that_pods_share_is_told_once():
     assert not found.more
     found = await Fleet(answers).listed({}, 2)
     assert (found.recordings, found.more) == ([three, {**two, "node": "node-1"}], True)
+
+
+LARGE = bytes(range(256)) * 12 * 4096  # 12 MiB
+
+
+def part_of(data, wanted, took):
+    first, last = map(int, wanted.removeprefix("bytes=").split("-"))
+    return 206, data[first : last + 1], took
+
+
+async def read(fleet):
+    return b"".join([part async for part in fleet.cast(SESSION)])
+
+
+def sizes(fleet):
+    """What was asked of the node that has it, in KiB, after the first question."""
+    asked = [tuple(map(int, wanted.removeprefix("bytes=").split("-"))) for wanted, _ in fleet.api.asked]
+    return [(last + 1 - first) // 1024 for first, last in asked if first]
+
+
+async def test_parts_grow_while_they_come_quickly():
+    fleet = Fleet(lambda node, wanted: part_of(LARGE, wanted, 1.0) if node == "node-2" else NONE_HERE)
+    assert await read(fleet) == LARGE
+    assert {wanted for wanted, _ in fleet.api.asked[:3]} == {"bytes=0-262143"}
+    assert sizes(fleet) == [512, 1024, 2048, 4096, 4096, 4096]
+    assert all(more["timeout"] == 10 and more["body_timeout"] == 60 for _, more in fleet.api.asked)
+
+
+async def test_parts_stay_or_shrink_where_the_line_is_slow():
+    took = iter((1.0, 1.0, 1.0, 5.0, 11.0, 11.0, 11.0, *(5.0 for _ in range(100))))
+    fleet = Fleet(lambda node, wanted: part_of(LARGE, wanted, next(took)) if node == "node-2" else NONE_HERE)
+    assert await read(fleet) == LARGE
+    assert sizes(fleet)[:7] == [512, 1024, 2048, 2048, 1024, 512, 256]
+    assert set(sizes(fleet)[7:]) == {256}
+
+
+def too_late(*_):
+    raise ClusterApiTimeout("the apiserver didn't finish its answer within 60 s", within=60.0)
+
+
+async def test_the_time_that_was_given_is_said():
+    fleet = Fleet(lambda node, _: too_late() if node == "node-2" else NONE_HERE)
+    assert "on 2 nodes that answered" in await message_of(fleet)
+    assert [(silent.node, silent.why) for silent in fleet.silent] == [("node-2", "not within 60 s")]
+
+
+@pytest.mark.parametrize(
+    ("then", "why"),
+    [
+        (too_late, "not within 60 s"),
+        (lambda: NONE_HERE, "gone"),
+        (lambda: refused(503, "recordings_unreadable"), "503 recordings_unreadable: It is so."),
+    ],
+)
+async def test_who_breaks_off_is_named_once_and_nobody_else(then, why):
+    def answers(node, wanted):
+        if node != "node-2":
+            return refused(401, "bad_signature")
+        return part_of(LARGE, wanted, 1.0) if wanted.startswith("bytes=0-") else then()
+
+    fleet = Fleet(answers)
+    with pytest.raises(ProxyError, match=f"^node-2 broke off in the middle: {why}"):
+        await read(fleet)
+    assert fleet.silent == []
