@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HELP: Final = """\
 Deletes the DaemonSet and waits until its pods are gone: each drains, tells its sessions, and hangs up what
 they leave in their containers. It needs its rights for that, so this comes before they go. The chart runs it
-as a hook of 'helm uninstall'.
+as a hook of 'helm uninstall'. A DaemonSet that neither Helm nor Argo CD has installed is left alone.
 """
 _STATUSES: Final = f"""\
 exit status:

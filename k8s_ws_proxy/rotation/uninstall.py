@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _LOOK: Final = 1.0  # seconds between two looks at the pods
 _NAMED: Final = 10  # pods that are named where some are left
+# Annotations that Helm and Argo CD, which run hooks when they should, put on what they install. None of the chart's
+# labels would do: `helm template | kubectl apply` brings these, too, and runs the hook's Job at once.
+_INSTALLED: Final = frozenset(["meta.helm.sh/release-name", "argocd.argoproj.io/tracking-id"])
 
 _Answer = TypeVar("_Answer")
 
@@ -25,8 +28,9 @@ _Answer = TypeVar("_Answer")
 async def take_down(api: Api, name: str, *, timeout: float, say: Callable[[str], None]) -> None:
     """Delete the DaemonSet ``name`` and wait until its pods are gone, ``timeout`` seconds at most.
 
-    What was begun is gone on with while the apiserver fails: whoever came back to it would find no DaemonSet, and wait
-    for nobody. Raises RotationUnfinished where some pods are left then, or may be, and ClusterApiError.
+    One that neither Helm nor Argo CD has installed is left alone, and that is said. What was begun is gone on with
+    while the apiserver fails: whoever came back to it would find no DaemonSet, and wait for nobody. Raises
+    RotationUnfinished where some pods are left then, or may be, and ClusterApiError.
     """
     full_name = f"{api.namespace}/{name}"
     path = path_of("apis", "apps", "v1", "namespaces", api.namespace, "daemonsets", name)
@@ -37,6 +41,12 @@ async def take_down(api: Api, name: str, *, timeout: float, say: Callable[[str],
     if answer.status != 200:
         raise refused(answer, "get", f"the DaemonSet {full_name}", "daemonsets.apps", told(answer))
     found = answer.json()
+    if not found["metadata"].get("annotations", {}).keys() & _INSTALLED:
+        say(
+            f"the DaemonSet {full_name} wasn't installed by helm, nor by Argo CD: nothing is taken down. "
+            f"To remove it: kubectl -n {api.namespace} delete daemonset {name}"
+        )
+        return
     uid = str(found["metadata"]["uid"])
     selector = selector_of(found["spec"].get("selector") or {})
     asking = _Asking(say)

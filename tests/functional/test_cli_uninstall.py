@@ -18,6 +18,7 @@ from k8s_ws_proxy.devcluster.world import DEFAULT_WORLD, User, grant
 
 NAME = "k8s-ws-proxy"
 LABELS = {"app.kubernetes.io/name": NAME}
+BY_HELM = {"meta.helm.sh/release-name": NAME, "meta.helm.sh/release-namespace": "default"}  # on all that it installs
 HOOK = User(
     "hook",
     "system:serviceaccount:default:k8s-ws-proxy-uninstall",
@@ -39,7 +40,7 @@ def state(cluster):
     """With two pods of the DaemonSet, and one that has its labels and another owner."""
     state = cluster.state
     for name in (NAME, "another"):
-        state.add_daemonset(DaemonSet(name, labels=LABELS))
+        state.add_daemonset(DaemonSet(name, labels=LABELS, annotations=BY_HELM))
     for name, owner in (("proxy-a", NAME), ("proxy-b", NAME), ("other-a", "another")):
         state.add_pod(ForeignPod(name, labels=LABELS, daemonset=owner))
     return state
@@ -111,6 +112,16 @@ async def test_where_there_is_no_daemon_set_there_is_nothing_to_do(cluster, unin
         "there is no DaemonSet default/k8s-ws-proxy: nothing to do\n",
         "",
     )
+    assert [seen.method for seen in cluster.observed.seen] == ["GET"]
+
+
+async def test_what_helm_has_not_installed_is_left_alone(cluster, uninstall):
+    """`helm template | kubectl apply` runs the hook's Job at once."""
+    cluster.state.add_daemonset(DaemonSet(NAME, labels=LABELS))
+    status, output, errors = await ended(await uninstall("--go-on"))
+    assert (status, errors) == (0, "")
+    assert output.startswith("the DaemonSet default/k8s-ws-proxy wasn't installed by helm, nor by Argo CD")
+    assert cluster.state.store.get(DAEMONSETS, "default", NAME)
     assert [seen.method for seen in cluster.observed.seen] == ["GET"]
 
 
