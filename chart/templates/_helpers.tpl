@@ -89,6 +89,11 @@ true
 {{- $audit := .Values.k8sWsProxy.audit -}}
 {{- if or (eq $audit.log "file") $audit.nats.url }}true{{ end }}
 {{- end }}
+{{- /* What the emptyDir has to hold, in MiB, with room for directories and for what NATS has taken and isn't gone yet. */ -}}
+{{- define "bp-k8s-ws-proxy.auditRoom" -}}
+{{- $nats := .Values.k8sWsProxy.audit.nats -}}
+{{- $nats.url | empty | ternary "0" (include "bp-k8s-ws-proxy.mebibytes" $nats.maxBuffer) | add 4 -}}
+{{- end }}
 {{- /* Not empty where NATS is asked for, with credentials or a CA from a Secret. */ -}}
 {{- define "bp-k8s-ws-proxy.natsFiles" -}}
 {{- $nats := .Values.k8sWsProxy.audit.nats -}}
@@ -110,6 +115,11 @@ true
 {{- $sum = addf $sum (mulf (trimSuffix $unit . | float64) (get $seconds $unit)) -}}
 {{- end -}}
 {{- $sum -}}
+{{- end }}
+
+{{/* A size such as 256Mi or 1Gi -> MiB. */}}
+{{- define "bp-k8s-ws-proxy.mebibytes" -}}
+{{- hasSuffix "Gi" . | ternary 1024 1 | mul (regexFind "^[0-9]+" . | int64) -}}
 {{- end }}
 
 {{/* Every mistake in the values that the schema can't see, all at once. */}}
@@ -149,6 +159,12 @@ true
 {{- end -}}
 {{- if and $values.audit.required (eq $values.audit.log "off") (not $values.audit.nats.url) -}}
 {{- $mistakes = append $mistakes "audit.required wants audit.log or audit.nats.url: there is nowhere to write to" -}}
+{{- end -}}
+{{- if and $values.audit.nats.url (not $values.audit.volume.hostPath) -}}
+{{- $room := include "bp-k8s-ws-proxy.auditRoom" . | int64 -}}
+{{- if lt (include "bp-k8s-ws-proxy.mebibytes" $values.audit.volume.sizeLimit | int64) $room -}}
+{{- $mistakes = append $mistakes (printf "audit.volume.sizeLimit must be at least %dMi, so that audit.nats.maxBuffer fits: a pod whose emptyDir is larger is evicted" $room) -}}
+{{- end -}}
 {{- end -}}
 {{- $ports := list $values.port $values.adminPort -}}
 {{- if $values.tls.enabled -}}

@@ -47,11 +47,33 @@ def refusal(over, **how):
         ({"allowedPorts": [80, "90-80"]}, "allowedPorts has 90-80, which is no range of ports"),
         ({"allowedPorts": ["80-65536"]}, "allowedPorts has 80-65536, which is no range of ports"),
         ({"audit": {"log": "off", "required": True}}, "audit.required wants audit.log or audit.nats.url"),
+        (
+            {"audit": {"nats": {"url": "nats://nats:4222", "maxBuffer": "253Mi"}}},
+            "audit.volume.sizeLimit must be at least 257Mi, so that audit.nats.maxBuffer fits",
+        ),
+        (
+            {"audit": {"nats": {"url": "nats://nats:4222", "maxBuffer": "1Gi"}, "volume": {"sizeLimit": "1024Mi"}}},
+            "audit.volume.sizeLimit must be at least 1028Mi, so that audit.nats.maxBuffer fits",
+        ),
         ({"allowedPorts": ["65536"]}, "allowedPorts has 65536, which is no range of ports"),
     ],
 )
 def test_what_only_the_templates_can_see_is_refused(over, told):
     assert told in refusal(over)
+
+
+@pytest.mark.parametrize(
+    ("over", "limit"),
+    [({"nats": {"maxBuffer": "252Mi"}}, "256Mi"), ({"nats": {"maxBuffer": "1Gi"}}, "2Gi"), ({}, "68Mi")],
+)
+def test_what_nats_may_leave_waiting_fits_into_the_emptydir(over, limit):
+    audit = merged({"nats": {"url": "nats://nats:4222"}, "volume": {"sizeLimit": limit}}, over)
+    assert {"name": "audit", "emptyDir": {"sizeLimit": limit}} in render({"audit": audit}).pod["volumes"]
+
+
+def test_the_node_s_disk_has_no_limit_that_it_must_fit_into():
+    audit = {"nats": {"url": "nats://nats:4222", "maxBuffer": "1Gi"}, "volume": {"hostPath": "/var/log/audit"}}
+    assert render({"audit": audit}).environ["AUDIT_MAX_BUFFER"] == "1Gi"
 
 
 def test_all_mistakes_are_told_at_once():
