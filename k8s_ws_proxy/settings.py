@@ -129,11 +129,15 @@ class NatsSettings:
 
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
-    """Where audit lines go. ``log`` is ``off``, ``stderr``, or a file's path."""
+    """Where audit lines go. ``log`` is ``off``, ``stderr``, or a file's path.
+
+    ``max_size`` is bytes at which that file is begun anew; 0 is never.
+    """
 
     log: str = "stderr"
     required: bool = False
     nats: NatsSettings | None = None
+    max_size: int = 0
 
     @property
     def file(self) -> Path | None:
@@ -521,7 +525,11 @@ def _audit(read: _Reader) -> AuditSettings:
         log = log.lower()
     elif not Path(log).is_absolute():
         read.mistakes.append(f"AUDIT_LOG must be off, stderr, or the path of a file from / on; it is {log!r}")
-    settings = AuditSettings(log, read.boolean("AUDIT_REQUIRED"), _nats(read))
+    max_size = read.size("AUDIT_LOG_MAX_SIZE", 0)
+    if 0 < max_size < 1024**2:  # which a line may have
+        told = read.text("AUDIT_LOG_MAX_SIZE")
+        read.mistakes.append(f"AUDIT_LOG_MAX_SIZE must be 0, which is no limit, or at least 1Mi; it is {told!r}")
+    settings = AuditSettings(log, read.boolean("AUDIT_REQUIRED"), _nats(read), max_size)
     if settings.required and settings.log == "off" and settings.nats is None:
         read.mistakes.append("AUDIT_REQUIRED wants AUDIT_LOG or AUDIT_NATS_URL: there is nowhere to write to")
     return settings

@@ -89,10 +89,21 @@ true
 {{- $audit := .Values.k8sWsProxy.audit -}}
 {{- if or (eq $audit.log "file") $audit.nats.url }}true{{ end }}
 {{- end }}
-{{- /* What the emptyDir has to hold, in MiB, with room for directories and for what NATS has taken and isn't gone yet. */ -}}
+{{- /* What the emptyDir has to hold besides the file, in MiB, with room for directories and for what NATS has taken and
+isn't gone yet. */ -}}
 {{- define "bp-k8s-ws-proxy.auditRoom" -}}
 {{- $nats := .Values.k8sWsProxy.audit.nats -}}
 {{- $nats.url | empty | ternary "0" (include "bp-k8s-ws-proxy.mebibytes" $nats.maxBuffer) | add 4 -}}
+{{- end }}
+{{- /* At which size the file is begun anew: one that was is kept beside it, so that is half of what there is. On the
+node's own disk it is logrotate's to decide. */ -}}
+{{- define "bp-k8s-ws-proxy.auditMaxSize" -}}
+{{- $audit := .Values.k8sWsProxy.audit -}}
+{{- if and (eq $audit.log "file") (not $audit.volume.hostPath) -}}
+{{ sub (include "bp-k8s-ws-proxy.mebibytes" $audit.volume.sizeLimit) (include "bp-k8s-ws-proxy.auditRoom" .) | mul 512 }}Ki
+{{- else -}}
+0
+{{- end -}}
 {{- end }}
 {{- /* Not empty where NATS is asked for, with credentials or a CA from a Secret. */ -}}
 {{- define "bp-k8s-ws-proxy.natsFiles" -}}
@@ -160,10 +171,10 @@ true
 {{- if and $values.audit.required (eq $values.audit.log "off") (not $values.audit.nats.url) -}}
 {{- $mistakes = append $mistakes "audit.required wants audit.log or audit.nats.url: there is nowhere to write to" -}}
 {{- end -}}
-{{- if and $values.audit.nats.url (not $values.audit.volume.hostPath) -}}
-{{- $room := include "bp-k8s-ws-proxy.auditRoom" . | int64 -}}
+{{- if and (include "bp-k8s-ws-proxy.auditVolume" .) (not $values.audit.volume.hostPath) -}}
+{{- $room := eq $values.audit.log "file" | ternary 2 0 | add (include "bp-k8s-ws-proxy.auditRoom" .) -}}
 {{- if lt (include "bp-k8s-ws-proxy.mebibytes" $values.audit.volume.sizeLimit | int64) $room -}}
-{{- $mistakes = append $mistakes (printf "audit.volume.sizeLimit must be at least %dMi, so that audit.nats.maxBuffer fits: a pod whose emptyDir is larger is evicted" $room) -}}
+{{- $mistakes = append $mistakes (printf "audit.volume.sizeLimit must be at least %dMi, so that the trail%s fits: a pod whose emptyDir is larger is evicted" $room ($values.audit.nats.url | empty | ternary "" " with audit.nats.maxBuffer")) -}}
 {{- end -}}
 {{- end -}}
 {{- $ports := list $values.port $values.adminPort -}}

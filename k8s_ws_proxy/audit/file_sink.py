@@ -1,4 +1,4 @@
-"""A file of audit lines, which logrotate may move away (docs/operations.md, "The audit trail")."""
+"""A file of audit lines, which logrotate moves away, or the sink itself (docs/operations.md, "The audit trail")."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class AuditFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.before = path.with_name(f"{path.name}.1")  # what is moved away
         self._fd: int | None = None
         self.digest = GENESIS  # of the last line that stood in it when it was opened
         self.cut = 0  # bytes after that line, which were the beginning of one and were taken off then
@@ -85,11 +86,44 @@ class AuditFile:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         return whole
 
+    @property
+    def size(self) -> int:
+        """Its bytes, whoever has written them; 0 where it isn't open."""
+        return 0 if self._fd is None else os.fstat(self._fd).st_size
+
+    def move_away(self) -> bool:
+        """Name it ``.1``, in the place of the one that is called so; the next line makes another one.
+
+        False where another daemon on it does that or has done it: the second would replace what the first has kept.
+        """
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                pass  # the file system knows no locks
+            self.settle()
+            if self._fd is None:
+                return False
+            self._path.replace(self.before)
+            self.close()
+            return True
+        finally:
+            os.close(directory)
+
     def settle(self) -> None:
-        """Bring it to the disk; and let go of it where it isn't the one of that name any more."""
+        """Bring it to the disk; and follow."""
         if self._fd is None:
             return
         os.fdatasync(self._fd)
+        self.follow()
+
+    def follow(self) -> None:
+        """Let go of it where it isn't the one of that name any more."""
+        if self._fd is None:
+            return
         try:
             there, ours = self._path.stat(), os.fstat(self._fd)
         except FileNotFoundError:
@@ -108,19 +142,23 @@ class AuditFile:
 class FileSink:
     """Lines into ``path``, by a thread. ``digest`` and ``cut`` are what was found in it at the beginning.
 
-    It blocks when it is made, since the first line needs to know after which one it comes. A file that can't be
-    opened is tried again each second.
+    Before it would have more than ``most`` bytes, which no line has, it is named ``.1`` and begun anew; 0 is no limit.
+    It blocks when it is made, since the first line needs to know after which one it comes. A file that can't be opened
+    is tried again each second.
     """
 
     name: Final = "file"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int = 0) -> None:
         self._path = path
+        self._most = most
         self._file = AuditFile(path)
         self._waiting: deque[tuple[bytes, float]] = deque()
         self._held = 0
         self._reopen = self._closing = False
         self._failing = ""
+        self._unmoved = ""  # why it can't be moved away
+        self._moved = False  # it was, and that was said
         self._changed = threading.Condition()
         try:
             self._file.open()
@@ -189,7 +227,9 @@ class FileSink:
                 if reopen or self._failing:  # else no line may come that shows it is still so
                     self._file.open()
                 if batch:
-                    self._written(self._file.append(b"".join(batch)), batch)
+                    data = b"".join(batch)
+                    self._make_room(len(data))
+                    self._written(self._file.append(data), batch)
                     settle_at = settle_at or time.monotonic() + _PERIOD
                 if settle_at and (closing or time.monotonic() >= settle_at):
                     settle_at = 0.0
@@ -215,6 +255,32 @@ class FileSink:
             batch.append(data)
             size += len(data)
         return batch
+
+    def _make_room(self, coming: int) -> None:
+        """Before ``coming`` bytes are written. A file that can't be moved away grows on: no line is lost for that."""
+        if not self._most:
+            return
+        self._file.follow()  # else a line gets lost where another daemon has moved it twice
+        self._file.open()
+        size, problem = self._file.size, ""
+        if not size or size + coming <= self._most:
+            return
+        try:
+            moved = self._file.move_away()
+        except OSError as error:
+            moved, problem = False, error.strerror or str(error)
+        if problem and problem != self._unmoved:
+            logger().error(
+                "the audit file can't be moved away, and grows beyond its size", file=str(self._path), error=problem
+            )
+        elif moved and not self._moved:
+            logger().warning(
+                "the audit file has come to its size and is begun anew: one before it is kept, older lines go",
+                file=str(self._path),
+                before=str(self._file.before),
+                max_bytes=self._most,
+            )
+        self._unmoved, self._moved = problem, self._moved or moved
 
     def _written(self, count: int, batch: list[bytes]) -> None:
         """``count`` bytes of ``batch``, which are whole lines."""

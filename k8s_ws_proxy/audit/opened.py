@@ -23,7 +23,7 @@ def opened(settings: AuditSettings, writer: LogWriter, *, node: str, daemon: str
     if settings.log == "stderr":
         sinks.append(LogSink(writer))
     elif (file := settings.file) is not None:
-        sink = FileSink(file)
+        sink = FileSink(file, settings.max_size)
         prev, cut = sink.digest, sink.cut
         sinks.append(sink)
     if settings.nats is not None:

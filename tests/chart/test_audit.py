@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from support.chart import merged, render
 
+from k8s_ws_proxy.settings import parse
+
 NATS = {"audit": {"nats": {"url": "nats://nats.nats:4222"}}}
 FILE = {"audit": {"log": "file"}}
 
@@ -32,9 +34,33 @@ def test_a_volume_holds_the_file_and_the_buffer(over):
     assert environ["AUDIT_LOG"] in ("stderr", "/var/lib/k8s-ws-proxy-audit/audit.log")
 
 
-def test_it_may_be_the_node_s():
-    found = volume(merged(FILE, {"audit": {"volume": {"hostPath": "/var/log/audit"}}}), "audit")
-    assert found == {"name": "audit", "hostPath": {"path": "/var/log/audit", "type": "Directory"}}
+MI = 2**20
+
+
+@pytest.mark.parametrize(
+    ("over", "limit", "expected"),
+    [
+        (FILE, "256Mi", 126 * MI),
+        (FILE, "1Gi", 510 * MI),
+        (FILE, "6Mi", 1 * MI),
+        (FILE, "7Mi", 1.5 * MI),
+        (merged(FILE, NATS), "256Mi", 94 * MI),
+        (merged(FILE, NATS), "70Mi", 1 * MI),
+        (NATS, "256Mi", 0),
+    ],
+)
+def test_two_files_fit_into_the_emptydir_beside_what_waits_for_nats(over, limit, expected):
+    """Else the kubelet would evict the pod, with all sessions and the trail."""
+    environ = render(merged(over, {"audit": {"volume": {"sizeLimit": limit}}})).environ
+    settings, mistakes = parse({**environ, "SHARED_SECRET_FILE": "/secret"})
+    assert mistakes == []
+    assert settings.audit.max_size == expected
+
+
+def test_it_may_be_the_node_s_where_logrotate_bounds_it():
+    over = merged(FILE, {"audit": {"volume": {"hostPath": "/var/log/audit"}}})
+    assert volume(over, "audit") == {"name": "audit", "hostPath": {"path": "/var/log/audit", "type": "Directory"}}
+    assert render(over).environ["AUDIT_LOG_MAX_SIZE"] == "0"
 
 
 def test_the_root_stays_read_only():

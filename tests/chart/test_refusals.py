@@ -49,11 +49,19 @@ def refusal(over, **how):
         ({"audit": {"log": "off", "required": True}}, "audit.required wants audit.log or audit.nats.url"),
         (
             {"audit": {"nats": {"url": "nats://nats:4222", "maxBuffer": "253Mi"}}},
-            "audit.volume.sizeLimit must be at least 257Mi, so that audit.nats.maxBuffer fits",
+            "audit.volume.sizeLimit must be at least 257Mi, so that the trail with audit.nats.maxBuffer fits",
         ),
         (
             {"audit": {"nats": {"url": "nats://nats:4222", "maxBuffer": "1Gi"}, "volume": {"sizeLimit": "1024Mi"}}},
-            "audit.volume.sizeLimit must be at least 1028Mi, so that audit.nats.maxBuffer fits",
+            "audit.volume.sizeLimit must be at least 1028Mi, so that the trail with audit.nats.maxBuffer fits",
+        ),
+        (
+            {"audit": {"log": "file", "volume": {"sizeLimit": "5Mi"}}},
+            "audit.volume.sizeLimit must be at least 6Mi, so that the trail fits",
+        ),
+        (
+            {"audit": {"log": "file", "nats": {"url": "nats://nats:4222"}, "volume": {"sizeLimit": "69Mi"}}},
+            "audit.volume.sizeLimit must be at least 70Mi",
         ),
         ({"allowedPorts": ["65536"]}, "allowedPorts has 65536, which is no range of ports"),
     ],

@@ -83,7 +83,7 @@ VALUES = {
     "CLIENT_CERT_ALLOWED_SUBJECTS": ("tls.clientSubject", "jane", "jane"),
     "GUACD_SUBJECTS": ("guacdSubjects", [], ""),
 }
-# What follows from where the chart mounts things, and from the node.
+# What follows from where the chart mounts things, and how large these are, and from the node.
 FIXED = {
     "SHARED_SECRET_DIR",
     "STATE_DIR",
@@ -93,8 +93,11 @@ FIXED = {
     "NODE_NAME",
     "RECORDING_DIR",
     "AUDIT_DIR",
+    "AUDIT_LOG_MAX_SIZE",
     "RECORDING_STORE_CREDENTIALS_DIR",
 }
+# What changes with another one.
+FOLLOW = {"CLIENT_CERT_ALLOWED_SUBJECTS": {"GUACD_SUBJECTS"}, "AUDIT_LOG": {"AUDIT_LOG_MAX_SIZE"}}
 # The chart mounts the whole Secret, so that a rotation can add keys.
 NOT_USED = {"SHARED_SECRET_FILE"}
 
@@ -124,7 +127,7 @@ def test_a_value_reaches_the_daemon(variable):
     assert after[variable] == expected
     assert before[variable] != expected
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {variable} | ({"GUACD_SUBJECTS"} if variable == "CLIENT_CERT_ALLOWED_SUBJECTS" else set())
+    assert changed == {variable} | FOLLOW.get(variable, set())
 
 
 @pytest.mark.parametrize("variable", sorted(VALUES))

@@ -514,6 +514,11 @@ NATS = {"AUDIT_NATS_URL": "nats://nats:4222", "AUDIT_DIR": "/audit"}
             AuditSettings("/var/log/audit.log", required=True),
         ),
         (
+            {"AUDIT_LOG": "/var/log/audit.log", "AUDIT_LOG_MAX_SIZE": "129024Ki"},
+            AuditSettings("/var/log/audit.log", max_size=126 * 2**20),
+        ),
+        ({"AUDIT_LOG_MAX_SIZE": "0"}, AuditSettings()),
+        (
             {
                 **NATS,
                 "AUDIT_NATS_URL": "nats://a:1, tls://b:2/",
@@ -552,6 +557,10 @@ def test_where_the_audit_trail_goes(environ, expected):
         ({"AUDIT_LOG": "off", "AUDIT_REQUIRED": "true"}, "AUDIT_REQUIRED wants AUDIT_LOG or AUDIT_NATS_URL"),
         ({"AUDIT_NATS_URL": "nats://nats:4222"}, "AUDIT_NATS_URL needs AUDIT_DIR"),
         ({**NATS, "AUDIT_NATS_URL": "nats:4222"}, "AUDIT_NATS_URL must be URLs such as nats://nats.example:4222"),
+        (
+            {"AUDIT_LOG_MAX_SIZE": "1023Ki"},
+            "AUDIT_LOG_MAX_SIZE must be 0, which is no limit, or at least 1Mi; it is '1023Ki'",
+        ),
         ({**NATS, "AUDIT_MAX_BUFFER": "1023Ki"}, "AUDIT_MAX_BUFFER must be at least 1048576 bytes"),
         ({**NATS, "AUDIT_NATS_SUBJECT": "a.>"}, "AUDIT_NATS_SUBJECT must be a NATS subject without wildcards"),
         ({**NATS, "AUDIT_NATS_SUBJECT": "a.{user}"}, "AUDIT_NATS_SUBJECT must be a NATS subject without wildcards"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -10,11 +11,14 @@ import sys
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 from support.trails import chains_of, run
 
 from k8s_ws_proxy.audit.file_sink import MOST, AuditFile, FileSink
+from k8s_ws_proxy.audit.opened import opened
 from k8s_ws_proxy.audit.trail import Trail
 from k8s_ws_proxy.observe import metrics
+from k8s_ws_proxy.settings import parse
 from k8s_ws_proxy.wire.audit.events import DaemonStarted, SessionOpened, Subject
 from k8s_ws_proxy.wire.audit.line import GENESIS, digest
 
@@ -187,6 +191,130 @@ def test_what_cannot_be_opened_again_is_troubled_without_a_line_to_write(tmp_pat
     wait_for(lambda: not sink.trouble)
     assert path.exists()
     sink.close()
+
+
+def all_written(*trails):
+    wait_for(lambda: not any(sink.waiting for told in trails for sink in told._sinks))
+
+
+BOUND = 6_000  # bytes: some ten lines
+
+
+def test_before_it_gets_too_large_it_is_begun_anew_and_one_before_it_is_kept(path):
+    before = path.with_name("audit.log.1")
+    told, seen, largest = trail(FileSink(path, BOUND)), 0, 0
+    with capture_logs() as log:
+        for number in range(100):
+            told.emit(SessionOpened(Subject(session=f"s{number}")))
+            all_written(told)
+            largest = max(largest, path.stat().st_size)
+            seen += before.exists() and len(lines(path)) == 1
+    told.close()
+    assert largest <= BOUND
+    assert seen > 3
+    assert BOUND * 0.8 < before.stat().st_size <= BOUND
+    kept = lines(before, path)
+    chains = chains_of(kept)
+    assert chains.fault is None
+    assert (chains.runs["a0"].first, chains.runs["a0"].last) == (100 - len(kept) + 1, 100)
+    assert sorted(path.parent.iterdir()) == [path, before]
+    (said,) = log
+    assert said["event"].startswith("the audit file has come to its size and is begun anew")
+    assert (said["before"], said["max_bytes"], said["log_level"]) == (str(before), BOUND, "warning")
+
+
+def test_a_crowd_of_lines_is_bounded_too_and_none_is_lost_or_doubled(path):
+    """As many as a batch has, and a line that is larger than others."""
+    told = trail(FileSink(path, 1_000_000))
+    for number in range(1500):
+        told.emit(SessionOpened(Subject(session=f"s{number}", command=("x" * (100_000 if number == 700 else 300),))))
+    all_written(told)
+    told.close()
+    before = path.with_name("audit.log.1")
+    assert max(before.stat().st_size, path.stat().st_size) <= 1_000_000
+    chains = chains_of(lines(before, path))
+    assert (chains.lines, chains.fault) == (1500, None)
+
+
+def test_the_setting_bounds_it(path):
+    settings, _ = parse({"AUDIT_LOG": str(path), "AUDIT_LOG_MAX_SIZE": "1Mi"})
+    told = opened(settings.audit, None, node="n1", daemon="a0")
+    for _ in range(19):
+        told.emit(SessionOpened(Subject(command=("x" * 100_000,))))
+        all_written(told)
+    told.close()
+    assert [len(lines(each)) for each in (path.with_name("audit.log.1"), path)] == [10, 9]
+
+
+def test_runs_one_after_the_other_are_whole_over_both_files(path):
+    before = path.with_name("audit.log.1")
+    for number in range(20):
+        told = trail(FileSink(path, BOUND), f"a{number}")
+        told.emit(DaemonStarted())
+        for _ in range(3):
+            told.emit(SessionOpened())
+        all_written(told)
+        told.close()
+        assert chains_of(lines(*filter(os.path.exists, (before, path)))).fault is None
+    assert before.exists()
+
+
+def test_of_two_daemons_on_it_one_moves_it_and_no_line_is_lost(path):
+    """What the other has moved isn't moved once more, over what was kept."""
+    told = [trail(FileSink(path, BOUND), daemon) for daemon in ("a0", "b0")]
+    before = path.with_name("audit.log.1")
+    for number in range(100):
+        told[number % 2].emit(SessionOpened(Subject(session=f"s{number}")))
+        all_written(*told)
+        kept = [json.loads(line)["session"] for line in lines(*filter(os.path.exists, (before, path)))]
+        assert kept == [f"s{each}" for each in range(number + 1 - len(kept), number + 1)]
+        assert len(kept) > 7 or len(kept) == number + 1
+    for each in told:
+        each.close()
+
+
+def test_one_that_has_been_idle_writes_to_the_file_that_is_there(path):
+    """It is moved twice meanwhile, and the one that it had open is gone."""
+    busy, idle = trail(FileSink(path, BOUND)), trail(FileSink(path, BOUND), "b0")
+    idle.emit(SessionOpened())
+    all_written(idle)
+    for _ in range(3):
+        busy.emit(SessionOpened(Subject(command=("x" * (BOUND // 2),))))
+        all_written(busy)
+    idle.emit(SessionOpened(Subject(session="after")))
+    idle.close()
+    busy.close()
+    assert json.loads(lines(path)[-1])["session"] == "after"
+
+
+def test_two_that_would_move_it_at_the_same_time_do_so_once(path):
+    ours, theirs = AuditFile(path), AuditFile(path)
+    for file in (ours, theirs):
+        file.append(b"a line\n")
+    holding = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(holding, fcntl.LOCK_EX)
+    assert not ours.move_away()
+    assert path.read_bytes() == b"a line\n" * 2
+    os.close(holding)
+    assert ours.move_away()
+    ours.append(b"another\n")
+    assert not theirs.move_away()
+    assert (ours.before.read_bytes(), path.read_bytes()) == (b"a line\n" * 2, b"another\n")
+
+
+def test_a_file_that_can_t_be_moved_away_grows_on_and_that_is_said_once(path):
+    path.with_name("audit.log.1").mkdir()
+    told = trail(FileSink(path, BOUND))
+    with capture_logs() as log:
+        for number in range(30):
+            told.emit(SessionOpened(Subject(session=f"s{number}")))
+            all_written(told)
+        told.close()
+    assert path.stat().st_size > BOUND
+    assert chains_of(lines(path)).lines == 30
+    assert [(said["event"], said["error"]) for said in log] == [
+        ("the audit file can't be moved away, and grows beyond its size", "Is a directory")
+    ]
 
 
 FULL = """
