@@ -84,10 +84,13 @@ true
 {{- define "bp-k8s-ws-proxy.auditDirectory" -}}
 /var/lib/k8s-ws-proxy-audit
 {{- end }}
+{{- /* off, stderr or file: off, unquoted, is YAML for false. */ -}}
+{{- define "bp-k8s-ws-proxy.auditLog" -}}
+{{- .Values.k8sWsProxy.audit.log | default "off" -}}
+{{- end }}
 {{- /* Not empty where the audit trail needs a volume. */ -}}
 {{- define "bp-k8s-ws-proxy.auditVolume" -}}
-{{- $audit := .Values.k8sWsProxy.audit -}}
-{{- if or (eq $audit.log "file") $audit.nats.url }}true{{ end }}
+{{- if or (eq (include "bp-k8s-ws-proxy.auditLog" .) "file") .Values.k8sWsProxy.audit.nats.url }}true{{ end }}
 {{- end }}
 {{- /* What the emptyDir has to hold besides the file, in MiB, with room for directories and for what NATS has taken and
 isn't gone yet. */ -}}
@@ -99,7 +102,7 @@ isn't gone yet. */ -}}
 node's own disk it is logrotate's to decide. */ -}}
 {{- define "bp-k8s-ws-proxy.auditMaxSize" -}}
 {{- $audit := .Values.k8sWsProxy.audit -}}
-{{- if and (eq $audit.log "file") (not $audit.volume.hostPath) -}}
+{{- if and (eq (include "bp-k8s-ws-proxy.auditLog" .) "file") (not $audit.volume.hostPath) -}}
 {{ sub (include "bp-k8s-ws-proxy.mebibytes" $audit.volume.sizeLimit) (include "bp-k8s-ws-proxy.auditRoom" .) | mul 512 }}Ki
 {{- else -}}
 0
@@ -168,11 +171,11 @@ node's own disk it is logrotate's to decide. */ -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if and $values.audit.required (eq $values.audit.log "off") (not $values.audit.nats.url) -}}
+{{- if and $values.audit.required (eq (include "bp-k8s-ws-proxy.auditLog" .) "off") (not $values.audit.nats.url) -}}
 {{- $mistakes = append $mistakes "audit.required wants audit.log or audit.nats.url: there is nowhere to write to" -}}
 {{- end -}}
 {{- if and (include "bp-k8s-ws-proxy.auditVolume" .) (not $values.audit.volume.hostPath) -}}
-{{- $room := eq $values.audit.log "file" | ternary 2 0 | add (include "bp-k8s-ws-proxy.auditRoom" .) -}}
+{{- $room := eq (include "bp-k8s-ws-proxy.auditLog" .) "file" | ternary 2 0 | add (include "bp-k8s-ws-proxy.auditRoom" .) -}}
 {{- if lt (include "bp-k8s-ws-proxy.mebibytes" $values.audit.volume.sizeLimit | int64) $room -}}
 {{- $mistakes = append $mistakes (printf "audit.volume.sizeLimit must be at least %dMi, so that the trail%s fits: a pod whose emptyDir is larger is evicted" $room ($values.audit.nats.url | empty | ternary "" " with audit.nats.maxBuffer")) -}}
 {{- end -}}

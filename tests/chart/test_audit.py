@@ -63,6 +63,14 @@ def test_it_may_be_the_node_s_where_logrotate_bounds_it():
     assert render(over).environ["AUDIT_LOG_MAX_SIZE"] == "0"
 
 
+@pytest.mark.parametrize("over", [{}, NATS], ids=["off", "nats"])
+def test_off_without_quotes_is_off(over):
+    """`log: off` in a values file is YAML for false."""
+    off, quoted = (render(merged(over, {"audit": {"log": value}})) for value in (False, "off"))
+    assert off.environ["AUDIT_LOG"] == "off"
+    assert off.objects == quoted.objects
+
+
 def test_the_root_stays_read_only():
     assert render(merged(FILE, NATS)).proxy["securityContext"]["readOnlyRootFilesystem"] is True
 

@@ -47,6 +47,7 @@ def refusal(over, **how):
         ({"allowedPorts": [80, "90-80"]}, "allowedPorts has 90-80, which is no range of ports"),
         ({"allowedPorts": ["80-65536"]}, "allowedPorts has 80-65536, which is no range of ports"),
         ({"audit": {"log": "off", "required": True}}, "audit.required wants audit.log or audit.nats.url"),
+        ({"audit": {"log": False, "required": True}}, "audit.required wants audit.log or audit.nats.url"),
         (
             {"audit": {"nats": {"url": "nats://nats:4222", "maxBuffer": "253Mi"}}},
             "audit.volume.sizeLimit must be at least 257Mi, so that the trail with audit.nats.maxBuffer fits",
@@ -178,7 +179,8 @@ def test_a_digest_stands_in_for_a_tag():
         ("publicUrl", "node.example", "does not match pattern"),
         ("publicUrl", "wss://node.example?a=b", "does not match pattern"),
         ("publicUrl", "wss://$(NODE_NAME)", "does not match pattern"),
-        ("audit.log", "/var/log/audit.log", "value must be one of 'off', 'stderr', 'file'"),
+        ("audit.log", "/var/log/audit.log", "value must be one of 'off', false, 'stderr', 'file'"),
+        ("audit.log", True, "value must be one of 'off', false, 'stderr', 'file'"),
         ("audit.volume.hostPath", "var", "does not match pattern"),
         ("audit.volume.sizeLimit", 256, "got number, want string"),
         ("audit.nats.url", "nats://me:secret@nats:4222", "does not match pattern"),
