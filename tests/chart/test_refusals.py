@@ -231,6 +231,8 @@ def test_taking_away_what_the_templates_need_is_refused(path):
         "nodeSelector",
         "podAnnotations",
         "podSecurityContext.fsGroup",
+        "podSecurityContext.runAsGroup",
+        "podSecurityContext.runAsUser",
         "priorityClassName",
         "resources.limits",
         "tolerations",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.archive import begun, id_at
+from support.operations import shown
 
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.recordings import readers
@@ -38,6 +42,19 @@ def test_the_fields_of_a_receipt_are_those_that_are_sealed():
     receipt = json.loads(sealed(begun(id_at(0)), end, file, b"key"))
     assert set(firsts("Receipts")) == set(receipt)
     assert set(FIELDS) - {"state"} == set(receipt) - {"version", "key", "hmac"}
+
+
+def test_a_person_s_recordings_are_deleted_by_what_the_image_has(tmp_path):
+    (line,) = (line for line in shown(GUIDE) if " exec " in line)
+    words = shlex.split(line)
+    assert words[words.index("--") + 1 : words.index("--") + 3] == ["python", "-c"]
+    code, *paths = words[words.index("--") + 3 :]
+    other = tmp_path / Path(paths[0]).with_name("another.cast")
+    other.parent.mkdir(parents=True)
+    for path in (other, *map(tmp_path.joinpath, paths)):
+        path.touch()
+    subprocess.run([sys.executable, "-c", code, *paths], env={"RECORDING_DIR": str(tmp_path)}, check=True)
+    assert list(other.parent.iterdir()) == [other]
 
 
 def test_the_parameters_are_those_that_are_read():
