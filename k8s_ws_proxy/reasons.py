@@ -94,8 +94,8 @@ class Reason(Enum):
         "bad_handshake",
         Rule(400, "info"),
         (
-            "the upgrade isn't as RFC 6455 wants it: HTTP/1.0, a body or a header that speaks of one, a bad "
-            "`Sec-WebSocket-Key`"
+            "the upgrade isn't as RFC 6455 wants it: HTTP/1.0, a body or a header that speaks of one "
+            "(`Content-Length: 0` doesn't), a bad `Sec-WebSocket-Key`"
         ),
         "use a WebSocket library",
     )

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 _HOST: Final = re.compile(r"(\[[0-9A-Za-z:.%~_-]+\]|[!$&'()*+,;=%~._0-9A-Za-z-]*)(:[0-9]*)?")
 SESSION_HEADER: Final = "X-Session-Id"
 """Of every answer to a request that got a session's slot: its id, which is also in our log and the apiserver's."""
-_OF_A_BODY: Final = ("Content-Length", "Transfer-Encoding", "Expect")
+_OF_A_BODY: Final = ("Transfer-Encoding", "Expect")
+# RFC 9110 §8.6: better not sent where there is no content; but java.net.http does before JDK 19, and Envoy before 1.24.
+_LENGTHS: Final[tuple[list[str], ...]] = ([], ["0"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,16 @@ def parse_offer(request: web.BaseRequest, spoken: Sequence[str]) -> Offer:
         raise Refusal(Reason.UPGRADE_REQUIRED, "This path speaks WebSocket only (version 13): ask for an upgrade.")
     # A coding that aiohttp doesn't know is no body to it (RFC 9112 §6.1 lets us refuse), nor is a length of 00; what
     # stands between may see it otherwise.
-    if request.version != (1, 1) or request.body_exists or any(name in headers for name in _OF_A_BODY):
+    if (
+        request.version != (1, 1)
+        or request.body_exists
+        or headers.getall("Content-Length", []) not in _LENGTHS
+        or any(name in headers for name in _OF_A_BODY)
+    ):
         raise Refusal(
             Reason.BAD_HANDSHAKE,
-            f"A WebSocket upgrade is an HTTP/1.1 GET without a body, and without {', '.join(_OF_A_BODY)}.",
+            "A WebSocket upgrade is an HTTP/1.1 GET without a body: no Transfer-Encoding, no Expect, and no "
+            "Content-Length but 0.",
         )
     if not _HOST.fullmatch(headers.get("Host", "")):
         raise Refusal(Reason.BAD_HANDSHAKE, "The Host header must be a host's name or address, and perhaps a port.")

@@ -220,10 +220,15 @@ BAD_HANDSHAKES = {
     "Connection: close": ("Connection: Upgrade", "Connection: close", 426, "upgrade_required"),
     "a body": ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 13\r\nContent-Length: 3", 400, "bad_handshake"),
     "chunks": ("Version: 13", "Version: 13\r\nTransfer-Encoding: chunked", 400, "bad_handshake"),
-    "a length of nothing": ("Version: 13", "Version: 13\r\nContent-Length: 0", 400, "bad_handshake"),
     "a length of twice nothing": ("Version: 13", "Version: 13\r\ncontent-length: 00", 400, "bad_handshake"),
     "a coding that isn't one": ("Version: 13", "Version: 13\r\nTransfer-Encoding: identity", 400, "bad_handshake"),
     "Expect": ("Version: 13", "Version: 13\r\nExpect: 100-continue", 400, "bad_handshake"),
+    "Expect beside a length of nothing": (
+        "Version: 13",
+        "Version: 13\r\nContent-Length: 0\r\nExpect: 100-continue",
+        400,
+        "bad_handshake",
+    ),
     "Expect of something else": ("Version: 13", "Version: 13\r\nExpect: junk", 400, "bad_handshake"),
     "HTTP/1.0": ("HTTP/1.1", "HTTP/1.0", 400, "bad_handshake"),
     "POST": ("GET /", "POST /", 405, "method_not_allowed"),
@@ -316,6 +321,41 @@ async def test_a_client_that_talks_before_the_101(daemon):
     early = b"".join(frames.frame(frames.BINARY, b"\0" + data, os.urandom(4)) for data in (b"one\n", b"two\n"))
     async with rawws.connected(daemon.port, request(daemon, target) + early) as ws:
         assert (await ws.finish()).text(STDOUT) == "one-two\n"
+
+
+NO_BODY = {"Content-Length": "0"}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        proxy_exec("sh", "-c", "read a; echo $a", **PIPES),
+        api_exec("sh", "-c", "read a; echo $a", container="shell", stdin="true", stdout="true"),
+    ],
+    ids=["/proxy", "/api"],
+)
+async def test_who_says_that_there_is_no_body_may_talk_before_the_101_too(daemon, target):
+    """As java.net.http's WebSocket says before JDK 19; what comes behind the head is WebSocket (RFC 9110 §8.6)."""
+    headers = {**daemon.headers(signed_path(target)), **NO_BODY}
+    early = frames.frame(frames.BINARY, b"\0early\n", os.urandom(4))
+    async with rawws.connected(daemon.port, rawws.request(target, headers) + early) as ws:
+        assert (await ws.finish()).text(STDOUT) == "early\n"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/proxy/attach/default/shell/shell?tty=true",
+        "/proxy/logs/default/shell/shell?follow=false",
+        "/api/v1/namespaces/default/pods/shell/log",
+        "/proxy/portforward/default/web?ports=8080",
+        "/api/v1/namespaces/default/pods/web/portforward?ports=8080",
+    ],
+)
+async def test_whoever_asks_for_an_upgrade_may_say_that_there_is_no_body(daemon, target):
+    data = rawws.request(target, {**daemon.headers(signed_path(target)), **NO_BODY}, subprotocols=())
+    async with rawws.connected(daemon.port, data) as ws:
+        assert ws.answer.status == 101
 
 
 async def test_a_client_that_talks_a_lot_before_the_101(daemon, cluster):

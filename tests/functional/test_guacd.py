@@ -61,6 +61,13 @@ async def test_ten_megabytes_arrive_whole(daemon, tls, how, end):
     assert seen.close == (1000, "")
 
 
+async def test_its_upgrade_may_say_that_there_is_no_body(daemon, tls):
+    data = guacd.request("echo", "a").replace(b"Pragma: no-cache", b"Content-Length: 0")
+    async with guacd.connected(daemon.ports["https"], tls, data) as seen:
+        await seen.finish()
+    assert seen.terminal == b"a\r\n"
+
+
 async def test_without_the_profile_they_do_not(start, pki, tls):
     daemon = await start(**pki.environ())
     async with on_pipes(daemon, tls, "/bin/sh", "-c", COUNT) as seen:

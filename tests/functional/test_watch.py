@@ -94,6 +94,17 @@ async def test_to_join_needs_no_query_which_a_pod_proxy_takes_away(daemon):
             assert refusal_of(ws.answer, one)[1] == "bad_query"
 
 
+async def test_whoever_opens_or_joins_it_may_say_that_there_is_no_body(daemon):
+    told = await issue(daemon, command=["cat"], tty=True)
+    one = f"{SESSIONS}/{told['sessionId']}"
+    async with presented(daemon, told["path"], told["ticket"], **{"Content-Length": "0"}) as owner:
+        assert owner.answer.status == 101
+        for target in (f"{one}/watch?mode=peer", f"{one}/join"):
+            headers = {**daemon.headers_v2(target, User="carol"), "Content-Length": "0"}
+            async with rawws.connected(daemon.port, rawws.request(target, headers)) as peer:
+                assert peer.answer.status == 101
+
+
 async def test_a_terminal_need_not_be_told(start):
     daemon = await start(WATCH_NOTICES="false")
     async with terminal(daemon) as (owner, one), watching(daemon, one) as watcher:
