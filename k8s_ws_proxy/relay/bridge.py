@@ -399,10 +399,12 @@ class Bridge:
             self._loop.call_soon(callback)
 
     def _watch(self) -> None:
-        """A client that isn't read because upstream is slow can't be seen to leave: ask the kernel."""
+        """A client that isn't read because upstream is slow can't be seen to leave, or heard: ask the kernel."""
         self._watching = None
         if self.relay.phase is RELAYING and self._client.stream.peer_gone():
             self.relay.client_end()
+        elif self._upstream is not None and self._upstream.waiting:
+            self.relay.client_unread()
         self._settle()
 
     def _status_overdue(self) -> None:

@@ -65,6 +65,31 @@ def test_who_has_sent_all_marks_back_is_never_behind():
         session.client(*marks(session))
 
 
+def test_who_can_not_be_heard_is_lent_so_much_at_once():
+    """Its marks lie behind what upstream doesn't take; they count again as soon as they come."""
+    session, seen = flooded()
+    for _ in range(3):
+        session.to_client()
+        session.do("client_unread")
+        while not session.relay.behind:
+            session.upstream(OUTPUT)
+            seen += marks(session)
+        lent = sum(len(frame.encode()) for frame in session.to_client())
+        assert MOST_AHEAD < lent <= MOST_AHEAD + len(OUTPUT)
+    session.client(*seen[:-1])
+    assert not session.relay.behind
+    for _ in range(2 * MOST_AHEAD // len(OUTPUT)):
+        session.upstream(OUTPUT)
+    assert session.relay.behind
+
+
+def test_who_is_not_behind_is_lent_nothing():
+    session = Session(AsideRelay)
+    while not session.relay.behind:
+        session.do("client_unread").upstream(OUTPUT)
+    assert sum(len(frame.encode()) for frame in session.to_client()) <= MOST_AHEAD + len(OUTPUT)
+
+
 def test_marks_go_no_further_and_all_else_does():
     session, seen = flooded()
     typed = [client(STDIN, b"a"), client(4, b'{"Width":80,"Height":24}'), client(255, b"\x00")]

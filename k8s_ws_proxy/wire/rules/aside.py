@@ -5,6 +5,11 @@ sent a mark behind each 64 KiB, a message on a channel of its own, and sends it 
 than 512 KiB is ahead of the last one that came back, nothing is read from upstream: it is held back as for any slow
 client.
 
+A mark comes back behind what was typed. While upstream takes nothing of that the client isn't read, and the program may
+not read on before it has written: each would wait for the other. So each time that the shell has not read the client
+for a while, 512 KiB more may go without a mark; no more at once, since a page that draws them more slowly has to leave
+some out.
+
 What the proxy has to say to the person comes on another such channel, too, as well as on the terminal: no program can
 print there.
 
@@ -28,14 +33,14 @@ if TYPE_CHECKING:
 MARK_EVERY: Final = 64 * 1024
 """Bytes to the client, framing included, after which there is a mark."""
 MOST_AHEAD: Final = 512 * 1024
-"""Bytes ahead of the last mark that came back, beyond which upstream isn't read."""
+"""Bytes ahead of the last mark that came back, beyond which upstream isn't read; and how many more where none can."""
 _POSITION: Final = 8  # bytes of what a mark says
 
 
 class AsideRelay(Relay):
     """Its session. What that client types is taken message by message, as a peer's is, to find the marks in it."""
 
-    __slots__ = ("_marked", "_reached", "_sent")
+    __slots__ = ("_lent", "_marked", "_reached", "_sent")
 
     max_read_client: int | None = 16 * 1024  # each message is looked at: of the smallest, 2300
 
@@ -44,6 +49,7 @@ class AsideRelay(Relay):
         self._sent = 0  # bytes of output that the client was sent
         self._marked = 0  # of them before the last mark
         self._reached = 0  # before the last that came back
+        self._lent = 0  # that may go whatever comes back
 
     def client_data(self, block: Block, start: int, end: int) -> None:
         """As ever; marks stay here."""
@@ -63,6 +69,12 @@ class AsideRelay(Relay):
             self._tell_alone(MARK, self._sent.to_bytes(_POSITION, "big"))
         self._look_ahead()
 
+    def client_unread(self) -> None:
+        """Its marks don't get here."""
+        if self.behind:
+            self._lent = self._sent + MOST_AHEAD
+            self._look_ahead()
+
     def watched(self, count: int) -> None:
         """As ever."""
         if self.phase is RELAYING:
@@ -80,7 +92,7 @@ class AsideRelay(Relay):
         self.to_client_alone.append(frames.frame(frames.BINARY, bytes((channel,)) + payload))
 
     def _look_ahead(self) -> None:
-        self.behind = self._sent - self._reached > MOST_AHEAD
+        self.behind = self._sent > max(self._reached + MOST_AHEAD, self._lent)
 
     def _without_marks(self, pieces: list[Piece]) -> list[Piece]:
         """What is left of ``pieces``, whole frames of the client's."""

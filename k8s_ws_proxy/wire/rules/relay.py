@@ -188,6 +188,9 @@ class Relay:
             for event in events:
                 self._upstream_event(event)
 
+    def client_unread(self) -> None:
+        """For a while the client wasn't read, since upstream takes nothing: what it says can't be waited for."""
+
     def client_end(self) -> None:
         """The client's connection is at its end, without a close frame or after one."""
         if self.phase is RELAYING:

@@ -6,7 +6,8 @@
  *
  * **Flow control.** A browser takes whatever a WebSocket brings, and can't hold the server back. So the proxy is asked for
  * marks in what it sends (docs/reference/sessions.md), and gets each back once `messages()` has come to it; while more than 512 KiB
- * is ahead of the last one, it reads nothing from the apiserver. No byte is lost to who reads slowly.
+ * is ahead of the last one, it reads nothing from the apiserver. No byte is lost to who reads slowly, unless more was typed than
+ * the other side takes: marks come behind it, and 2 MB a second come without them.
  *
  * Who watches can't hold up the session. There, when more than `kept` bytes wait, the oldest output of them is left out, down to
  * half of that, and a message `lost` says how much. Keep more than a terminal's scrollback holds, and nobody gets to see that.
