@@ -13,7 +13,7 @@ from k8s_ws_proxy.web.caller import presented
 from k8s_ws_proxy.web.router import check_method
 from k8s_ws_proxy.web.transport import StreamTransport
 from k8s_ws_proxy.web.upgrade import offered_subprotocols
-from k8s_ws_proxy.wire.requests.bearer import same_origin, ticket_in
+from k8s_ws_proxy.wire.requests.bearer import same_origin, ticket_in, ticket_meant
 from k8s_ws_proxy.wire.requests.claims import WHO
 from k8s_ws_proxy.wire.requests.message_signature import INPUT_HEADER, SIGNATURE_HEADER
 from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER
@@ -162,5 +162,5 @@ class ApiCallers:
     @staticmethod
     def has_ticket(request: web.BaseRequest) -> bool:
         """It has one, or means to."""
-        offered = offered_subprotocols(request.headers)
-        return "Authorization" in request.headers or any("bearer.authorization.k8s.io" in name for name in offered)
+        headers = request.headers
+        return ticket_meant(headers.getall("Authorization", []), offered_subprotocols(headers))

@@ -143,6 +143,15 @@ async def test_one_credential_at_a_time(shared_daemon):
 
 
 @SHARED
+async def test_what_another_scheme_says_is_for_whoever_stands_in_front(shared_daemon):
+    basic = {"Authorization": "Basic YWxpY2U6c2VjcmV0"}
+    told = await issue(shared_daemon, command=["true"], tty=False)
+    assert (await run_to_end(shared_daemon, told, **basic))[1].exit_code == 0
+    signed = {**shared_daemon.headers_v2(SESSIONS), **basic}
+    assert (await call(shared_daemon, "GET", SESSIONS, headers=signed)).status == 200
+
+
+@SHARED
 @pytest.mark.parametrize("credential", ["v1", "none"])
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", SESSIONS), ("GET", SESSIONS), ("DELETE", f"{SESSIONS}/{NOBODYS}")]

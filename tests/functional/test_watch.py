@@ -132,6 +132,15 @@ async def test_by_a_ticket_as_a_browser_has_it(daemon, mode):
             assert refusal_of(ws.answer, one)[1] == "bad_ticket"
 
 
+async def test_signed_beside_what_an_ingress_is_told(daemon):
+    async with terminal(daemon) as (_, one):
+        target = f"{one}/watch"
+        for authorization, status in (("Basic YWxpY2U6c2VjcmV0", 101), ("Bearer c0ffee", 401)):
+            signed = {**daemon.headers_v2(target), "Authorization": authorization}
+            async with rawws.connected(daemon.port, rawws.request(target, signed, subprotocols=(V5,))) as ws:
+                assert ws.answer.status == status
+
+
 async def test_only_terminals_and_not_those_who_watch(daemon):
     async with contextlib.AsyncExitStack() as stack:
         pipes = await stack.enter_async_context(

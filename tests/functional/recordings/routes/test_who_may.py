@@ -68,6 +68,13 @@ async def test_a_ticket_is_for_one_recording_and_for_nothing_else(daemon, made):
     assert (part.status, part.body) == (206, LONG[:10])
 
 
+async def test_signed_beside_what_an_ingress_is_told(daemon, made):
+    session = made.finished(LONG)
+    more = {"Authorization": "Basic YWxpY2U6c2VjcmV0"}
+    answer = await ask(daemon, request(daemon, f"{PATH}/{session}", more=more))
+    assert (answer.status, answer.body) == (200, LONG)
+
+
 async def test_who_reads_stands_in_the_audit_trail(daemon, made):
     session = made.finished(LONG)
     who = {"User": "alice", "Groups": '"ops"', "Reason": "INC-42"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from k8s_ws_proxy.wire.requests.bearer import SUBPROTOCOL_PREFIX, same_origin, ticket_in
+from k8s_ws_proxy.wire.requests.bearer import SUBPROTOCOL_PREFIX, same_origin, ticket_in, ticket_meant
 
 TICKET = "A" * 43
 
@@ -26,10 +26,30 @@ TICKET = "A" * 43
         ([], [SUBPROTOCOL_PREFIX + TICKET] * 2, None),
         ([], [SUBPROTOCOL_PREFIX], None),
         ([], [SUBPROTOCOL_PREFIX + "é" * 43], None),
+        (["Bearer"], [SUBPROTOCOL_PREFIX + TICKET], None),
+        (["Basic YWxpY2U6"], ["v5.channel.k8s.io", SUBPROTOCOL_PREFIX + TICKET], TICKET),
+        (["Basic YWxpY2U6", f"BEARER {TICKET}"], [], TICKET),
     ],
 )
 def test_where_a_ticket_stands(authorization, subprotocols, expected):
     assert ticket_in(authorization, subprotocols) == expected
+
+
+@pytest.mark.parametrize(
+    ("authorization", "subprotocols", "expected"),
+    [
+        ([f"Bearer {TICKET}"], [], True),
+        (["bEARER x"], [], True),
+        (["Bearer"], [], True),
+        ([], [SUBPROTOCOL_PREFIX + TICKET], True),
+        ([], ["base64.bearer.authorization.k8s.io.x"], True),
+        (["Basic YWxpY2U6"], ["v5.channel.k8s.io"], False),
+        (["Negotiate YII=", f"Bearerish {TICKET}", ""], [], False),
+        ([], [], False),
+    ],
+)
+def test_what_is_meant_as_a_ticket(authorization, subprotocols, expected):
+    assert ticket_meant(authorization, subprotocols) is expected
 
 
 @pytest.mark.parametrize(
