@@ -134,11 +134,12 @@ class Reason(Enum):
         Rule(401, "warning"),
         (
             "the timestamp is further off than `HMAC_SKEW_SECONDS`. RFC 9421: `created` is missing, is further off "
-            "than `SIGNATURE_MAX_AGE` or before the proxy started, or `expires` is over"
+            "than `SIGNATURE_MAX_AGE` or before the proxy started, or `expires` is over; or the proxy's own clock has "
+            "gone back to before its start, and the answer says so"
         ),
         (
             "set the caller's clock right; the answer's `Date` is the proxy's. Sign each request anew, one that is "
-            "tried again, too"
+            "tried again, too. Where the proxy's clock has gone back, restart its pod"
         ),
     )
     BAD_SIGNATURE = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.errors import CredentialRefused, Reason
 from k8s_ws_proxy.keyring import V2
+from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.wire.requests.claims import parse_claims
 from k8s_ws_proxy.wire.requests.message_signature import INPUT_HEADER, SIGNATURE_HEADER, Message
 from k8s_ws_proxy.wire.requests.signing import HMAC_HEADER, TIMESTAMP_HEADER
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.requests.signing_v2 import Verified
 
 _LONG: Final = 8 * 1024  # bytes of a request's target
+_STEP: Final = 1.0  # seconds: by less a clock is set without anybody's being kept out by it
 
 
 class MessageSignatures:
@@ -48,6 +51,7 @@ class MessageSignatures:
         self._clock = clock
         self._uptime = uptime
         self._started = clock() - uptime()
+        self._closed = False  # nothing that is signed now is taken: the clock is before that time
         self._long_ones = asyncio.Lock()
 
     async def authenticate(self, presented: Presented) -> Principal | None:
@@ -94,6 +98,19 @@ class MessageSignatures:
             has_body=presented.has_body,
             keys=self._keyring.keys,
             now=now,
-            # By this clock, wherever it stands by now; not sooner than it said then, if it has gone back since.
-            terms=Terms(self._max_age, max(self._started, now - self._uptime())),
+            terms=self._terms(now),
         )
+
+    def _terms(self, now: float) -> Terms:
+        # By this clock, wherever it stands by now; not sooner than it said then, if it has gone back since.
+        started = now - self._uptime()
+        gone_back = self._started - started
+        closed = gone_back > _STEP and self._started > now
+        if closed and not self._closed:
+            logger().warning(
+                "the clock has gone back to before this daemon's start: RFC 9421 signatures are refused until then",
+                seconds=round(gone_back),
+                over_in_seconds=math.ceil(self._started - now),
+            )
+        self._closed = closed
+        return Terms(self._max_age, max(self._started, started), gone_back if closed else 0.0)

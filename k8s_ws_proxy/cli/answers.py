@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.cli.sign import V1, V2
 from k8s_ws_proxy.errors import ProxyError, Reason
+from k8s_ws_proxy.wire.requests.signing_v2 import GONE_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,7 @@ def refused(
         )
     date = response.headers.get("Date", "")
     lines = [f"the proxy refused ({status} {reason}): {sentence}"]
-    if hint := advice(reason, response.headers, version, given):
+    if hint := advice(reason, response.headers, version, given, sentence=sentence):
         lines.append(hint)
     return Refused(named("\n".join(lines), session_of(response)), reason=reason, date=date)
 
@@ -111,9 +112,13 @@ def ahead(date: str) -> float | None:
         return None
 
 
-def advice(reason: str, headers: Mapping[str, str], version: str | None, given: tuple[str, ...] = ()) -> str:
-    """What to do, beyond what the proxy says itself; ``headers`` are its answer's, as far as they are known."""
+def advice(
+    reason: str, headers: Mapping[str, str], version: str | None, given: tuple[str, ...] = (), *, sentence: str = ""
+) -> str:
+    """What to do, beyond the ``sentence`` that the proxy says itself; ``headers`` are its answer's, as far as known."""
     match reason:
+        case Reason.EXPIRED.value if sentence.startswith(GONE_BACK):
+            return "Tell whoever runs the proxy: signing anew doesn't help."
         case Reason.EXPIRED.value:
             return _clocks(headers.get("Date", ""), version)
         case Reason.BAD_SIGNATURE.value:

@@ -224,7 +224,7 @@ class Fleet:
         if reason == _NO_API:
             self._is_silent(pod, "it has no session API: an older version?")
             return
-        hint = advice(reason, {}, V2, self._signing.given)
+        hint = advice(reason, {}, V2, self._signing.given, sentence=sentence)
         self._is_silent(pod, f"{status} {printable(reason)}: {sentence} {hint}".rstrip())
 
     def _is_silent(self, pod: Pod, why: str) -> None:

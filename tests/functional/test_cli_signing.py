@@ -199,11 +199,11 @@ async def serving(*answers):
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
 
 
-def refusal(reason, status=401, *, off=0):
+def refusal(reason, status=401, *, off=0, sentence="A sentence."):
     """Makes one, by a clock that is ``off`` seconds ahead."""
 
     def made():
-        body = f'{{"error": "A sentence.", "reason": "{reason}"}}'
+        body = f'{{"error": "{sentence}", "reason": "{reason}"}}'
         date = email.utils.formatdate(time.time() + off, usegmt=True)
         lines = [f"HTTP/1.1 {status} Whatever", "Connection: close", f"Content-Length: {len(body)}", f"Date: {date}"]
         return "\r\n".join([*lines, "", body])
@@ -259,6 +259,13 @@ async def test_the_second_in_which_the_proxy_started_is_waited_for_once(client_a
     (first, second), nonces = signed(heads)
     assert second > first
     assert len(set(nonces)) == 2
+
+
+async def test_a_proxy_whose_clock_has_gone_back_is_somebody_elses_to_mend(client_at):
+    sentence = "This proxy's clock has gone back by 7200 s since it started, and so on."
+    async with serving(refusal("expired", sentence=sentence)) as (url, _):
+        _, _, stderr = await client_at(url).run(*TRUE)
+    assert stderr.endswith(f"{sentence}\nTell whoever runs the proxy: signing anew doesn't help.\n")
 
 
 @pytest.mark.parametrize("off", [-100, 100])

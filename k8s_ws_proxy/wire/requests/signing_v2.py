@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,8 @@ REQUIRED: Final = ("@method", "@path", "@query")
 OURS: Final = "x-catalyst-"
 """How the names of all headers begin that must be covered where they are sent."""
 DIGEST_HEADER: Final = "Content-Digest"
+GONE_BACK: Final = "This proxy's clock has gone back"
+"""What the sentence begins with where signing anew doesn't help."""
 NONCE_LENGTHS: Final = range(16, 129)  # characters
 _DERIVED: Final = frozenset({*REQUIRED, "@authority"})
 _MOST_COVERED: Final = 64
@@ -47,10 +50,14 @@ _TIMES: Final = ("created", "expires")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """When a signature is good. ``max_age`` in seconds; ``started`` is when this daemon did, in Unix seconds."""
+    """When a signature is good. ``max_age`` in seconds; ``started`` is when this daemon did, in Unix seconds.
+
+    ``gone_back`` is by how many seconds its clock has gone back since, where that was further than to now: 0 else.
+    """
 
     max_age: float
     started: float
+    gone_back: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +201,13 @@ def _check_times(created: int | None, expires: int | None, now: float, terms: Te
             Reason.EXPIRED,
             f"The signature's created is more than {terms.max_age:g} s away from this server's clock: "
             "compare yours with the Date header of this answer.",
+            detail=away,
+        )
+    if created < terms.started and terms.gone_back:
+        raise CredentialRefused(
+            Reason.EXPIRED,
+            f"{GONE_BACK} by {terms.gone_back:.0f} s since it started, and it can't know what was used by then: it "
+            f"takes RFC 9421 signatures again in {math.ceil(terms.started - now)} s, or when it is restarted.",
             detail=away,
         )
     if created < terms.started:

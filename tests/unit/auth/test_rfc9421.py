@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
+from structlog.testing import capture_logs
 
 from k8s_ws_proxy.auth.authenticator import Presented
 from k8s_ws_proxy.auth.authorizer import Authorizer
@@ -73,16 +74,19 @@ class Site:
         )
 
     async def ask(self, sent, *, target=TARGET, method="GET", certificate=None, body=None):
+        try:
+            return await self.authorizer.authorize(self.presented(sent, target, method, certificate, body))
+        except Refusal as refused:
+            return refused.reason
+
+    @staticmethod
+    def presented(sent, target=TARGET, method="GET", certificate=None, body=None):
         async def read():
             await asyncio.sleep(0)
             return body or b""
 
         headers = CIMultiDictProxy(CIMultiDict(sent))
-        presented = Presented(method, target, PATH, headers, certificate, "http", body is not None, read)
-        try:
-            return await self.authorizer.authorize(presented)
-        except Refusal as refused:
-            return refused.reason
+        return Presented(method, target, PATH, headers, certificate, "http", body is not None, read)
 
 
 def signed(nonce="n" * 16, *, created=NOW, key=KEY, body=None, method="GET", target=TARGET, **who):
@@ -236,6 +240,31 @@ async def test_a_clock_that_goes_ahead_and_comes_back_lets_nothing_in_twice():
     site.now -= 3590
     assert await site.ask(signed("a" * 16)) is Reason.EXPIRED
     assert isinstance(await site.ask(signed("c" * 16, created=NOW + 10)), Principal)
+
+
+async def test_who_starts_while_the_clock_is_ahead_says_why_it_takes_nothing_and_logs_it_once():
+    site = Site(uptime=0.0)
+    site.now -= 3600
+    with capture_logs() as log:
+        for seconds in (20, 3500):
+            site.now, site.uptime = NOW - 3600 + seconds, float(seconds)
+            with pytest.raises(Refusal, match=f"gone back by 3600 s.* in {3601 - seconds} s"):
+                await site.authorizer.authorize(site.presented(signed(created=int(site.now))))
+        assert [(line["seconds"], line["over_in_seconds"]) for line in log] == [(3600, 3581)]
+        site.now, site.uptime = NOW + 2, 3602.0
+        assert isinstance(await site.ask(signed(created=NOW + 2)), Principal)
+        assert await site.ask(signed(created=NOW - 1)) is Reason.EXPIRED
+        site.now -= 30
+        assert await site.ask(signed(created=NOW - 28)) is Reason.EXPIRED
+    assert [line["seconds"] for line in log] == [3600, 3630]
+
+
+async def test_a_clock_that_is_set_by_less_than_a_second_has_not_gone_back():
+    site = Site(uptime=0.0)
+    site.now -= 0.5
+    with capture_logs() as log, pytest.raises(Refusal, match="sign anew"):
+        await site.authorizer.authorize(site.presented(signed(created=NOW - 1)))
+    assert log == []
 
 
 async def test_a_key_that_was_just_written_is_found():

@@ -179,6 +179,14 @@ def test_created_before_this_daemon_started():
     assert judged(request(), terms=Terms(60, NOW)) == "secret"
 
 
+def test_created_while_the_clock_is_before_this_daemons_start():
+    arrived, names = request()
+    text = r"gone back by 7200 s since it started.*again in 7181 s, or when it is restarted"
+    with pytest.raises(CredentialRefused, match=text) as refused:
+        verify(arrived, names, has_body=False, keys=[KEY], now=NOW, terms=Terms(60, NOW + 7180.3, gone_back=7200.2))
+    assert refused.value.reason is Reason.EXPIRED
+
+
 @pytest.mark.parametrize(
     ("expires", "expected"), [(NOW + 1, "secret"), (NOW, Reason.EXPIRED), (NOW - 1, Reason.EXPIRED)]
 )
