@@ -120,4 +120,5 @@ class Rights:
         return frozenset(namespace for namespace, allowed in zip(asked, answers, strict=True) if allowed)
 
     async def _asked(self, ask: Callable[[], Awaitable[_Found]], until: float) -> _Found:
-        return await answered_by(ask, self._apiserver, self._registry, until)
+        within = self._settings.handshake_timeout
+        return await answered_by(ask, self._apiserver, self._registry, until=until, within=within)

@@ -69,10 +69,9 @@ async def reach(
 
 
 async def answered_by(
-    ask: Callable[[], Awaitable[_Reached]], apiserver: Apiserver, registry: Registry, until: float
+    ask: Callable[[], Awaitable[_Reached]], apiserver: Apiserver, registry: Registry, *, until: float, within: float
 ) -> _Reached:
-    """What ``ask`` finds out, which leaves nothing to be dropped, by ``until``. Raises as reach() does."""
-    within = max(0.0, until - asyncio.get_running_loop().time())
+    """What ``ask`` finds out, which leaves nothing to be dropped, as reach() does."""
     return await reach(ask, apiserver, registry, until=until, within=within, drop=lambda _: None)
 
 
