@@ -103,11 +103,18 @@ class Fleet:
         """Find it, and end it there. Raises ProxyError."""
         pod = await self._find(session)
         target = target_of(f"{PATH}/{session}", {"reason": reason} if reason else {})
-        answer = await self._heard(pod, "DELETE", target, session=session)
-        if answer is not None:
-            return {**answer, "node": pod.node}
+        ended: list[SessionJson] = []
+
+        async def one(pod: Pod) -> None:
+            if (answer := await self._heard(pod, "DELETE", target, session=session)) is not None:
+                ended.append({**answer, "node": pod.node})
+
+        await self._ask_one(pod, one)
+        if ended:
+            return ended[0]
         if self.silent:
-            raise ProxyError(f"it may go on: no answer from {pod.node} (pod {pod.name}): {self.silent[0].why}")
+            silent = self.silent.pop()  # else it would be said twice
+            raise ProxyError(f"it may go on: no answer from {pod.node} (pod {pod.name}): {silent.why}")
         raise ProxyError(f"it has just ended by itself: there is no session {session} on {pod.node} any more")
 
     @contextlib.asynccontextmanager

@@ -297,6 +297,22 @@ async def test_a_node_that_answers_something_else(at, client, answer, why):
     assert stderr.startswith(f"k8s-ws-proxy: no answer from node-b (pod proxy-node-b): {why}")
 
 
+@pytest.mark.parametrize(("late", "why"), [(60, "not within 5 s"), (0, "what answers on port 8080 isn't k8s-ws-proxy")])
+async def test_where_an_end_isn_t_answered_it_is_said_that_the_session_may_go_on(at, client, late, why):
+    node = Node("node-a")
+
+    async def ends_nothing(request):
+        if request.method != "DELETE":
+            return await node(request)
+        await asyncio.sleep(late)
+        return Response(200, b"hello")
+
+    at.add_node("node-a", ends_nothing, port_number=CALLERS)
+    status, stdout, stderr = await client().run("end", node.sessions[0]["sessionId"])
+    assert (status, stdout) == (1, b"")
+    assert stderr == f"k8s-ws-proxy: it may go on: no answer from node-a (pod proxy-node-a): {why}\n"
+
+
 async def test_a_node_that_says_it_is_another_is_shown_as_the_one_that_was_asked(at, client):
     liar = Node("node-a", 1)
     liar.sessions[0]["node"] = "node-z"
