@@ -325,7 +325,7 @@ class Reason(Enum):
     NOT_A_TERMINAL = (
         "not_a_terminal",
         Rule(409, "info"),
-        "only a session with a terminal can be watched or joined",
+        "only a session with a terminal can be watched or joined, and none that is ending",
         "open one with `tty`",
     )
     TOO_MANY_SESSIONS = (

@@ -36,9 +36,11 @@ class Watching:
         self._told: dict[str, int] = {}  # how many notices each terminal has had lately
 
     def may_join(self, watched: Slot) -> bool:
-        """It is a terminal, and open; not one that watches another."""
+        """It is a terminal, and open; not one that watches another, and its command hasn't ended."""
         bridge = watched.bridge
-        return bridge is not None and bridge.fanout is not None and bridge.relay.phase is Phase.RELAYING
+        if bridge is None or bridge.fanout is None:
+            return False
+        return bridge.relay.phase is Phase.RELAYING and not bridge.relay.status_seen
 
     def watchers(self, session: str) -> list[Watcher]:
         """Those of the session with this id, the first one first."""

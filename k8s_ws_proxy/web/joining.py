@@ -11,7 +11,7 @@ from k8s_ws_proxy.sessions.tickets import Use
 from k8s_ws_proxy.web.api_callers import ApiCallers, session_in, transport_of
 from k8s_ws_proxy.web.call import Call
 from k8s_ws_proxy.web.upgrade import parse_offer
-from k8s_ws_proxy.web.watch import WatchPlan
+from k8s_ws_proxy.web.watch import WatchPlan, check_join
 from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
 from k8s_ws_proxy.wire.requests.target import Dialect, Route, Subresource
 
@@ -73,8 +73,7 @@ class Joining:
             watched = self._directory.terminal(session)
             await self._rights.check(principal, VERBS[mode], watched.log.record, until)
             offer = parse_offer(request, SUBPROTOCOLS)
-        if not self._watching.may_join(watched):
-            raise Refusal(Reason.NOT_A_TERMINAL, "This session can't be joined: it watches another, or is ending.")
+        check_join(self._watching, watched)
         target = watched.log.record.target
         route = Route(
             request.raw_path.partition("?")[0],

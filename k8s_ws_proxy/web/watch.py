@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from k8s_ws_proxy.errors import Reason, Refusal
 from k8s_ws_proxy.relay.feed import Feed
 from k8s_ws_proxy.sessions.record import WatchMode
 from k8s_ws_proxy.web.plan import Plan, Reached
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.upgrade import Offer
 
 
+def check_join(watching: Watching, watched: Slot) -> None:
+    """Raises Refusal(``not_a_terminal``)."""
+    if not watching.may_join(watched):
+        raise Refusal(Reason.NOT_A_TERMINAL, "This session can't be joined: it watches another, or is ending.")
+
+
 class WatchPlan(Plan):
-    """A session whose upstream is another one, ``watched``: ``Watching.may_join`` has said that it can be.
+    """A session whose upstream is another one, ``watched``.
 
     Its target is that session's, so the quotas of the namespace and of whoever watches count it.
     """
@@ -43,7 +50,11 @@ class WatchPlan(Plan):
         slot.log.watching(self._watched.log.record, self._mode)
 
     async def dial(self, slot: Slot) -> Reached:
-        """As Plan's: there is nobody to ask."""
+        """As Plan's: there is nobody to ask, and from here to begun() there is nothing to wait for.
+
+        Raises Refusal(``not_a_terminal``): it may have come to its end since the slot was asked for.
+        """
+        check_join(self._watching, self._watched)
         peer = self._mode is WatchMode.PEER
         bridge = self._watched.bridge
         fanout = bridge.fanout if bridge else None

@@ -355,6 +355,12 @@ async def test_a_session_that_is_over_is_not_joined(session):
     assert b"Failure" in (await bob.rest())[STATUS]
 
 
+async def test_nor_is_one_whose_command_has_ended_and_that_waits_for_the_close(session):
+    await session.upstream.say(STATUS, SUCCESS)
+    assert await session.client.message() == (STATUS, SUCCESS)
+    assert not session.watching.may_join(session.slot)
+
+
 async def test_both_log_lines_say_whom_it_watches(session):
     with capture_logs() as log:
         session.watch("eve", WatchMode.PEER).sock.close()
