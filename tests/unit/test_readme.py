@@ -151,6 +151,14 @@ def test_every_ending_stands_in_the_table():
     assert table("docs/reference/answers.md", "ending").keys() == {ending.value for ending in Ending}
 
 
+def test_the_log_lines_that_the_answers_name_are_written():
+    page = (ROOT / "docs/reference/answers.md").read_text("utf-8")
+    named = re.findall(r"(?:log's|logged as) `([a-z]+ [a-z ]+)`", page)
+    code = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+    assert named == ["request refused", "session ended", "session failed"]
+    assert [event for event in named if f'"{event}",' not in code] == []
+
+
 def anchors(path):
     titles = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
