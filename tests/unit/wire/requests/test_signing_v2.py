@@ -213,6 +213,24 @@ def test_nonce_is_required():
     assert judged(request(parameters=without("nonce"))) is Reason.REPLAYED
 
 
+@pytest.mark.parametrize(
+    ("written", "other"),
+    [(";", "; "), ("(", "( "), (")", " )"), (" ", "  "), (f"created={NOW}", f"created=0{NOW}"), (";tag", ";x=?1;tag")],
+)
+def test_the_parameters_are_signed_as_rfc_9651_writes_them_however_they_were_sent(written, other):
+    base = signature_base(Message("GET", TARGET, lambda _: []), COVERED, GOOD).decode()
+    params = signature_params(COVERED, GOOD)
+    sent = params.replace(written, other)
+
+    def judge(signed):
+        sealed = mac(KEY.secret, base.replace(params, signed).encode())
+        fields = {"signature-input": [f"s={sent}"], "signature": [f"s=:{base64.b64encode(sealed).decode()}:"]}
+        return judged((Message("GET", TARGET, lambda name: fields.get(name, [])), list(fields)))
+
+    assert judge(params.replace(";tag", ";x;tag") if "?1" in other else params) == "secret"
+    assert judge(sent) is Reason.BAD_SIGNATURE
+
+
 @pytest.mark.parametrize("tag", [None, "", "K8s-ws-proxy", "other"])
 def test_tag(tag):
     parameters = without("tag") if tag is None else {**GOOD, "tag": tag}
