@@ -196,7 +196,7 @@ class Reason(Enum):
     BAD_TICKET = (
         "bad_ticket",
         Rule(401, "warning"),
-        "the ticket was used, has expired, is unknown, or is for something else",
+        "the ticket was used, has expired, is unknown, or is for something else; or the stream's request has none",
         "issue a new one; each is good once, on the node that issued it",
     )
     SUBJECT_DENIED = (

@@ -101,6 +101,11 @@ class ApiCallers:
         Raises Refusal: ``two_credentials``, ``identity_unsigned``, ``bad_ticket`` or ``origin_denied``.
         """
         headers = request.headers
+        if not self.has_ticket(request):
+            raise CredentialRefused(
+                Reason.BAD_TICKET,
+                "The stream takes a ticket and nothing else, and there is none: send the one that was issued with it.",
+            )
         if beside := [name for name in _SIGNED if name in headers]:
             raise CredentialRefused(Reason.TWO_CREDENTIALS, f"{beside[0]} beside a ticket: send one credential only.")
         if claimed := [name for name in WHO if name in headers]:

@@ -143,6 +143,20 @@ async def test_one_credential_at_a_time(shared_daemon):
 
 
 @SHARED
+@pytest.mark.parametrize("signed", ["v2", "v1", "none"])
+async def test_the_stream_takes_nothing_else(shared_daemon, signed):
+    path = (await issue(shared_daemon))["path"]
+    sent = {
+        "v2": shared_daemon.headers_v2(path, User="alice"),
+        "v1": shared_daemon.headers(path),
+        "none": {"Authorization": "Basic YWxpY2U6c2VjcmV0"},
+    }[signed]
+    async with rawws.connected(shared_daemon.port, rawws.request(path, sent, subprotocols=[V5])) as ws:
+        assert (ws.answer.status, reason_of(ws.answer)) == (401, "bad_ticket")
+        assert b"a ticket and nothing else" in ws.answer.body
+
+
+@SHARED
 async def test_what_another_scheme_says_is_for_whoever_stands_in_front(shared_daemon):
     basic = {"Authorization": "Basic YWxpY2U6c2VjcmV0"}
     told = await issue(shared_daemon, command=["true"], tty=False)
