@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.web.directory import Directory
     from k8s_ws_proxy.web.recorded import Recorded
     from k8s_ws_proxy.web.rights import Rights
+    from k8s_ws_proxy.web.turns import Turns
 
 
 class Issuing:
@@ -51,6 +52,7 @@ class Issuing:
         directory: Directory,
         recorded: Recorded,
         apiserver: Apiserver,
+        turns: Turns,
         public_url: str,
     ) -> None:
         self._callers = callers
@@ -61,13 +63,16 @@ class Issuing:
         self._directory = directory
         self._recorded = recorded
         self._apiserver = apiserver
+        self._turns = turns
         self._public_url = public_url
 
     async def issue(self, request: web.BaseRequest, principal: Principal, until: float) -> web.StreamResponse:
         """The answer to ``POST /proxy/sessions``. Raises Refusal: what the stream would, now."""
         if self._registry.draining:
             raise shutting_down()
-        order = parse_order(await body_of(request, until))
+        body = await body_of(request, until)
+        await self._turns.take_apart_order(body)
+        order = parse_order(body)
         route = parse_path(order.target)
         known = asked(request)
         known.target = route

@@ -201,6 +201,7 @@ class Parts:
             directory=directory,
             recorded=self.recorded,
             apiserver=apiserver,
+            turns=self.plans.turns,
             public_url=settings.public_url,
         )
         streaming = Streaming(

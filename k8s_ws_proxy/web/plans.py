@@ -24,13 +24,13 @@ class Plans:
 
     def __init__(self, parts: PlanParts, turns: Turns) -> None:
         self.parts = parts
-        self._turns = turns
+        self.turns = turns
 
     async def of(self, call: Call) -> Plan:
         """The call's. Raises Refusal: the upgrade isn't one, or the query can't be taken."""
         request, route = call.request, call.route
         offer = log_offer(call) if route.subresource is Subresource.LOG else parse_offer(request, route.subprotocols)
-        await self._turns.take_apart(call)
+        await self.turns.take_apart(call)
         return self.for_target(call, parse_target(route, request.raw_path, offer.subprotocol if offer else None), offer)
 
     def for_target(self, call: Call, target: Target, offer: Offer | None) -> Plan:

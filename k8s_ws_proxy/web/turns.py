@@ -12,7 +12,7 @@ from k8s_ws_proxy.sessions.quotas import HELD_BY_DIALS, held_by, opening
 if TYPE_CHECKING:
     from k8s_ws_proxy.web.call import Call
 
-_LONG: Final = 8 * 1024  # bytes of a request's target
+_LONG: Final = 8 * 1024  # bytes of a request's target, or of an order's body
 
 
 class OneAtATime:
@@ -49,9 +49,10 @@ class OneAtATime:
 class Turns:
     """When a request may cost its time.
 
-    A command of 128 KiB takes twenty milliseconds to be taken apart, and as many to be written: of such ones the event
-    loop gets at most one in a turn. Of dials at most one begins in a turn: a TLS handshake is two milliseconds, and of
-    hundreds that come together many are given up by then.
+    A command of 128 KiB takes twenty milliseconds to be taken apart, and as many to be written; one that is ordered in
+    64 KiB of JSON a hundred, if its arguments are many. Of such ones the event loop gets at most one in a turn. Of
+    dials at most one begins in a turn: a TLS handshake is two milliseconds, and of hundreds that come together many are
+    given up by then.
     """
 
     def __init__(self) -> None:
@@ -73,14 +74,20 @@ class Turns:
 
         Raises Refusal(``too_many_handshakes``).
         """
-        if call.size <= _LONG:
+        await self._take_apart(call.size, held_by(call.size))
+
+    async def take_apart_order(self, body: bytes) -> None:
+        """Wait until the order may be taken apart: until then it holds what its body takes. Raises as take_apart()."""
+        await self._take_apart(len(body), len(body))
+
+    async def _take_apart(self, size: int, held: int) -> None:
+        if size <= _LONG:
             return
-        held = held_by(call.size)
         if self._held and self._held + held > HELD_BY_DIALS:
             raise Refusal(Reason.TOO_MANY_HANDSHAKES, opening())
         self._held += held
         try:
-            await self._long_one(call)
+            await self._long_ones.turn()
         finally:
             self._held -= held
 

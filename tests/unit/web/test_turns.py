@@ -40,3 +40,12 @@ async def test_long_requests_that_wait_to_be_taken_apart_have_a_bound():
     assert {each.exception().reason for each in refused} == {Reason.TOO_MANY_HANDSHAKES}
     assert 1 <= len(going) - len(refused) < 20
     await turns.take_apart(LONG)
+
+
+async def test_orders_that_wait_have_the_same_one_by_what_their_bodies_take():
+    turns = Turns()
+    going = [asyncio.ensure_future(turns.take_apart_order(bytes(64 * 1024))) for _ in range(1000)]  # noqa: TID251
+    await asyncio.wait(going)
+    refused = [each for each in going if each.exception() is not None]
+    assert {each.exception().reason for each in refused} == {Reason.TOO_MANY_HANDSHAKES}
+    assert len(going) - len(refused) == 257, "one need not wait"
