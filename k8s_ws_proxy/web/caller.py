@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
 from k8s_ws_proxy.auth.authenticator import Presented
 from k8s_ws_proxy.errors import Reason, Refusal
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Asks(Protocol):
+        """What is wanted of a connection: a ``web.transport.StreamTransport``."""
+
+        def ask_for_body(self) -> None:
+            """Have the client send it."""
+
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of a request's body that are read."""
@@ -35,8 +45,11 @@ def presented(request: web.BaseRequest, path: str, until: float) -> Presented:
 async def body_of(request: web.BaseRequest, until: float) -> bytes:
     """The body, which is kept in the request, if it is there by ``until``, the loop's time.
 
-    Raises Refusal: ``malformed_request`` or ``request_timeout``.
+    A client that waits until it may send it is asked for it: so this is for when the head has been accepted, as far as
+    it can be. Raises Refusal: ``malformed_request`` or ``request_timeout``.
     """
+    if _waits(request) and (transport := request.transport) is not None:
+        cast("Asks", transport).ask_for_body()
     try:
         async with asyncio.timeout_at(until):
             return await request.read()
@@ -44,6 +57,13 @@ async def body_of(request: web.BaseRequest, until: float) -> bytes:
         raise Refusal(Reason.REQUEST_TIMEOUT, "The request's body was not there in time.") from None
     except web.HTTPRequestEntityTooLarge:
         raise Refusal(Reason.MALFORMED_REQUEST, f"A body may have at most {MAX_BODY} bytes.") from None
+
+
+def _waits(request: web.BaseRequest) -> bool:
+    """Its client sends the body after a 100 only (RFC 9110 §10.1.1), and not all of it has come."""
+    if request.version < (1, 1) or request.content.is_eof():
+        return False
+    return any(value.strip().lower() == "100-continue" for value in request.headers.getall("Expect", []))
 
 
 def peer_of(request: web.BaseRequest) -> str:

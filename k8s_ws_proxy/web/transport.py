@@ -37,6 +37,7 @@ _MAX_HEAD: Final = MAX_LINE + 2 * MAX_HEADER  # bytes of all of it; aiohttp boun
 _READ: Final = 16 * 1024  # bytes of the wire in a turn
 LINGER: Final = 1.0  # seconds for a refused caller to read its answer before the socket closes
 _FORGET: Final = struct.pack("ii", 1, 0)  # struct linger (socket(7)): on, for no time
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WATCH: Final = 0.5  # seconds between looks at a client that isn't being read
 
 
@@ -125,6 +126,11 @@ class StreamTransport(asyncio.Transport):
         self._pending.leave(self)
         self._pending = self._idle
         self._pending.leave(self)
+
+    def ask_for_body(self) -> None:
+        """Have the client send it that waits to be told so (RFC 9110 §10.1.1). What comes is still of this request."""
+        if not self._closing and not self._detached:
+            self._send(_CONTINUE)
 
     def answers_last(self, keepalive: float) -> None:
         """The answer to this request may take for ever, and there is none after it: what else comes is dropped.
@@ -291,6 +297,9 @@ class StreamTransport(asyncio.Transport):
             self._pending.holds(self, min(self._held, _MAX_HEAD))
             if self._closing:
                 return
+        self._send(data)
+
+    def _send(self, data: bytes | bytearray | memoryview) -> None:
         self._outbox += data
         if self._answer_timer is None:
             self._writable()

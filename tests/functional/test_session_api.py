@@ -166,6 +166,30 @@ async def test_what_another_scheme_says_is_for_whoever_stands_in_front(shared_da
 
 
 @SHARED
+@pytest.mark.parametrize("good", [True, False], ids=["good", "refused"])
+async def test_who_waits_until_it_may_send_its_body_is_told_so_once_its_head_is_good(shared_daemon, good):
+    body = json.dumps(SHELL).encode()
+    sent = shared_daemon.headers_v2(SESSIONS, method="POST", body=body)
+    if not good:
+        sent["Signature"] = shared_daemon.headers_v2(SESSIONS, method="POST", body=b"x")["Signature"]
+    lines = [f"POST {SESSIONS} HTTP/1.1", "Host: proxy", "Expect: 100-continue", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in sent.items()]
+    async with rawws.connected(shared_daemon.port, ("\r\n".join(lines) + "\r\n\r\n").encode()) as connection:
+        if not good:
+            assert reason_of(connection.answer) == "bad_signature"
+            return
+        assert (connection.answer.status, connection.answer.headers) == (100, {})
+        await connection.send_raw(body)
+        answer = await rawws.read_answer(connection.reader)
+        assert answer.status == 201
+        shared_daemon.confidential.add(json.loads(answer.body)["ticket"])
+        one = f"{SESSIONS}/{json.loads(answer.body)['sessionId']}"
+        signed = "".join(f"{name}: {value}\r\n" for name, value in shared_daemon.headers_v2(one).items())
+        await connection.send_raw(f"GET {one} HTTP/1.1\r\nHost: proxy\r\n{signed}\r\n".encode())
+        assert (await rawws.read_answer(connection.reader)).status == 200, "and the connection goes on"
+
+
+@SHARED
 @pytest.mark.parametrize("credential", ["v1", "none"])
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", SESSIONS), ("GET", SESSIONS), ("DELETE", f"{SESSIONS}/{NOBODYS}")]

@@ -34,7 +34,8 @@ def order(issuer, body):
     async def read():
         return body
 
-    issue = issuer.issue(SimpleNamespace(read=read), None, asyncio.get_running_loop().time() + 60)
+    request = SimpleNamespace(read=read, version=(1, 1), content=SimpleNamespace(is_eof=lambda: True))
+    issue = issuer.issue(request, None, asyncio.get_running_loop().time() + 60)
     return asyncio.ensure_future(issue)  # noqa: TID251
 
 
