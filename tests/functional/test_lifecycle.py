@@ -376,4 +376,5 @@ async def test_that_it_listens_is_told_at_every_level(kubeconfig, tmp_path, leve
     async with running_daemon(kubeconfig, tmp_path, ready=False, program=SERVE, LOG_LEVEL=level) as daemon:
         assert (await daemon.event("listening", listener="http"))["level"] == "info"
         assert await daemon.terminate() == 0
-    assert {line["event"] for line in daemon.log} == {"listening"}
+    # On a busy machine it may say that, too.
+    assert {line["event"] for line in daemon.log} - {"the event loop stands still"} == {"listening"}
