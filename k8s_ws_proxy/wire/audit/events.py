@@ -48,7 +48,7 @@ class Subject:
     target: Annotated[AuditTarget | None, "what the session reaches"] = None
     command: Annotated[
         tuple[str, ...] | None,
-        "the command's arguments; bytes that are no UTF-8 as `\\xNN`. One of over 4096 characters is whole in "
+        "the command's arguments; bytes that are no UTF-8 as `\\udcNN`. One of over 4096 characters is whole in "
         "`session.issued`, in `session.opened`, and in the line of a session that was dialled and didn't open; it is "
         "shortened in the others",
     ] = None
