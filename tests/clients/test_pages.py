@@ -182,6 +182,25 @@ async def test_the_usual_keys_paste_and_what_is_pasted_is_in_brackets(new_tab):
     await tab.shows("033   [   2   0   0   ~   o   n   e  \\r   t   w   o 033   [   2")
 
 
+# What a browser says of Option and L on a German keyboard; without Option on any other system it is Alt.
+OPTION_L = """() => {
+  const area = document.querySelector('.xterm-helper-textarea');
+  const key = { key: '@', code: 'KeyL', altKey: true, bubbles: true, cancelable: true };
+  if (!area.dispatchEvent(new KeyboardEvent('keydown', { ...key, keyCode: 76 }))) return;
+  area.dispatchEvent(new KeyboardEvent('keypress', { ...key, keyCode: 64, charCode: 64 }));
+}"""
+
+
+async def test_option_types_what_is_on_the_key_on_a_mac(new_tab):
+    tab = await new_tab()
+    await tab.page.add_init_script("Object.defineProperty(navigator, 'platform', { value: 'MacIntel' })")
+    await tab.open("sh", "-c", "stty -echo; echo ready; exec cat -v")
+    await tab.shows_row("ready")
+    await tab.page.evaluate(OPTION_L)
+    await tab.type(".\r")
+    await tab.shows_row("@.")
+
+
 async def test_it_follows_the_system_from_light_to_dark(new_tab):
     tab = await new_tab(color_scheme="light")
     await tab.open()

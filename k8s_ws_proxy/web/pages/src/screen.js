@@ -45,7 +45,6 @@ export function makeScreen(place, { readOnly, clipboard, reader }) {
     fontFamily: 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
     fontSize: 14,
     minimumContrastRatio: 4.5, // WCAG 1.4.3
-    macOptionIsMeta: true,
     screenReaderMode: reader,
     theme: theme(),
     linkHandler: { activate: (_event, address) => askToOpen(address), allowNonHttpProtocols: false },
