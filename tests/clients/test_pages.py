@@ -248,6 +248,21 @@ async def test_nothing_stands_in_the_way_of_who_cannot_see_it_well(new_tab, sche
     assert await findings(tab) == []
 
 
+PRESS = """(key) => document.querySelector('.xterm-helper-textarea').dispatchEvent(
+  new KeyboardEvent('keydown', { ...key, ctrlKey: true, shiftKey: true, bubbles: true, cancelable: true }))"""
+
+
+async def test_the_page_s_keys_are_where_the_layout_has_their_letters(tab):
+    """On Dvorak's, L is where others have P, and N where they have L. In Russian there is no L at all."""
+    await tab.open()
+    await tab.page.evaluate(PRESS, {"key": "N", "code": "KeyL", "keyCode": 78})
+    await expect(tab.page.locator("#find")).not_to_be_focused()
+    for key in ({"key": "L", "code": "KeyP", "keyCode": 76}, {"key": "Д", "code": "KeyL", "keyCode": 76}):
+        await tab.page.locator(".xterm-helper-textarea").focus()
+        await tab.page.evaluate(PRESS, key)
+        await expect(tab.page.locator("#find")).to_be_focused()
+
+
 async def test_a_telephone_has_the_keys_that_it_lacks(new_tab):
     tab = await new_tab(has_touch=True, is_mobile=True)
     await tab.page.set_viewport_size({"width": 390, "height": 700})

@@ -11,17 +11,17 @@ import { byId } from './state.js';
 export function bindKeys({ terminal }, { search, leave, type }) {
   terminal.attachCustomKeyEventHandler((event) => {
     if (!event.ctrlKey || !event.shiftKey || event.altKey || event.metaKey) return true;
-    switch (event.code) {
-      case 'KeyC':
+    switch (letterOf(event)) {
+      case 'C':
         if (event.type === 'keydown') void copy(terminal.getSelection());
         break;
-      case 'KeyF':
+      case 'F':
         if (event.type === 'keydown') search();
         break;
-      case 'KeyL':
+      case 'L':
         if (event.type === 'keydown') leave();
         break;
-      case 'KeyV':
+      case 'V':
         return false; // the browser pastes, and asks nobody
       default:
         return true;
@@ -30,6 +30,15 @@ export function bindKeys({ terminal }, { search, leave, type }) {
     return false;
   });
   bindBar(terminal, type);
+}
+
+/**
+ * The Latin letter that is on the key, or in its place where there is none, as in Greek.
+ *
+ * @param {{ key: string, code: string }} event
+ */
+export function letterOf({ key, code }) {
+  return /^[a-z]$/i.test(key) ? key.toUpperCase() : code.replace(/^Key/, '');
 }
 
 /** @param {string} text */
