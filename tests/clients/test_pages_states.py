@@ -39,6 +39,27 @@ async def test_who_says_so_ends_it_and_is_shown_the_way_on(tab):
     assert await tab.page.locator("#again").is_hidden(), "nobody said where"
 
 
+# A WebSocket that gets no answer, and fails when it is closed, as the browser's own does then.
+UNANSWERED = """window.WebSocket = class extends EventTarget {
+  close() {
+    setTimeout(() => this.dispatchEvent(Object.assign(new Event('close'), { code: 1006, reason: '' })));
+  }
+};"""
+
+
+async def test_who_ends_it_before_it_is_open_has_closed_it_and_keeps_the_ticket(new_tab):
+    tab, later = await new_tab(), await new_tab()
+    told = await issue(tab.daemon, command=SHELL)
+    await tab.page.add_init_script(UNANSWERED)
+    await tab.show(told, back=f"{CONSOLE}/pods")
+    await tab.state("Connecting")
+    await tab.page.locator("#leave").click()
+    assert await tab.state("Closed") == "■ Closed You have closed this session."
+    await expect(tab.page.locator("#again")).to_be_visible()
+    await later.show(told)
+    await later.state("Open")
+
+
 async def test_somebody_ends_it_and_says_why(tab):
     told = await tab.open()
     answer = await call(tab.daemon, "DELETE", f"/proxy/sessions/{told['sessionId']}?reason=lunch%20%3Cb%3E")

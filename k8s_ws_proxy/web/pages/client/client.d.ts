@@ -100,7 +100,10 @@ export const KEPT: number;
  */
 /** All kinds of an end. docs/reference/answers.md has the proxy's endings, and `ENDINGS` beside the pages as which kind each shows. */
 export const KINDS: readonly ["command_ended", "command_failed", "not_opened", "pod_gone", "limit_reached", "drained", "terminated", "owner_left", "too_slow", "lost_upstream", "silent", "protocol", "output_ended", "lost", "left"];
-/** Thrown by `opened`: there is no session. `reason` is a name from docs/reference/answers.md, '' where none was told. */
+/**
+ * Thrown by `opened`: there is no session. `reason` is a name from docs/reference/answers.md, '' where none was told, and
+ * 'left' where close() was called before there was one.
+ */
 export class Refused extends Error {
     /**
      * @param {string} reason

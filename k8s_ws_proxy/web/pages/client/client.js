@@ -105,7 +105,10 @@ export const KINDS = Object.freeze(
   ]),
 );
 
-/** Thrown by `opened`: there is no session. `reason` is a name from docs/reference/answers.md, '' where none was told. */
+/**
+ * Thrown by `opened`: there is no session. `reason` is a name from docs/reference/answers.md, '' where none was told, and
+ * 'left' where close() was called before there was one.
+ */
 export class Refused extends Error {
   /**
    * @param {string} reason
@@ -169,7 +172,8 @@ export class Session {
     this._size = '';
     /** Resolves when it is open; rejects with a `Refused`. @type {Promise<void>} */
     this.opened = socket.opened.catch(async () => {
-      throw await whyRefused();
+      const refused = this._left ? null : await whyRefused();
+      throw refused && !this._left ? refused : new Refused('left', 'It was left before it was open.', 0);
     });
     /** Resolves when it has ended and all messages are read; never before it was open. @type {Promise<End>} */
     this.ended = new Promise((resolve) => {

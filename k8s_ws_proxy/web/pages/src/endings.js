@@ -131,9 +131,10 @@ export function toldOfEnd({ kind, exitCode }) {
 }
 
 /**
- * @param {string} reason
+ * @param {string} reason as Refused has it
  * @returns {Told}
  */
 export function toldOfRefusal(reason) {
+  if (reason === 'left') return ENDS.left;
   return Object.hasOwn(REFUSALS, reason) ? REFUSALS[reason] : REFUSED;
 }

@@ -79,7 +79,8 @@ async function run() {
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     const told = toldOfRefusal(error.reason);
-    state.show('bad', told.word, told.sentence, error.reason === 'bad_ticket' ? '' : error.message);
+    const left = error.reason === 'left';
+    state.show(left ? 'over' : 'bad', told.word, told.sentence, left || error.reason === 'bad_ticket' ? '' : error.message);
     over(told.again, error.reason || 'no_answer', null);
   }
 }

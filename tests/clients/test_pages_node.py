@@ -1,0 +1,92 @@
+"""The pages' client by itself, in Node.js, on a WebSocket that says what a test wants."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from k8s_ws_proxy.web.browser_pages import BUILT
+
+ID = "01a228a2-c159-7876-8e1f-c7802b22c43a"
+TICKET = "x" * 43
+BEGIN = f"""
+import {{ connect }} from './client/client.js';
+
+let asked = 0;
+globalThis.fetch = async () => {{
+  asked += 1;
+  return new Response('{{"reason": "bad_ticket", "error": "no"}}', {{ status: 401 }});
+}};
+class Fake extends EventTarget {{
+  static OPEN = 1;
+  constructor(url, protocols) {{
+    super();
+    Object.assign(this, {{ url: String(url), protocols, protocol: '', readyState: 0, bufferedAmount: 0, sent: [] }});
+    Fake.made = this;
+  }}
+  send(message) {{
+    this.sent.push(message);
+  }}
+  begin(protocol) {{
+    Object.assign(this, {{ protocol, readyState: 1 }});
+    this.dispatchEvent(new Event('open'));
+  }}
+  say(channel, text) {{
+    const said = typeof text === 'string' ? new TextEncoder().encode(text) : new Uint8Array(text);
+    this.onmessage({{ data: (channel === null ? said : new Uint8Array([channel, ...said])).buffer }});
+  }}
+  end(code, reason = '') {{
+    this.readyState = 3;
+    this.dispatchEvent(Object.assign(new Event('close'), {{ code, reason }}));
+  }}
+  close() {{
+    setTimeout(() => this.end(this.readyState === 1 ? 1000 : 1006));
+  }}
+}}
+globalThis.WebSocket = Fake;
+const open = (mode = 'open') => connect({{ base: 'https://proxy.example/', id: '{ID}', ticket: '{TICKET}', mode }});
+const all = async (session) => {{
+  const messages = [];
+  for await (const {{ data, ...message }} of session.messages()) {{
+    messages.push(data ? new TextDecoder('latin1').decode(data) : message);
+  }}
+  return [messages, (await session.ended).kind];
+}};
+const tell = (what) => console.log(JSON.stringify(what));
+"""
+
+
+def told(script):
+    """What a script tells that has ``open``, ``all`` and ``Fake``."""
+    run = subprocess.run(
+        ["node", "--input-type=module", "-e", BEGIN + script],
+        cwd=BUILT.parent,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("refused", ["", "Fake.made.end(1006);"], ids=["before an answer", "after a refusal"])
+def test_who_leaves_before_it_is_open_has_left(refused):
+    """And nobody is asked why it isn't: with the answer nothing would be done."""
+    reason, asked = told(
+        f"""
+        const session = open();
+        {refused}
+        session.close();
+        tell([await session.opened.catch(({{ reason }}) => reason), asked]);
+        """
+    )
+    assert reason == "left"
+    assert asked == 0
+
+
+def test_who_is_refused_is_told_why():
+    assert told("const session = open(); Fake.made.end(1006); tell(await session.opened.catch((why) => why.reason));") == (
+        "bad_ticket"
+    )
