@@ -120,6 +120,7 @@ EXIT = {
 }
 
 
+NO_CONTAINER = 'Internal error occurred: unable to upgrade connection: container not found ("web")'
 TERMINATED = Termination(Principal(Mode.RFC9421, "secret", user="jane")).sentence
 ENDED = [
     ({"status": "Success"}, 1000, "", "command_ended"),
@@ -145,6 +146,8 @@ ENDED = [
     (None, 1000, "", "output_ended"),
     (None, 1006, "", "lost"),
     ({"status": "Failure", "details": {"causes": 5}}, 1006, "", "command_failed"),
+    (failure("InternalError", 500, NO_CONTAINER), 1011, "m", "lost_upstream"),  # something came before it
+    (failure("InternalError", 500, NO_CONTAINER), 1000, "", "pod_gone"),
     (None, 1008, TERMINATED, "terminated"),
 ]
 """What came last, and as which kind of an end it counts."""

@@ -90,3 +90,34 @@ def test_who_is_refused_is_told_why():
     assert told("const session = open(); Fake.made.end(1006); tell(await session.opened.catch((why) => why.reason));") == (
         "bad_ticket"
     )
+
+
+GONE = 'unable to upgrade connection: container not found ("web")'
+AWAY = "error dialing backend: dial tcp 10.1.0.7:10250: connect: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("before", "message", "kind"),
+    [
+        ("", GONE, "pod_gone"),  # it crashes and is started anew: between the two there is none
+        ("", AWAY, "not_opened"),
+        ("made.say(1, '');", AWAY, "lost_upstream"),  # an apiserver's first message is empty
+        ("made.say(1, 'x');", GONE, "lost_upstream"),
+        ("""made.say(253, '{"watchers": 1}');""", AWAY, "lost_upstream"),
+        ("""made.say(4, '{"Width": 80, "Height": 24}');""", AWAY, "lost_upstream"),
+    ],
+)
+def test_what_fails_before_anything_came_was_never_opened(before, message, kind):
+    status = json.dumps({"status": "Failure", "message": message, "reason": "InternalError", "code": 500})
+    _, ended = told(
+        f"""
+        const session = open();
+        const {{ made }} = Fake;
+        made.begin('v5.channel.k8s.io');
+        {before}
+        made.say(3, {status!r});
+        made.end(1011, 'm');
+        tell(await all(session));
+        """
+    )
+    assert ended == kind

@@ -74,6 +74,13 @@ async def test_there_is_no_such_pod(tab):
     assert "not found" in await tab.state("Pod gone")
 
 
+async def test_the_container_does_not_run(tab):
+    """As between two starts of one that crashes: it was there before, and nothing was lost."""
+    told = await issue(tab.daemon, pod="quick", container="quick")
+    await tab.show(told)
+    assert 'container not found ("quick")' in await tab.state("Pod gone")
+
+
 async def test_a_ticket_that_was_used_is_refused_and_a_new_session_offered(new_tab):
     first = await new_tab()
     told = await first.open()

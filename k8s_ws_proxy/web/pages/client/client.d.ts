@@ -29,9 +29,10 @@ export function connect({ base, id, ticket, mode, kept }: {
  * @param {number} code
  * @param {string} reason
  * @param {boolean} [left]
+ * @param {boolean} [begun] something came before the status
  * @returns {End}
  */
-export function endOf(status: Status | null, code: number, reason: string, left?: boolean): End;
+export function endOf(status: Status | null, code: number, reason: string, left?: boolean, begun?: boolean): End;
 /**
  * A client of the session API's streams, for a browser: what was issued is opened, or joined, with a ticket.
  *
@@ -123,6 +124,7 @@ export class Session {
     constructor(socket: Socket, whyRefused: () => Promise<Refused>);
     _socket: Socket;
     _left: boolean;
+    _begun: boolean;
     _reading: boolean;
     /** @type {Status | null} */
     _status: Status | null;

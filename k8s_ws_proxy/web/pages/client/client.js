@@ -48,6 +48,8 @@ const PART = 4 * 1024; // bytes of a message on stdin: the proxy takes no more i
 const AHEAD = 256 * 1024; // bytes that the browser may hold of what was typed, before more is given to it
 const LOOK = 5; // milliseconds between looks at that, of which there is no event
 
+const NO_CONTAINER = /container not found \("/; // a kubelet's words; the apiserver's code is 500
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -161,6 +163,7 @@ export class Session {
   constructor(socket, whyRefused) {
     this._socket = socket;
     this._left = false;
+    this._begun = false; // something came besides the status
     this._reading = false;
     /** @type {Status | null} */
     this._status = null;
@@ -190,6 +193,8 @@ export class Session {
     for (;;) {
       const read = await this._socket.read();
       if (read === null) break;
+      // The apiserver's first message is empty, and says that the container was entered.
+      if (typeof read === 'number' || read[0] !== Channel.STATUS) this._begun = true;
       if (typeof read !== 'number' && read[0] === Channel.MARK) {
         this._socket.answer(read);
         continue;
@@ -198,7 +203,7 @@ export class Session {
       if (message) yield message;
     }
     const { code, reason } = await this._socket.closed;
-    this._end(endOf(this._status, code, reason, this._left));
+    this._end(endOf(this._status, code, reason, this._left, this._begun));
   }
 
   /**
@@ -306,12 +311,13 @@ export class Session {
  * @param {number} code
  * @param {string} reason
  * @param {boolean} [left]
+ * @param {boolean} [begun] something came before the status
  * @returns {End}
  */
-export function endOf(status, code, reason, left = false) {
+export function endOf(status, code, reason, left = false, begun = true) {
   const exitCode = exitCodeOf(status);
   const message = String(status?.message ?? reason ?? '');
-  return { kind: kindOf(status, exitCode, code, reason, left), exitCode, message, code, reason, status };
+  return { kind: kindOf(status, exitCode, code, reason, left, begun), exitCode, message, code, reason, status };
 }
 
 /**
@@ -320,15 +326,18 @@ export function endOf(status, code, reason, left = false) {
  * @param {number} code
  * @param {string} reason
  * @param {boolean} left
+ * @param {boolean} begun
  */
-function kindOf(status, exitCode, code, reason, left) {
+function kindOf(status, exitCode, code, reason, left, begun) {
   if (exitCode !== null) return 'command_ended';
   if (status) {
     if (code === 1008) return status.reason === 'Terminated' ? 'terminated' : 'limit_reached';
     if (code === 1001) return status.reason === 'ClientLeft' ? 'owner_left' : 'drained';
-    if (code === 1011 && status.code === 404) return 'pod_gone';
-    if (code === 1011 && status.code === 500) return 'lost_upstream';
-    return code === 1011 ? 'not_opened' : 'command_failed';
+    const failed = code === 1011;
+    if (failed && status.code === 404) return 'pod_gone';
+    if (failed && status.code === 500 && begun) return 'lost_upstream';
+    if (NO_CONTAINER.test(String(status.message))) return 'pod_gone';
+    return failed ? 'not_opened' : 'command_failed';
   }
   if (left) return 'left';
   switch (code) {

@@ -32,21 +32,22 @@ export const ENDS = {
 
 /**
  * Which of the proxy's endings (`ending` in its log) shows as which kind here. One ending may show in several ways: a log
- * has no status, and who watches sees the end of the session that is watched.
+ * has no status, who watches sees the end of the session that is watched, and what is lost before it has begun was not
+ * opened.
  *
  * @type {Record<string, string[]>}
  */
 export const ENDINGS = {
-  command_ended: ['command_ended', 'command_failed'],
+  command_ended: ['command_ended', 'command_failed', 'pod_gone'],
   forward_ended: ['output_ended'],
   log_ended: ['output_ended'],
   client_left: ['left', 'lost'],
   client_silent: ['silent', 'lost'],
   client_broke_protocol: ['protocol'],
-  upstream_failed: ['not_opened', 'pod_gone', 'lost_upstream'],
-  upstream_lost: ['lost_upstream'],
-  upstream_silent: ['lost_upstream'],
-  upstream_broke_protocol: ['lost_upstream'],
+  upstream_failed: ['not_opened', 'pod_gone'],
+  upstream_lost: ['lost_upstream', 'not_opened'],
+  upstream_silent: ['lost_upstream', 'not_opened'],
+  upstream_broke_protocol: ['lost_upstream', 'not_opened'],
   idle_timeout: ['limit_reached'],
   max_duration: ['limit_reached'],
   drained: ['drained'],
