@@ -27,6 +27,36 @@ async def test_who_leaves_the_page_is_hung_up(tab):
     await tab.daemon.event("process hung up", session=told["sessionId"])
 
 
+async def test_who_leaves_an_open_session_is_asked_and_nobody_else_is(tab):
+    """Ctrl-W is a key of the shell's, too, and the browser closes the tab with it."""
+    asked = []
+
+    async def stay(dialog):
+        asked.append(dialog.type)
+        await dialog.dismiss()
+
+    tab.page.on("dialog", stay)
+    told = await tab.open()
+    await tab.shows("$")
+    await tab.type("echo typed\r")  # a browser asks for nobody who has done nothing
+    await tab.shows_row("typed")
+    await tab.page.evaluate("setTimeout(() => location.reload())")
+    while not asked:
+        await tab.page.evaluate("new Promise((resolve) => setTimeout(resolve, 10))")
+    assert asked == ["beforeunload"]
+    await tab.type("echo still here\r")
+    await tab.shows_row("still here")
+    # Another link is no accident.
+    another = await issue(tab.daemon, command=["cat"])
+    await tab.show(another)
+    await tab.daemon.event("session ended", session=told["sessionId"], reason="client_left")
+    await tab.state("Open")
+    await tab.press("Control+d")
+    await tab.state("Ended")
+    await tab.page.goto("about:blank")
+    assert asked == ["beforeunload"]
+
+
 async def test_who_says_so_ends_it_and_is_shown_the_way_on(tab):
     told = await issue(tab.daemon, command=SHELL)
     await tab.show(told, name="default/shell", recorded="1", replay=f"{CONSOLE}/recordings/1")

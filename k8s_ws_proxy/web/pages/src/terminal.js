@@ -63,6 +63,7 @@ async function run() {
   try {
     await session.opened;
     open.begin();
+    if (page === 'terminal') window.addEventListener('beforeunload', askBeforeLeaving);
     terminal.focus();
     for await (const message of session.messages()) {
       if (message.type === 'output') await pump.write(message.data);
@@ -96,6 +97,16 @@ function begin() {
   }
 }
 
+/**
+ * A shell whose page is gone is hung up, and Ctrl-W closes the tab. Another link in the place of this one was meant; and
+ * for who has done nothing here, browsers don't ask.
+ *
+ * @param {Event} event
+ */
+function askBeforeLeaving(event) {
+  if (!location.hash && navigator.userActivation?.hasBeenActive !== false) event.preventDefault();
+}
+
 /** @param {import('../client/client.js').End} end */
 function saidOf({ kind, message }) {
   return kind === 'command_ended' || kind === 'left' ? '' : message;
@@ -110,6 +121,7 @@ function saidOf({ kind, message }) {
  */
 function over(again, kind, exitCode) {
   asked.ticket = '';
+  window.removeEventListener('beforeunload', askBeforeLeaving);
   terminal.options.disableStdin = true;
   terminal.blur();
   if (again) state.offer('again', asked.back);
