@@ -52,12 +52,12 @@ async def recorded(daemon):
     return told["sessionId"]
 
 
-async def show(tab, session):
+async def show(tab, session, **more):
     answer = await call(tab.daemon, "POST", f"/proxy/recordings/{session}/ticket")
     assert answer.status == 201, answer
     told = json.loads(answer.body)
     tab.daemon.confidential.add(told["ticket"])
-    await tab.show(told, "replay")
+    await tab.show(told, "replay", **more)
 
 
 async def shown(tab, text):
@@ -100,6 +100,35 @@ async def test_a_ticket_shows_it_once(tab, recorded):
     await tab.state("Loaded")
     await tab.page.reload()
     await tab.state("No ticket")
+
+
+# What a browser says where the connection breaks in the middle of a body.
+BROKEN_OFF = "Response.prototype.arrayBuffer = () => Promise.reject(new TypeError('network error'));"
+
+
+async def test_a_download_that_breaks_off_says_so_and_offers_the_way_back(tab, recorded):
+    await tab.page.add_init_script(BROKEN_OFF)
+    await show(tab, recorded, back=f"{tab.daemon.url}/watch/")
+    await tab.state("Broken off")
+    await expect(tab.page.locator("#again")).to_be_visible()
+    assert tab.complaints == []
+
+
+async def test_what_is_no_recording_is_not_played(tab, recorded):
+    async def other(route):
+        await route.fulfill(body="<html>\n", content_type="application/x-asciicast")
+
+    await tab.page.route("**/proxy/recordings/*", other)
+    await show(tab, recorded)
+    await tab.state("Not readable")
+    assert await tab.page.locator("#player > *").count() == 0
+    assert tab.complaints == []
+
+
+async def test_a_page_that_fails_says_so(tab, recorded):
+    await tab.page.add_init_script("Response.prototype.arrayBuffer = () => Promise.resolve('no buffer');")
+    await show(tab, recorded)
+    assert "in this page" in await tab.state("Failed")
 
 
 async def test_one_whose_session_goes_on_is_shown_as_far_as_it_went(tab):

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import expect
 from support.browser import CONSOLE, SHELL
 from support.daemon import running_daemon
-from support.sessions import call, issue, listed
+from support.sessions import call, issue, listed, presented, ticket_to
 
 from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE
 from k8s_ws_proxy.web.browser_pages import BUILT
@@ -155,6 +155,20 @@ async def test_the_server_goes_down_and_is_away(new_tab, shared_cluster, tmp_pat
     await late.show(waiting)
     assert "no answer" in await late.state("Server away")
     late.complaints = []
+
+
+async def test_a_page_that_fails_says_so_and_ends_its_session(tab):
+    told = await issue(tab.daemon, command=SHELL)
+    await tab.show(told, back=f"{CONSOLE}/pods")
+    await tab.state("Open")
+    await tab.page.evaluate("document.getElementById('facts').remove()")
+    joining = await ticket_to(tab.daemon, told["sessionId"], "observe")
+    async with presented(tab.daemon, joining["path"], joining["ticket"]):  # who looks on stands among the facts
+        assert "in this page" in await tab.state("Failed")
+    await expect(tab.page.locator("#again")).to_be_visible()
+    await tab.daemon.event("session ended", session=told["sessionId"], reason="client_left")
+    assert len(tab.complaints) == 1
+    tab.complaints = []
 
 
 async def test_two_watch_and_one_of_them_types(new_tab):

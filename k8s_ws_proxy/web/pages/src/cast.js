@@ -12,6 +12,19 @@ const EVENT = /^\[\s*([\d.eE+-]+)\s*,\s*"([a-z])"/;
 const SEQUENCES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]P_^X][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|[\x00-\x09\x0b-\x1f\x7f]/g;
 
 /**
+ * Whether it begins as one.
+ *
+ * @param {string} recording
+ */
+export function isCast(recording) {
+  try {
+    return Number.isInteger(JSON.parse(/^.*/.exec(recording)?.[0] ?? '').version);
+  } catch {
+    return false;
+  }
+}
+
+/**
  * Times are those that the player shows: pauses last no longer than `pause` seconds.
  *
  * @param {string} recording

@@ -1,7 +1,7 @@
 /** The page /replay/: a recording, and what its receipt says of it. */
 
 import { create } from 'asciinema-player';
-import { readCast, timesOf } from './cast.js';
+import { isCast, readCast, timesOf } from './cast.js';
 import { toldOfRefusal } from './endings.js';
 import { takeFragment } from './fragment.js';
 import { pageSettings } from './settings.js';
@@ -15,7 +15,12 @@ const { origins, page, base } = pageSettings();
 const asked = takeFragment(page, origins);
 const state = new StateLine();
 
-void run();
+run().catch((error) => {
+  asked.ticket = '';
+  state.show('bad', 'Failed', 'Something went wrong in this page.', String(error));
+  state.offer('again', asked.back);
+  throw error;
+});
 
 async function run() {
   if (!asked.ticket || !ID.test(asked.id)) {
@@ -32,8 +37,18 @@ async function run() {
     state.show('bad', 'Too large', 'This recording is too large for a browser: use “k8s-ws-proxy recordings play”.');
     return;
   }
-  const bytes = await answer.arrayBuffer();
+  const bytes = await answer.arrayBuffer().catch(() => null);
+  if (!bytes) {
+    state.show('bad', 'Broken off', 'The connection broke before the recording was here. Is the network there?');
+    state.offer('again', asked.back);
+    return;
+  }
   const recording = new TextDecoder().decode(bytes);
+  if (!isCast(recording)) {
+    state.show('bad', 'Not readable', 'This is no recording, or its beginning is not there.');
+    state.offer('again', asked.back);
+    return;
+  }
   play(recording);
   const receipt = await receiptOf();
   asked.ticket = '';

@@ -78,7 +78,13 @@ async function run() {
     state.show(end.kind === 'command_ended' || end.kind === 'left' ? 'over' : 'bad', told.word, told.sentence, saidOf(end));
     over(told.again, end.kind, end.exitCode);
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
+    if (!(error instanceof Refused)) {
+      session.close();
+      open.end();
+      state.show('bad', 'Failed', 'Something went wrong in this page.', String(error));
+      over(true, 'page_failed', null);
+      throw error;
+    }
     const told = toldOfRefusal(error.reason);
     const left = error.reason === 'left';
     state.show(left ? 'over' : 'bad', told.word, told.sentence, left || error.reason === 'bad_ticket' ? '' : error.message);
