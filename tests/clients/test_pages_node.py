@@ -121,3 +121,56 @@ def test_what_fails_before_anything_came_was_never_opened(before, message, kind)
         """
     )
     assert ended == kind
+
+
+FAILED = json.dumps({"status": "Failure", "message": "pods \"web\" not found", "reason": "NotFound", "code": 404})
+
+
+def log(script):
+    """What all is told of a log of which this comes."""
+    return told(
+        f"""
+        const session = open();
+        const {{ made }} = Fake;
+        made.begin('binary.k8s.io');
+        {script}
+        tell([session.log, ...(await all(session))]);
+        """
+    )
+
+
+def test_a_log_is_asked_for_before_a_terminal_and_by_who_joins_not_at_all():
+    offered = told("open(); const first = Fake.made.protocols; open('peer'); tell([first, Fake.made.protocols]);")
+    bearer = f"base64url.bearer.authorization.k8s.io.{TICKET}"
+    assert offered == [["binary.k8s.io", "v5.channel.k8s.io", bearer], ["v5.channel.k8s.io", bearer]]
+
+
+def test_a_log_comes_byte_for_byte_whatever_its_lines_begin_with():
+    lines = ["\x03{}\n", "one\n", "\x03 two\n", "\xfe three\n", "\xff\x00", "\x01\n"]
+    said = "".join(f"made.say(null, {[ord(each) for each in line]});" for line in lines)
+    assert log(said + "made.end(1000);") == [True, lines, "output_ended"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "messages", "kind"),
+    [
+        ("made.end(1011, 'm');", [], "pod_gone"),
+        ("made.end(1000);", ["\x03" + FAILED], "output_ended"),  # a container may log anything
+        ("made.say(null, 'x\\n'); made.end(1011, 'm');", ["\x03" + FAILED, "x\n"], "lost_upstream"),
+    ],
+)
+def test_a_log_that_there_is_none_of_is_told_by_its_only_message(ended, messages, kind):
+    assert log(f"made.say(3, {FAILED!r}); {ended}") == [True, messages, kind]
+
+
+def test_of_a_log_that_is_not_read_the_oldest_is_left_out():
+    told_of = log(
+        """
+        const line = 'x'.repeat(1024 * 1024 - 1) + String.fromCharCode(10);
+        for (let number = 0; number < 6; number += 1) made.say(null, line);
+        made.end(1000);
+        """
+    )[1]
+    lost = told_of[0]["bytes"]
+    assert lost > 0
+    assert lost + sum(map(len, told_of[1:])) == 6 * 1024 * 1024

@@ -17,6 +17,7 @@ from support.pki import Pki
 from support.sessions import SESSIONS, SHELL, call, issue, listed, presented
 
 from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
+from k8s_ws_proxy.wire.requests.bearer import SUBPROTOCOL_PREFIX
 
 SHARED = pytest.mark.asyncio(loop_scope="module")
 NOBODYS = str(uuid.UUID("01980000-0000-7000-8000-000000000000"))
@@ -63,6 +64,20 @@ async def test_attach_and_logs_are_issued_too(shared_daemon):
     log = await issue(shared_daemon, subresource="log")
     async with presented(shared_daemon, log["path"], log["ticket"]) as ws:
         assert ws.answer.status == 101
+
+
+@SHARED
+@pytest.mark.parametrize(
+    ("order", "spoken"),
+    [({"subresource": "log"}, "binary.k8s.io"), ({"command": ["true"], "tty": False}, V5)],
+    ids=["log", "exec"],
+)
+async def test_who_offers_a_log_s_subprotocol_first_is_told_which_it_is(shared_daemon, order, spoken):
+    told = await issue(shared_daemon, **order)
+    offered = ["binary.k8s.io", V5, SUBPROTOCOL_PREFIX + told["ticket"]]
+    data = rawws.request(told["path"], {}, subprotocols=offered)
+    async with rawws.connected(shared_daemon.port, data) as ws:
+        assert (ws.answer.status, ws.answer.headers["sec-websocket-protocol"]) == (101, spoken)
 
 
 @SHARED

@@ -9,8 +9,9 @@
  * is ahead of the last one, it reads nothing from the apiserver. No byte is lost to who reads slowly, unless more was typed than
  * the other side takes: marks come behind it, and 2 MB a second come without them.
  *
- * Who watches can't hold up the session. There, when more than `kept` bytes wait, the oldest output of them is left out, down to
- * half of that, and a message `lost` says how much. Keep more than a terminal's scrollback holds, and nobody gets to see that.
+ * A log has no marks, and who watches can't hold up the session. There, when more than `kept` bytes wait, the oldest output
+ * of them is left out, down to half of that, and a message `lost` says how much. Keep more than a terminal's scrollback
+ * holds, and nobody gets to see that.
  *
  * @param {{ base: string | URL, id: string, ticket: string, mode?: 'open' | 'observe' | 'peer', kept?: number }} options
  * @returns {Session}
@@ -51,11 +52,17 @@ export function endOf(status: Status | null, code: number, reason: string, left?
  * ```
  *
  * The protocol is Kubernetes's `v5.channel.k8s.io` (KEP-4006, remotecommand): a message is one byte that names a channel,
- * and what is said on it. The ticket is a second subprotocol, as Kubernetes has it for bearer tokens. The session API is
- * described in docs/reference/sessions.md, and how sessions end in docs/reference/answers.md.
+ * and what is said on it. A log's are bytes and nothing else; they come as output. The ticket is a further subprotocol, as
+ * Kubernetes has it for bearer tokens. The session API is described in docs/reference/sessions.md, and how sessions end in
+ * docs/reference/answers.md.
  */
 /** The subprotocol that is spoken. */
 export const SUBPROTOCOL: "v5.channel.k8s.io";
+/**
+ * That of a log, whose messages are lines without a channel. It goes first: where there is a terminal the proxy doesn't
+ * know it and takes the other, and of a log it takes the first.
+ */
+export const LOG_SUBPROTOCOL: "binary.k8s.io";
 /** Channels of a terminal. On CLOSE the next byte names the channel that ends. NOTICE and MARK are the proxy's own. */
 export const Channel: Readonly<{
     STDIN: 0;
@@ -142,6 +149,8 @@ export class Session {
     /** Resolves when it has ended and all messages are read; never before it was open. @type {Promise<End>} */
     ended: Promise<End>;
     _end: (value: End | PromiseLike<End>) => void;
+    /** Whether it is a log, known once it is open: lines end with a newline alone, and what is typed goes nowhere. */
+    get log(): boolean;
     /** What comes, until the end: nothing more is read while what was given is being worked on. To be read by one. */
     messages(): AsyncGenerator<Message, void, unknown>;
     /**
@@ -248,6 +257,10 @@ declare class Socket {
     _lost: number;
     _over: boolean;
     _hurried: number;
+    log: boolean;
+    /** @type {Uint8Array | null} */
+    _first: Uint8Array | null;
+    _some: boolean;
     _wake: () => void;
     _socket: WebSocket;
     /** @type {Promise<{ code: number, reason: string }>} */
@@ -257,6 +270,13 @@ declare class Socket {
     }>;
     /** @type {Promise<void>} */
     opened: Promise<void>;
+    /**
+     * A part of a log, as if it were said on stdout. That there is none is told in the only message there is, as it is for a
+     * terminal: on channel 3, right before close 1011; no line is like that, since this has no newline.
+     *
+     * @param {Uint8Array} line
+     */
+    _line(line: Uint8Array): void;
     /** @param {Uint8Array} message */
     _came(message: Uint8Array): void;
     /** For a while little is kept. */

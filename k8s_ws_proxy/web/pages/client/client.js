@@ -16,12 +16,19 @@
  * ```
  *
  * The protocol is Kubernetes's `v5.channel.k8s.io` (KEP-4006, remotecommand): a message is one byte that names a channel,
- * and what is said on it. The ticket is a second subprotocol, as Kubernetes has it for bearer tokens. The session API is
- * described in docs/reference/sessions.md, and how sessions end in docs/reference/answers.md.
+ * and what is said on it. A log's are bytes and nothing else; they come as output. The ticket is a further subprotocol, as
+ * Kubernetes has it for bearer tokens. The session API is described in docs/reference/sessions.md, and how sessions end in
+ * docs/reference/answers.md.
  */
 
 /** The subprotocol that is spoken. */
 export const SUBPROTOCOL = 'v5.channel.k8s.io';
+
+/**
+ * That of a log, whose messages are lines without a channel. It goes first: where there is a terminal the proxy doesn't
+ * know it and takes the other, and of a log it takes the first.
+ */
+export const LOG_SUBPROTOCOL = 'binary.k8s.io';
 
 const BEARER = 'base64url.bearer.authorization.k8s.io.';
 const ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -46,6 +53,7 @@ const SHOWN = 64 * 1024; // bytes of output that hurry() leaves: a screen and mo
 const HURRY = 2000; // milliseconds
 const PART = 4 * 1024; // bytes of a message on stdin: the proxy takes no more in fragments, as browsers send what is large
 const AHEAD = 256 * 1024; // bytes that the browser may hold of what was typed, before more is given to it
+const NEWLINE = 10;
 const LOOK = 5; // milliseconds between looks at that, of which there is no event
 
 const NO_CONTAINER = /container not found \("/; // a kubelet's words; the apiserver's code is 500
@@ -136,8 +144,9 @@ export class Refused extends Error {
  * is ahead of the last one, it reads nothing from the apiserver. No byte is lost to who reads slowly, unless more was typed than
  * the other side takes: marks come behind it, and 2 MB a second come without them.
  *
- * Who watches can't hold up the session. There, when more than `kept` bytes wait, the oldest output of them is left out, down to
- * half of that, and a message `lost` says how much. Keep more than a terminal's scrollback holds, and nobody gets to see that.
+ * A log has no marks, and who watches can't hold up the session. There, when more than `kept` bytes wait, the oldest output
+ * of them is left out, down to half of that, and a message `lost` says how much. Keep more than a terminal's scrollback
+ * holds, and nobody gets to see that.
  *
  * @param {{ base: string | URL, id: string, ticket: string, mode?: 'open' | 'observe' | 'peer', kept?: number }} options
  * @returns {Session}
@@ -150,7 +159,8 @@ export function connect({ base, id, ticket, mode = 'open', kept = KEPT }) {
   const plain = new URL(url);
   plain.protocol = url.protocol.replace(/^ws/, 'http');
   url.protocol = url.protocol.replace(/^http/, 'ws');
-  const socket = new Socket(url, [SUBPROTOCOL, BEARER + ticket], kept);
+  const spoken = mode === 'open' ? [LOG_SUBPROTOCOL, SUBPROTOCOL] : [SUBPROTOCOL];
+  const socket = new Socket(url, [...spoken, BEARER + ticket], kept);
   return new Session(socket, () => whyRefused(plain, ticket));
 }
 
@@ -183,6 +193,11 @@ export class Session {
       this._end = resolve;
     });
     this.opened.catch(() => {}); // whoever wants to know asks
+  }
+
+  /** Whether it is a log, known once it is open: lines end with a newline alone, and what is typed goes nowhere. */
+  get log() {
+    return this._socket.log;
   }
 
   /** What comes, until the end: nothing more is read while what was given is being worked on. To be read by one. */
@@ -465,14 +480,23 @@ class Socket {
     this._lost = 0;
     this._over = false;
     this._hurried = 0; // until when
+    this.log = false; // messages have no channel
+    /** @type {Uint8Array | null} */
+    this._first = null; // of a log's, where it may be a status
+    this._some = false; // of a log, something has come
     this._wake = () => {};
     this._socket = new WebSocket(url, protocols);
     this._socket.binaryType = 'arraybuffer';
-    this._socket.onmessage = ({ data }) => typeof data !== 'string' && data.byteLength && this._came(new Uint8Array(data));
+    this._socket.onmessage = ({ data }) => {
+      if (typeof data === 'string' || !data.byteLength) return;
+      if (this.log) this._line(new Uint8Array(data));
+      else this._came(new Uint8Array(data));
+    };
     let open = false;
     /** @type {Promise<{ code: number, reason: string }>} */
     this.closed = new Promise((resolve) => {
       this._socket.addEventListener('close', ({ code, reason }) => {
+        if (this._first) this._came(code === 1011 ? this._first : onChannel(Channel.STDOUT, this._first));
         this._over = true;
         this._wake();
         resolve({ code, reason });
@@ -482,10 +506,29 @@ class Socket {
     this.opened = new Promise((resolve, reject) => {
       this._socket.addEventListener('open', () => {
         open = true;
+        this.log = this._socket.protocol === LOG_SUBPROTOCOL;
         resolve();
       });
       this._socket.addEventListener('close', () => open || reject(new Error('refused')));
     });
+  }
+
+  /**
+   * A part of a log, as if it were said on stdout. That there is none is told in the only message there is, as it is for a
+   * terminal: on channel 3, right before close 1011; no line is like that, since this has no newline.
+   *
+   * @param {Uint8Array} line
+   */
+  _line(line) {
+    const status = !this._some && line[0] === Channel.STATUS && line.at(-1) !== NEWLINE;
+    this._some = true;
+    if (status) {
+      this._first = line;
+      return;
+    }
+    if (this._first) this._came(onChannel(Channel.STDOUT, this._first));
+    this._first = null;
+    this._came(onChannel(Channel.STDOUT, line));
   }
 
   /** @param {Uint8Array} message */

@@ -22,8 +22,13 @@ export class OpenState {
     this._noticed = 0; // when the notice came that is shown, 0 without one
   }
 
-  /** It is open, from now on. */
-  begin() {
+  /**
+   * It is open, from now on.
+   *
+   * @param {string} [sentence] in the place of the other
+   */
+  begin(sentence = this._sentence) {
+    this._sentence = sentence;
     this._shown = true;
     this._show();
   }

@@ -12,6 +12,7 @@ import { pageSettings } from './settings.js';
 import { byId, StateLine } from './state.js';
 
 const INTERRUPT = '\x03';
+const EXPECTED = new Set(['command_ended', 'output_ended', 'left']); // ends that are nobody's trouble
 const STUCK = 2000; // milliseconds that something typed waits for the network, before that is told
 
 const { clipboard, origins, page, base } = pageSettings();
@@ -45,7 +46,7 @@ async function run() {
     catching = setTimeout(() => open.slow(''), STUCK);
   };
   const type = (/** @type {string | Uint8Array} */ text) => {
-    if (readOnly) return;
+    if (readOnly || session.log) return;
     if (text === INTERRUPT) session.hurry();
     open.typed();
     const told = setTimeout(() => open.slow('What you typed waits for the network.'), STUCK);
@@ -62,8 +63,9 @@ async function run() {
   if (page === 'terminal') followWindow(session);
   try {
     await session.opened;
-    open.begin();
-    if (page === 'terminal') window.addEventListener('beforeunload', askBeforeLeaving);
+    if (session.log) expectLines();
+    open.begin(session.log ? 'What the container logs is shown as it comes.' : undefined);
+    if (page === 'terminal' && !session.log) window.addEventListener('beforeunload', askBeforeLeaving);
     terminal.focus();
     for await (const message of session.messages()) {
       if (message.type === 'output') await pump.write(message.data);
@@ -75,7 +77,7 @@ async function run() {
     const end = await session.ended;
     open.end();
     const told = toldOfEnd(end);
-    state.show(end.kind === 'command_ended' || end.kind === 'left' ? 'over' : 'bad', told.word, told.sentence, saidOf(end));
+    state.show(EXPECTED.has(end.kind) ? 'over' : 'bad', told.word, told.sentence, saidOf(end));
     over(told.again, end.kind, end.exitCode);
   } catch (error) {
     if (!(error instanceof Refused)) {
@@ -101,6 +103,13 @@ function begin() {
     over(true, 'bad_ticket', null);
     return null;
   }
+}
+
+/** A log's lines end with a newline alone, and there is nobody to type to. */
+function expectLines() {
+  terminal.options.convertEol = true;
+  terminal.options.disableStdin = true;
+  byId('bar').hidden = true;
 }
 
 /**
