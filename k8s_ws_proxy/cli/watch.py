@@ -16,6 +16,7 @@ from k8s_ws_proxy.cli.descriptors import Input, Output
 from k8s_ws_proxy.cli.session import Conversation, Ending
 from k8s_ws_proxy.cli.terminal import Terminal
 from k8s_ws_proxy.wire.framing import channels
+from k8s_ws_proxy.wire.rules.questions import Unasked
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -74,6 +75,7 @@ class _Watching(Conversation):
         self._own_size: tuple[int, int] | None = None
         self._sized = asyncio.Event()
         self._fits = True
+        self._unasked = Unasked() if os.isatty(1) else None  # else it isn't a terminal that is asked
         self._typed = bytearray()  # and not yet sent
         self._changed = asyncio.Condition()
 
@@ -99,6 +101,8 @@ class _Watching(Conversation):
             how = "" if code is None else f", with exit status {code}"
             self._ending = Ending(status=0, message=f"the session has ended{how}")
             return None
+        if data[:1] == bytes((channels.STDOUT,)) and self._unasked is not None:
+            data = data[:1] + self._unasked.take(data[1:])
         return await super()._take(data)
 
     def _silent(self) -> Ending:

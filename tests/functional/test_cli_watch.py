@@ -59,6 +59,18 @@ async def test_who_joins_types_and_is_told_how_it_ended(screen, daemon, start_se
         assert screen.is_restored
 
 
+async def test_what_the_program_asks_of_a_terminal_is_not_asked_of_this_one(screen, daemon, start_sessions):
+    """It would answer besides the owner's, and the answer be typed."""
+    script = r"echo here; read go; printf 'a\033'; sleep 0.1; printf '[6nb\033]11;?\007c\033[1md'; read end"
+    async with session_of(daemon, "alice", on_terminal(script)) as (session, owner):
+        await owner.until(STDOUT, b"here")
+        await start_sessions("join", session)
+        await owner.until(STDOUT, b"may type from now on")
+        screen.type(b"\r")
+        await owner.until(STDOUT, b"a\x1b[6nb\x1b]11;?\x07c\x1b[1md")
+        await screen.until(rb"abc\x1b\[1md")
+
+
 async def test_what_does_not_fit_is_said(screen, daemon, start_sessions):
     async with session_of(daemon, "alice") as (session, owner):
         await owner.send(RESIZE, b'{"Width":120,"Height":40}')

@@ -154,8 +154,13 @@ QUESTIONS = [
     b"\x1b[>q",
     b"\x1b[?u",
     b"\x1b[18t",
+    b"\x1b[14;2t",
+    b"\x1b[x",
+    b"\x1b[2$w",
     b"\x1b]11;?\x07",
     b"\x1b]4;1;?\x1b\\",
+    b"\x1b]10;?;?\x07",
+    b"\x1b]52;c;?\x07",
     b"\x1bP+q544e\x1b\\",
     b"\x1bP$qm\x1b\\",
     b"\x05",
@@ -167,6 +172,20 @@ def test_a_terminal_is_not_asked_again(question):
     assert tail_of(b"a", question, b"b").replay() == (b"ab", True)
 
 
-@pytest.mark.parametrize("said", [b"\x1b[1;31m", b"\x1b[2J", b"\x1b]0;title\x07", b"\x1b[?25h", b"\x1b[8;24;80t"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x1b[1;31m",
+        b"\x1b[2J",
+        b"\x1b]0;title\x07",
+        b"\x1b]0;why?\x07",
+        b"\x1b]52;c;YQ==\x07",
+        b"\x1b[?25h",
+        b"\x1b[8;24;80t",
+        b"\x1b[?6c",  # the Linux console's cursor
+        b"\x1b[>4n",  # keys as they were (xterm)
+        b"\x1b[u",
+    ],
+)
 def test_what_asks_nothing_is_shown(said):
     assert tail_of(said).replay() == (said, True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.wire.framing.channels import STDOUT
 from k8s_ws_proxy.wire.framing.frames import CLOSE
+from k8s_ws_proxy.wire.rules.questions import without_questions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,11 +40,6 @@ _MODES: Final = {1: False, 7: True, 25: True, **dict.fromkeys((*_ALTERNATE, 2004
 _SWITCH: Final = re.compile(rb"\x1b\[\?([\d;]{1,32})([hl])")
 _MOVES: Final = re.compile(rb"\x1b(?!\[[\d;:]*[mK])")  # anything but colours, and the rest of a line made blank
 _BEGINS: Final = re.compile(rb"[\x1b\r\n]")
-# What asks a terminal to answer: played again, it would be answered again, and the answer typed.
-_QUESTIONS: Final = re.compile(
-    rb"\x05|\x1b\[[>=?]?[\d;]*[cn]|\x1b\[[>?]?[\d;]*\$p|\x1b\[>[\d;]*q|\x1b\[\?u|\x1b\[(?:1[1-9]|2[01])t"
-    rb"|\x1b\][\d;]*;\?(?:\x07|\x1b\\)|\x1bP[+$]q[^\x1b]*\x1b\\"
-)
 
 
 class Tail:
@@ -89,10 +85,10 @@ class Tail:
         shown = output(bytes(self._before) + bytes(self._now))
         gone, shown = shown[:-MOST], shown[-MOST:]
         if not self._cut and not gone:
-            return _QUESTIONS.sub(b"", shown), True
+            return without_questions(shown), True
         modes = switched(self._modes, gone) if _ESC in gone else self._modes
         shown = self._lead + shown if self._lead and not gone else _from_its_beginning(shown)
-        return restoring(modes) + _QUESTIONS.sub(b"", shown), False
+        return restoring(modes) + without_questions(shown), False
 
     def _let_go(self, messages: bytes | bytearray, after: bytes | bytearray) -> None:
         if messages:
