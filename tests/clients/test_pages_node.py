@@ -87,9 +87,8 @@ def test_who_leaves_before_it_is_open_has_left(refused):
 
 
 def test_who_is_refused_is_told_why():
-    assert told("const session = open(); Fake.made.end(1006); tell(await session.opened.catch((why) => why.reason));") == (
-        "bad_ticket"
-    )
+    reason = "await session.opened.catch(({ reason }) => reason)"
+    assert told(f"const session = open(); Fake.made.end(1006); tell({reason});") == "bad_ticket"
 
 
 GONE = 'unable to upgrade connection: container not found ("web")'
@@ -123,7 +122,7 @@ def test_what_fails_before_anything_came_was_never_opened(before, message, kind)
     assert ended == kind
 
 
-FAILED = json.dumps({"status": "Failure", "message": "pods \"web\" not found", "reason": "NotFound", "code": 404})
+FAILED = json.dumps({"status": "Failure", "message": 'pods "web" not found', "reason": "NotFound", "code": 404})
 
 
 def log(script):

@@ -203,6 +203,44 @@ async def test_two_watch_and_one_of_them_types(new_tab):
         assert not any("by nobody" in row for row in await tab.rows())
 
 
+# As printf takes it, and what is in the answers.
+QUESTIONS = (
+    r"\033[c\033[>c\033[5n\033[6n\033[?6n\033[4$p\033[?25$p\033]4;1;?\007\033]10;?;?\007\033P$qm\033\\"
+    r"\r\nasked\r\n"
+)
+ANSWERS = [b"[?1;2c", b"[>0;", b"[0n", b"R", b"[4;", b"[?25;", b"]4;1;rgb:", b"]10;rgb:", b"]11;rgb:", b"P1$r"]
+
+
+async def test_what_a_program_asks_the_terminal_its_owner_answers_and_no_peer(new_tab):
+    owner, peer = await new_tab(), await new_tab()
+    typed = {owner: b"", peer: b""}
+
+    def hear(tab):
+        def sent(payload):
+            if payload[:1] == b"\0":
+                typed[tab] += payload[1:]
+
+        tab.page.on("websocket", lambda ws: ws.on("framesent", sent))
+
+    for tab in typed:
+        hear(tab)
+    script = f"stty raw -echo; echo ready; head -c 1 >/dev/null; printf '{QUESTIONS}'; exec cat >/dev/null"
+    told = await owner.open("sh", "-c", script)
+    await owner.shows("ready")
+    joining = await ticket_to(peer.daemon, told["sessionId"], "peer")
+    await peer.show({"sessionId": told["sessionId"], "ticket": joining["ticket"]}, "watch", mode="peer")
+    await peer.state("Open")
+    await peer.shows("ready")
+    await peer.type(".")
+    for tab in (owner, peer):
+        await tab.shows("asked")
+        await tab.type("!")  # after all that was answered
+        while b"!" not in typed[tab]:
+            await tab.page.evaluate("new Promise((resolve) => setTimeout(resolve, 10))")
+    assert [answer for answer in ANSWERS if answer not in typed[owner]] == []
+    assert typed[peer] == b".!"
+
+
 KEEP_NOTICES = """() => {
     const notice = document.getElementById("notice");
     window.notices = notice.textContent;

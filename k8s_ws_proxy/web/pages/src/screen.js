@@ -6,6 +6,7 @@ import { Unicode11Addon } from '@xterm/addon-unicode11';
 import { WebLinksAddon } from '@xterm/addon-web-links';
 import { Terminal } from '@xterm/xterm';
 import { askToOpen, openLink } from './links.js';
+import { answerNothing } from './questions.js';
 
 const MOST_COPIED = 1024 * 1024; // bytes that a program may put into the clipboard, where it may at all
 
@@ -31,10 +32,11 @@ const THEMES = {
 
 /**
  * @param {HTMLElement} place
- * @param {{ readOnly: boolean, clipboard: boolean, reader: boolean }} options `clipboard`: OSC 52 may set it
+ * @param {{ readOnly: boolean, clipboard: boolean, reader: boolean, joined: boolean }} options `clipboard`: OSC 52 may set
+ *   it; `joined`: the session is somebody else's
  * @returns {Screen}
  */
-export function makeScreen(place, { readOnly, clipboard, reader }) {
+export function makeScreen(place, { readOnly, clipboard, reader, joined }) {
   const dark = matchMedia('(prefers-color-scheme: dark)');
   const theme = () => THEMES[dark.matches ? 'dark' : 'light'];
   const terminal = new Terminal({
@@ -63,6 +65,7 @@ export function makeScreen(place, { readOnly, clipboard, reader }) {
     if (clipboard) void setClipboard(said);
     return true;
   });
+  if (joined) answerNothing(terminal);
   terminal.open(place);
   return { terminal, fit, search };
 }

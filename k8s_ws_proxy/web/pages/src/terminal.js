@@ -19,7 +19,7 @@ const { clipboard, origins, page, base } = pageSettings();
 const asked = takeFragment(page, origins);
 const state = new StateLine();
 const readOnly = asked.mode === 'observe';
-const screen = makeScreen(byId('terminal'), { readOnly, clipboard, reader: asked.reader });
+const screen = makeScreen(byId('terminal'), { readOnly, clipboard, reader: asked.reader, joined: page === 'watch' });
 const { terminal, fit } = screen;
 
 void run();
