@@ -7,7 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
+from support.sessions import ticket_to
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,6 +30,13 @@ INTERRUPT_A_FLOOD = """() => {
   });
 }"""
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def telephone(new_tab):
+    tab = await new_tab(has_touch=True, is_mobile=True)
+    await tab.page.set_viewport_size({"width": 390, "height": 700})
+    return tab
 
 
 async def test_the_ticket_is_taken_out_of_the_address_and_the_history(tab):
@@ -263,15 +272,86 @@ async def test_the_page_s_keys_are_where_the_layout_has_their_letters(tab):
         await expect(tab.page.locator("#find")).to_be_focused()
 
 
-async def test_a_telephone_has_the_keys_that_it_lacks(new_tab):
-    tab = await new_tab(has_touch=True, is_mobile=True)
-    await tab.page.set_viewport_size({"width": 390, "height": 700})
+async def test_a_telephone_has_the_keys_that_it_lacks(telephone):
+    tab = telephone
     await tab.open("cat", "-v")
     for key in ("Esc", "Tab", "Up", "Ctrl"):
         await tab.page.get_by_role("button", name=key, exact=True).tap()
     await tab.type("a")
     await tab.shows("^[\t^[[A^A".expandtabs(8))
     assert await findings(tab) == []
+
+
+async def draw(tab, by):
+    """With one finger, so many pixels down (up, if negative), in the middle of the terminal."""
+    finger = await tab.page.context.new_cdp_session(tab.page)
+    box = await tab.page.locator("#terminal").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 - by / 2
+
+    async def touch(kind, *points):
+        await finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [*points]})
+
+    await touch("touchStart", {"x": x, "y": y})
+    for step in range(1, 11):
+        await touch("touchMove", {"x": x, "y": y + by * step / 10})
+    await touch("touchEnd")
+
+
+async def test_a_finger_draws_what_is_above_the_screen(telephone):
+    await telephone.open("sh", "-c", "seq 1001 1300; exec cat")
+    await telephone.shows_row("1300")
+    before = await telephone.rows()
+    await draw(telephone, 300)
+    await telephone.page.wait_for_function(
+        "(first) => Number(document.querySelector('.xterm-rows > div').textContent) < first - 10", arg=int(before[0])
+    )
+    assert "1300" not in await telephone.rows()
+    await draw(telephone, -300)
+    await telephone.shows_row("1300")
+
+
+async def test_a_finger_that_is_put_down_and_taken_away_types_and_selects_nothing(telephone):
+    await telephone.open("sh", "-c", "echo a word; exec cat")
+    await telephone.shows_row("a word")
+    await telephone.page.locator("#find").focus()
+    await telephone.page.locator(".xterm-screen").tap(position={"x": 20, "y": 8})
+    await expect(telephone.page.locator(".xterm-helper-textarea")).to_be_focused()
+    assert await telephone.page.locator(".xterm-selection > div").count() == 0
+    await telephone.type("typed")
+    await telephone.shows_row("typed")
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed"),
+    [
+        (r"\033[?1049h", "^[[A"),  # what has no lines above: arrow keys, as xterm.js has it for a wheel
+        (r"\033[?1049h\033[?1h", "^[OA"),
+        (r"\033[?1000h\033[?1006h", "^[[<64;"),
+    ],
+    ids=["another screen", "application cursor keys", "a mouse"],
+)
+async def test_a_finger_is_a_wheel_to_who_wants_to_know_of_one(telephone, asked, typed):
+    script = f"stty raw -echo; printf '{asked}ready'; head -c 12 | cat -v; exec cat >/dev/null"
+    await telephone.open("sh", "-c", script)
+    await telephone.shows("ready")
+    await draw(telephone, 200)
+    await telephone.shows(typed)
+
+
+async def test_a_finger_moves_a_terminal_that_is_larger_than_its_place_and_then_what_is_above(new_tab, telephone):
+    owner = await new_tab()
+    told = await owner.open("sh", "-c", "seq 1001 1300; exec cat")
+    await owner.shows_row("1300")
+    joining = await ticket_to(owner.daemon, told["sessionId"], "observe")
+    await telephone.page.set_viewport_size({"width": 390, "height": 300})
+    await telephone.show({"sessionId": told["sessionId"], "ticket": joining["ticket"]}, "watch", mode="observe")
+    await telephone.shows_row("1300")
+    await draw(telephone, -100)
+    await telephone.page.wait_for_function("() => document.querySelector('#terminal').scrollTop > 50")
+    for _ in range(4):
+        await draw(telephone, 100)
+    assert await telephone.page.evaluate("document.querySelector('#terminal').scrollTop") == 0
+    assert "1300" not in await telephone.rows()
 
 
 async def findings(tab):

@@ -10,6 +10,7 @@ import { makeScreen } from './screen.js';
 import { bindSearch } from './search.js';
 import { pageSettings } from './settings.js';
 import { byId, StateLine } from './state.js';
+import { bindTouch } from './touch.js';
 
 const INTERRUPT = '\x03';
 const EXPECTED = new Set(['command_ended', 'output_ended', 'left']); // ends that are nobody's trouble
@@ -60,6 +61,7 @@ async function run() {
   const search = bindSearch(screen);
   bindKeys(screen, { search, leave: () => byId('find').focus(), type });
   bindButtons(session, search);
+  bindTouch(terminal, byId('terminal'), page === 'watch');
   if (page === 'terminal') followWindow(session);
   try {
     await session.opened;
