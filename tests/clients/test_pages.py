@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,40 @@ async def test_a_telephone_has_the_keys_that_it_lacks(telephone):
     await tab.type("a")
     await tab.shows("^[\t^[[A^A".expandtabs(8))
     assert await findings(tab) == []
+
+
+# As iOS has it: what is seen becomes smaller, and the page stays as large as it was.
+VIEWPORT = """
+  const seen = new EventTarget();
+  Object.assign(seen, { height: 700, offsetTop: 0, scale: 1 });
+  Object.defineProperty(window, 'visualViewport', { value: seen });
+  window.see = (now) => {
+    Object.assign(seen, now);
+    for (const type of ['resize', 'scroll']) seen.dispatchEvent(new Event(type));
+  };
+"""
+
+
+async def test_the_keys_are_above_a_keyboard_that_covers_the_page(telephone):
+    await telephone.page.add_init_script(VIEWPORT)
+    await telephone.open()
+    bar = telephone.page.locator("#bar")
+
+    async def edges():
+        box = await bar.bounding_box()
+        head = await telephone.page.locator("header").bounding_box()
+        return round(head["y"]), round(box["y"] + box["height"])
+
+    assert await edges() == (0, 700)
+    await telephone.page.evaluate("see({ height: 400, offsetTop: 120 })")
+    assert await edges() == (120, 520)
+    await telephone.type("stty size\r")
+    await telephone.page.locator(".xterm-rows > div", has_text=re.compile(r"^1\d \d\d\s*$")).wait_for()
+    await telephone.page.evaluate("see({ height: 200, offsetTop: 50, scale: 2 })")  # zoomed in
+    assert await edges() == (120, 520)
+    await telephone.page.evaluate("see({ height: 700, offsetTop: 0, scale: 1 })")
+    assert await edges() == (0, 700)
+    assert await telephone.page.evaluate("document.body.getAttribute('style')") in ("", None)
 
 
 async def draw(tab, by):

@@ -11,6 +11,7 @@ import { bindSearch } from './search.js';
 import { pageSettings } from './settings.js';
 import { byId, StateLine } from './state.js';
 import { bindTouch } from './touch.js';
+import { followKeyboard } from './viewport.js';
 
 const INTERRUPT = '\x03';
 const EXPECTED = new Set(['command_ended', 'output_ended', 'left']); // ends that are nobody's trouble
@@ -23,6 +24,7 @@ const readOnly = asked.mode === 'observe';
 const screen = makeScreen(byId('terminal'), { readOnly, clipboard, reader: asked.reader, joined: page === 'watch' });
 const { terminal, fit } = screen;
 
+followKeyboard();
 void run();
 
 async function run() {
