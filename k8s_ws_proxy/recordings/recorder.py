@@ -296,20 +296,21 @@ class Recorder:
         if not self._keep or self.clock() - self._cleared < every:
             return
 
-        def removed(count: int) -> None:
-            self._cleared, self._not_cleared = self.clock(), ""
+        def cleared(outcome: tuple[int, OSError | None]) -> None:
+            count, error = outcome
             if count:
                 metrics.RECORDINGS_REMOVED.inc(count)
                 logger().info("old recordings removed", count=count)
+            failed(error)
 
-        def failed(error: Exception) -> None:
-            problem = told(error)
-            if problem != self._not_cleared:
+        def failed(error: Exception | None) -> None:
+            problem = told(error) if error else ""
+            if problem and problem != self._not_cleared:
                 logger().error("old recordings can't be removed", error=problem)
             self._cleared, self._not_cleared = self.clock(), problem
 
         self._cleared = float("inf")
-        self._tidier.do(lambda: clear(self.directory, self._keep, time.time()), removed, failed)
+        self._tidier.do(lambda: clear(self.directory, self._keep, time.time()), cleared, failed)
 
     def _available(self, problem: str) -> None:
         if problem and not self.problem:

@@ -30,13 +30,14 @@ class Keep:
         return bool(self.age or self.size)
 
 
-def clear(directory: Directory, keep: Keep, now: float) -> int:
-    """Remove what is too old or too much, and say how many recordings that were. ``now`` is Unix seconds.
+def clear(directory: Directory, keep: Keep, now: float) -> tuple[int, OSError | None]:
+    """Remove what is too old or too much; how many recordings that were, and why the first of others couldn't be.
 
-    One that isn't finished, or waits for its upload, stays, whoever's it is. A day's are held at once. Raises OSError.
+    One that isn't finished, or waits for its upload, stays, whoever's it is. A day's are held at once. ``now`` is Unix
+    seconds. Raises OSError where the directory can't be read.
     """
     total = sum(each.size for day in _days(directory.root) for each in _recordings(day)) if keep.size else 0
-    removed = 0
+    removed, problem = 0, None
     for day in _days(directory.root):
         found = _recordings(day)
         some_too_old = keep.age and any(now - each.changed > keep.age for each in found)
@@ -47,15 +48,19 @@ def clear(directory: Directory, keep: Keep, now: float) -> int:
             too_old = keep.age and now - each.changed > keep.age
             if each.session in spoken_for or not (too_old or (keep.size and total > keep.size)):
                 continue
-            for suffix in (RECEIPT, CAST):
-                (day / f"{each.session}{suffix}").unlink(missing_ok=True)
-            directory.removed(each.session)
+            try:
+                for suffix in (RECEIPT, CAST):
+                    (day / f"{each.session}{suffix}").unlink(missing_ok=True)
+                directory.removed(each.session)
+            except OSError as error:  # somebody else's, perhaps: the others go all the same
+                problem = problem or error
+                continue
             total -= each.size
             removed += 1
         with contextlib.suppress(OSError):  # it isn't empty
             for folder in (day, *list(day.parents)[: _DAYS - 1]):
                 folder.rmdir()
-    return removed
+    return removed, problem
 
 
 @dataclass(frozen=True, slots=True)

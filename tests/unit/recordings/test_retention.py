@@ -52,16 +52,16 @@ def test_no_limit_is_none():
 
 def test_by_age(directory):
     old, young = put(directory, NOW - 3 * DAY), put(directory, NOW - DAY)
-    assert clear(directory, Keep(age=2 * DAY), NOW) == 1
+    assert clear(directory, Keep(age=2 * DAY), NOW) == (1, None)
     assert left(directory) == [young]
     assert not (directory.root / path_of(old)).parent.exists(), "nor is the empty folder left"
 
 
 def test_by_size_the_oldest_first(directory):
     sessions = [put(directory, NOW - days * DAY) for days in (5, 4, 3, 2, 1)]
-    assert clear(directory, Keep(size=299), NOW) == 3
+    assert clear(directory, Keep(size=299), NOW) == (3, None)
     assert left(directory) == sessions[3:]
-    assert clear(directory, Keep(size=299), NOW) == 0
+    assert clear(directory, Keep(size=299), NOW) == (0, None)
 
 
 def test_one_that_is_open_or_waits_stays_whoever_s_it_is(directory):
@@ -70,7 +70,7 @@ def test_one_that_is_open_or_waits_stays_whoever_s_it_is(directory):
     open_, waiting, free = (put(directory, NOW - days * DAY) for days in (5, 4, 3))
     directory.enter(open_, b"{}")
     other.entry(WAITING, waiting).touch()
-    assert clear(directory, Keep(age=1.0, size=1), NOW) == 1
+    assert clear(directory, Keep(age=1.0, size=1), NOW) == (1, None)
     assert left(directory) == sorted([open_, waiting])
     assert free not in left(directory)
     other.close()
@@ -88,9 +88,9 @@ def test_where_the_store_was_switched_off_nothing_waits_for_it(tmp_path, uploads
     directory = Directory(tmp_path / "recordings", uploads=uploads)
     directory.open()
     directory.take_over()
-    assert clear(directory, Keep(age=3 * DAY), NOW) == 0
+    assert clear(directory, Keep(age=3 * DAY), NOW) == (0, None)
     assert directory.entry(WAITING, old).exists()
-    assert clear(directory, Keep(age=DAY / 2), NOW) == (1 if uploads else 2)
+    assert clear(directory, Keep(age=DAY / 2), NOW) == (1 if uploads else 2, None)
     assert (directory.cast(old).exists(), directory.cast(older).exists()) == (uploads, False)
     assert directory.entry(WAITING, old).exists() == directory.entry(KEPT, older).exists() == uploads
     directory.close()
@@ -109,7 +109,7 @@ def test_one_that_begins_meanwhile_stays(directory, monkeypatch):
         return real(day)
 
     monkeypatch.setattr(retention, "_recordings", recordings)
-    assert clear(directory, Keep(size=1), NOW) == 1
+    assert clear(directory, Keep(size=1), NOW) == (1, None)
     assert began
     assert left(directory) == began
     assert old not in began
@@ -118,8 +118,18 @@ def test_one_that_begins_meanwhile_stays(directory, monkeypatch):
 def test_a_receipt_without_its_recording_goes_too(directory):
     old = put(directory, NOW - 3 * DAY)
     directory.cast(old).unlink()
-    assert clear(directory, Keep(age=DAY), NOW) == 1
+    assert clear(directory, Keep(age=DAY), NOW) == (1, None)
     assert left(directory) == []
+
+
+def test_one_that_can_not_be_removed_keeps_no_other(directory):
+    """As one in a folder that root has copied in. Root may remove that, too, so here a folder stands in its place."""
+    stuck, old = put(directory, NOW - 5 * DAY), put(directory, NOW - 3 * DAY)
+    directory.cast(stuck).unlink()
+    directory.cast(stuck).mkdir()
+    removed, problem = clear(directory, Keep(age=DAY), NOW)
+    assert (removed, type(problem)) == (1, IsADirectoryError)
+    assert not directory.cast(old).exists()
 
 
 def test_the_folders_of_others_and_other_files_stay(directory):
@@ -128,7 +138,7 @@ def test_the_folders_of_others_and_other_files_stay(directory):
     note.write_text("somebody's")
     elsewhere = directory.root / "lost+found"
     elsewhere.mkdir()
-    assert clear(directory, Keep(age=DAY), NOW) == 1
+    assert clear(directory, Keep(age=DAY), NOW) == (1, None)
     assert note.exists()
     assert elsewhere.exists()
 
@@ -140,7 +150,7 @@ def test_links_are_not_followed(directory, tmp_path):
     victim.write_text("x")
     os.utime(victim, (1, 1))
     (directory.root / "2020").symlink_to(elsewhere)
-    assert clear(directory, Keep(age=DAY), NOW) == 0
+    assert clear(directory, Keep(age=DAY), NOW) == (0, None)
     assert victim.exists()
 
 
