@@ -23,7 +23,7 @@ window.bench = (() => {
       look();
     });
 
-  const opened = when(() => !['Loading', 'Connecting', undefined].includes(word())).then((at) => {
+  const opened = when(() => !['Loading', 'Connecting', '', undefined].includes(word())).then((at) => {
     if (word() !== 'Open') throw new Error(`not open, but: ${document.querySelector('#state').textContent}`);
     return at;
   });

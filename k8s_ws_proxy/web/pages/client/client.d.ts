@@ -169,7 +169,8 @@ export class Session {
     resize(columns: number, rows: number): void;
     /**
      * Leave out what waits to be read, and for two seconds what comes, but for the newest: somebody has asked a flood to stop,
-     * and wants to see that it has. A terminal's own queue is let go then, too (termios(3), NOFLSH).
+     * and wants to see that it has. A terminal's own queue is let go then, too (termios(3), NOFLSH). Where much waits,
+     * `messages()` gives nothing until all is there that was under way, for half a second at most.
      */
     hurry(): void;
     /** The end of stdin, after all that was typed (KEP-4006: v5 only). A terminal has none: type Ctrl-D there. */
@@ -257,6 +258,8 @@ declare class Socket {
     _lost: number;
     _over: boolean;
     _hurried: number;
+    _held: number;
+    _last: number;
     log: boolean;
     /** @type {Uint8Array | null} */
     _first: Uint8Array | null;
@@ -279,8 +282,12 @@ declare class Socket {
     _line(line: Uint8Array): void;
     /** @param {Uint8Array} message */
     _came(message: Uint8Array): void;
-    /** For a while little is kept. */
+    /**
+     * For a while little is kept. In a flood nothing is read either until all has come that was under way: nobody wants to
+     * see it, and a browser that draws takes a quarter of what it takes otherwise (of megabytes, in kernels' queues).
+     */
     hurry(): void;
+    get _holding(): boolean;
     /**
      * Leave out the oldest output, until no more than this waits: what isn't output stays. Of the marks in between the last is
      * answered now, so that what has to come until the end of a flood comes as fast as the network is.

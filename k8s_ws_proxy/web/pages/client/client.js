@@ -51,6 +51,8 @@ export const KEPT = 4 * 1024 * 1024;
 
 const SHOWN = 64 * 1024; // bytes of output that hurry() leaves: a screen and more
 const HURRY = 2000; // milliseconds
+const HOLD = 500; // milliseconds of that in which nothing is read, at most
+const QUIET = 25; // milliseconds without a message, after which all is there that was under way
 const PART = 4 * 1024; // bytes of a message on stdin: the proxy takes no more in fragments, as browsers send what is large
 const AHEAD = 256 * 1024; // bytes that the browser may hold of what was typed, before more is given to it
 const NEWLINE = 10;
@@ -248,7 +250,8 @@ export class Session {
 
   /**
    * Leave out what waits to be read, and for two seconds what comes, but for the newest: somebody has asked a flood to stop,
-   * and wants to see that it has. A terminal's own queue is let go then, too (termios(3), NOFLSH).
+   * and wants to see that it has. A terminal's own queue is let go then, too (termios(3), NOFLSH). Where much waits,
+   * `messages()` gives nothing until all is there that was under way, for half a second at most.
    */
   hurry() {
     this._socket.hurry();
@@ -480,6 +483,8 @@ class Socket {
     this._lost = 0;
     this._over = false;
     this._hurried = 0; // until when
+    this._held = 0; // until when nothing is read
+    this._last = 0; // when the last message came
     this.log = false; // messages have no channel
     /** @type {Uint8Array | null} */
     this._first = null; // of a log's, where it may be a status
@@ -535,15 +540,28 @@ class Socket {
   _came(message) {
     this._queue.push(message);
     this._size += message.length;
-    const most = performance.now() < this._hurried ? SHOWN : this._kept;
+    this._last = performance.now();
+    const most = this._last < this._hurried ? SHOWN : this._kept;
     if (this._size > most) this._shorten(most / 2);
     this._wake();
   }
 
-  /** For a while little is kept. */
+  /**
+   * For a while little is kept. In a flood nothing is read either until all has come that was under way: nobody wants to
+   * see it, and a browser that draws takes a quarter of what it takes otherwise (of megabytes, in kernels' queues).
+   */
   hurry() {
-    this._hurried = performance.now() + HURRY;
-    if (this._size > SHOWN) this._shorten(SHOWN / 2);
+    const now = performance.now();
+    this._hurried = now + HURRY;
+    if (this._size <= SHOWN) return;
+    this._held = this._last = now;
+    this._held += HOLD;
+    this._shorten(SHOWN / 2);
+  }
+
+  get _holding() {
+    const now = performance.now();
+    return !this._over && now < this._held && now - this._last < QUIET;
   }
 
   /**
@@ -574,6 +592,7 @@ class Socket {
 
   /** The next message, how many bytes were left out before it, or null at the end. */
   async read() {
+    while (this._holding) await new Promise((resolve) => setTimeout(resolve, LOOK));
     while (!this._queue.length && !this._lost && !this._over) {
       await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
         this._wake = () => resolve();
