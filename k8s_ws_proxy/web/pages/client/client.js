@@ -55,8 +55,8 @@ const HOLD = 500; // milliseconds of that in which nothing is read, at most
 const QUIET = 25; // milliseconds without a message, after which all is there that was under way
 const PART = 4 * 1024; // bytes of a message on stdin: the proxy takes no more in fragments, as browsers send what is large
 const AHEAD = 256 * 1024; // bytes that the browser may hold of what was typed, before more is given to it
+const LOOK = 5; // milliseconds between looks at what has no event
 const NEWLINE = 10;
-const LOOK = 5; // milliseconds between looks at that, of which there is no event
 
 const NO_CONTAINER = /container not found \("/; // a kubelet's words; the apiserver's code is 500
 
