@@ -129,10 +129,12 @@ async def _serve(
     # Not by the loop, which makes a signal deadly again when it lets go of it: in that moment another one may come.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(end))
-    async with running(settings, source, reading, environ, audit) as daemon:
-        loop.add_signal_handler(signal.SIGHUP, daemon.look_again)
-        await stop.wait()
-        await daemon.shut_down(deadline)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # All is done: another signal, in the moment that the interpreter takes to end, isn't how it ended.
-        signal.signal(number, signal.SIG_IGN)
+    try:
+        async with running(settings, source, reading, environ, audit) as daemon:
+            loop.add_signal_handler(signal.SIGHUP, daemon.look_again)
+            await stop.wait()
+            await daemon.shut_down(deadline)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # All is done: another signal, in the moment that the interpreter takes to end, isn't how it ended.
+            signal.signal(number, signal.SIG_IGN)
