@@ -21,9 +21,9 @@ from aiohttp import web
 from k8s_ws_proxy.errors import Reason
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.web.api_callers import transport_of
-from k8s_ws_proxy.web.caller import address_of
 from k8s_ws_proxy.web.errors import closing
 from k8s_ws_proxy.web.router import check_method
+from k8s_ws_proxy.web.transport import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Final
 
 from aiohttp import web
 
 from k8s_ws_proxy.auth.authenticator import Presented
 from k8s_ws_proxy.errors import Reason, Refusal
-
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Asks(Protocol):
-        """What is wanted of a connection: a ``web.transport.StreamTransport``."""
-
-        def ask_for_body(self) -> None:
-            """Have the client send it."""
-
+from k8s_ws_proxy.web.transport import StreamTransport, address_of
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of a request's body that are read."""
@@ -48,8 +39,8 @@ async def body_of(request: web.BaseRequest, until: float) -> bytes:
     A client that waits until it may send it is asked for it: so this is for when the head has been accepted, as far as
     it can be. Raises Refusal: ``malformed_request`` or ``request_timeout``.
     """
-    if _waits(request) and (transport := request.transport) is not None:
-        cast("Asks", transport).ask_for_body()
+    if _waits(request) and isinstance(transport := request.transport, StreamTransport):
+        transport.ask_for_body()
     try:
         async with asyncio.timeout_at(until):
             return await request.read()
@@ -70,8 +61,3 @@ def peer_of(request: web.BaseRequest) -> str:
     """The caller's address, without the port."""
     transport = request.transport
     return address_of(transport.get_extra_info("peername") if transport else None)
-
-
-def address_of(name: tuple[Any, ...] | None) -> str:
-    """The address in a socket's name: an IPv4 one as such, also on a socket for both (RFC 4291 §2.5.5.2)."""
-    return str(name[0]).removeprefix("::ffff:") if name else "?"

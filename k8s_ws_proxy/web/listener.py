@@ -16,9 +16,8 @@ from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.log_limit import LogLimit
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.relay.tls import Tls
-from k8s_ws_proxy.web.caller import address_of
 from k8s_ws_proxy.web.silent import SilentConnections
-from k8s_ws_proxy.web.transport import LINGER, StreamTransport, bare_answer, evicted
+from k8s_ws_proxy.web.transport import LINGER, StreamTransport, address_of, bare_answer, evicted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,6 @@ from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.observe.log_limit import LogLimit
 from k8s_ws_proxy.relay.stream import Stream, StreamLost
-from k8s_ws_proxy.web.caller import address_of
 from k8s_ws_proxy.wire.http.head import Head
 
 if TYPE_CHECKING:
@@ -437,3 +436,8 @@ def _certificate(tls: ssl.SSLObject) -> Any:
         return tls.getpeercert()
     except ValueError as error:
         return {"unreadable": str(error)}
+
+
+def address_of(name: tuple[Any, ...] | None) -> str:
+    """The address in a socket's name: an IPv4 one as such, also on a socket for both (RFC 4291 §2.5.5.2)."""
+    return str(name[0]).removeprefix("::ffff:") if name else "?"

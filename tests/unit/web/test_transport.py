@@ -8,10 +8,12 @@ import gc
 import socket
 import weakref
 
+import pytest
+
 from k8s_ws_proxy.relay.read_budget import ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.web.pending import PendingConnections
-from k8s_ws_proxy.web.transport import StreamTransport
+from k8s_ws_proxy.web.transport import StreamTransport, address_of
 
 
 def transport_of(ours, protocol, *, idle=1, on_closed=lambda _: None):
@@ -75,3 +77,16 @@ async def test_a_body_that_is_asked_for_is_still_of_this_request():
     transport.abort()
     transport.ask_for_body()
     theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        (("10.0.0.7", 4711), "10.0.0.7"),
+        (("::ffff:10.0.0.7", 4711, 0, 0), "10.0.0.7"),
+        (("2001:db8::1", 4711, 0, 0), "2001:db8::1"),
+        (None, "?"),
+    ],
+)
+def test_an_ipv4_peer_on_a_socket_for_both_is_told_as_such(name, address):
+    assert address_of(name) == address
