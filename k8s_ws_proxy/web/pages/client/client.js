@@ -554,8 +554,8 @@ class Socket {
     const now = performance.now();
     this._hurried = now + HURRY;
     if (this._size <= SHOWN) return;
-    this._held = this._last = now;
-    this._held += HOLD;
+    this._held = now + HOLD;
+    this._last = now;
     this._shorten(SHOWN / 2);
   }
 
