@@ -171,8 +171,8 @@ class RecordingFinished(Event):
 
     name = "recording.finished"
     text = (
-        "a session's recording is whole, or as whole as it will be. Where its daemon was killed the common fields "
-        "say what that had sealed of the session; if nothing is, or not with this key, they have the id only"
+        "a session's recording is whole, or as whole as it will be. Where its daemon was killed, the common fields "
+        "are what that daemon had written down of the session and sealed; without a good seal they are the id only"
     )
 
     path: Annotated[str, "where it is below `RECORDING_DIR`, and in the store"] = ""
