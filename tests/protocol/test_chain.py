@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import uuid
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -127,6 +129,46 @@ def test_who_begins_in_the_middle_is_told_from_where():
     chains = read(run()[4:])
     assert chains.fault is None
     assert chains.runs["a0"].first == 5
+
+
+def began(second, number=0):
+    """The id of a run that began then, at twelve in the trail's day."""
+    at = datetime(2025, 6, 1, 12, 0, second, tzinfo=UTC)
+    return str(uuid.UUID(int=int(at.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62 | number))
+
+
+def test_of_two_daemons_that_were_there_before_the_oldest_file_both_begin_in_the_middle():
+    """While a pod is replaced: one is ending, and has few lines, and the next is there already."""
+    first, second = run(began(0), count=20), run(began(0, 1), count=40)
+    kept = [*first[14:18], *second[16:], *first[18:]]
+    chains = read(kept)
+    assert chains.fault is None
+    assert {each.daemon: each.first for each in chains.runs.values()} == {began(0): 15, began(0, 1): 17}
+    assert fault([*kept[:8], *kept[9:]])[0] is Kind.REMOVED, (
+        "what is missing after its first line is found all the same"
+    )
+
+
+def test_the_beginning_of_a_run_that_began_after_the_oldest_line_removed():
+    first = run(began(0))
+    second = run(began(5), prev=digest(first[6]))
+    assert read(first[2:7] + second + first[7:]).fault is None
+    assert fault(first[2:7] + second[3:] + first[7:]) == (Kind.REMOVED, "f1", 6)
+
+
+def test_a_run_that_began_after_a_line_of_which_the_file_is_gone():
+    """It looked for the last line when another daemon hadn't yet written the first one that is here."""
+    first = run(began(0))
+    second = run(began(1), prev=digest(first[4]))
+    assert read(first[5:7] + second + first[7:]).fault is None
+    assert fault(first[5:7] + run(began(7), prev=digest(first[4])) + first[7:])[0] is Kind.REMOVED
+
+
+@pytest.mark.parametrize(
+    "daemon", ["a1", str(uuid.UUID(int=uuid.UUID(began(0)).int ^ 3 << 76)), "ffffffff-ffff-7fff-bfff-ffffffffffff"]
+)
+def test_an_id_that_does_not_tell_when_its_run_began(daemon):
+    assert fault(run()[4:] + run(daemon)[2:]) == (Kind.REMOVED, "f1", 7)
 
 
 def test_a_run_goes_on_from_the_last_line_before_it():

@@ -2,18 +2,21 @@
 
 Each line holds the hash of the one before it in its run. A run begins with the hash of the last line that stood in its
 file, or with zeros. Several runs may stand in one file, one after the other or among each other, as several daemons'
-lines do where logs are collected; other lines of a log may stand between them.
+lines do where logs are collected; other lines of a log may stand between them. Where the oldest files are gone, the
+lines of each run that was going on then begin somewhere in its middle.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.audit.line import GENESIS, LONGEST, digest
 
 _RECENT: Final = 4096  # lines of a node after which another run may have begun
@@ -115,6 +118,7 @@ class Chains:
     runs: dict[str, Run] = field(default_factory=dict)
     _fault: Fault | None = None
     _gap: _Gap | None = None
+    _since: dict[str, str] = field(default_factory=dict)  # of each node, when its first line that is here was told
     _recent: dict[str, deque[str]] = field(default_factory=dict)  # of each node, its lines' digests
     _wanted: dict[str, tuple[Spot, str]] = field(default_factory=dict)  # what new runs say that they began after
 
@@ -135,6 +139,7 @@ class Chains:
         self.lines += 1
         self.began = min(self.began or read.time, read.time)
         self.ended = max(self.ended, read.time)
+        self._since.setdefault(read.node, read.time)
         run = self.runs.get(read.daemon)
         if run is None:
             self._begin(read, spot)
@@ -157,11 +162,12 @@ class Chains:
 
     def _begin(self, read: _Read, spot: Spot) -> None:
         known = self._recent.get(read.node)
-        if read.seq == 1 and read.prev != GENESIS and known is not None and read.prev not in known:
-            # It may come yet: of two daemons on a node each sends its own lines.
-            self._wanted[read.prev] = spot, read.daemon
-        elif read.seq > 1 and known is not None:
-            self._miss(read.daemon, 1, read.seq - 1, spot)
+        if known is not None and _began(read.daemon) >= self._since[read.node]:
+            if read.seq == 1 and read.prev != GENESIS and read.prev not in known:
+                # It may come yet: of two daemons on a node each sends its own lines.
+                self._wanted[read.prev] = spot, read.daemon
+            elif read.seq > 1:
+                self._miss(read.daemon, 1, read.seq - 1, spot)
         self.runs[read.daemon] = Run(read.daemon, read.node, read.seq, read.seq, read.digest, spot, read.last)
 
     def _go_on(self, run: Run, read: _Read, spot: Spot) -> None:
@@ -260,6 +266,15 @@ def end_of(tail: bytes) -> tuple[str | None, int]:
         if read is not None:
             return read.digest, length
     return None, length
+
+
+def _began(daemon: str) -> str:
+    """When the run began, as its id tells (RFC 9562 §5.7), in a line's form. Where it doesn't tell, after all lines."""
+    try:
+        found = uuid.UUID(daemon)
+        return rfc3339((found.int >> 80) / 1000, "microseconds") if found.version == 7 else "~"
+    except (ValueError, OverflowError):  # of which the last is of a time that no calendar has
+        return "~"
 
 
 def _torn(spot: Spot) -> Fault:
