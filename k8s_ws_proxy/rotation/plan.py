@@ -188,10 +188,10 @@ def _go_on(state: State, record: Record, fleet: Fleet, intent: Intent, now: floa
             return Done() if intent.until is Until.STAGED else Promote()
         case Phase.OVERLAP:
             _check_current(state, record)
-            return Done() if intent.until is not Until.RETIRED else _overlap(record, fleet, intent, now)
+            return Done() if intent.until is not Until.RETIRED else _overlap(state, record, fleet, intent, now)
         case Phase.RETIRING:
             _check_current(state, record)
-            if missing := _unproven(record, fleet, intent):
+            if missing := _unproven(state, record, fleet, intent):
                 return _wait(For.NO_POD_HAS_THE_OLD, missing)
             return Finish()
         case Phase.DONE:
@@ -200,22 +200,26 @@ def _go_on(state: State, record: Record, fleet: Fleet, intent: Intent, now: floa
             assert_never(never)
 
 
-def _overlap(record: Record, fleet: Fleet, intent: Intent, now: float) -> Step:
-    """Until the old keys have been unused for the overlap, as far as every pod can tell."""
+def _overlap(state: State, record: Record, fleet: Fleet, intent: Intent, now: float) -> Step:
+    """Until the old keys have been unused for the overlap, as far as every pod can tell.
+
+    One that another entry holds, too, may be in use for ever: it stays accepted, so nobody is refused without it.
+    """
     if not intent.unused:
         return Remove()
     overlap = record.overlap if intent.overlap is None else intent.overlap
-    seen = {old.fingerprint: use for old in record.old if (use := fleet.last_used(old.fingerprint)) is not None}
+    going = [old for old in record.old if not state.copies(old.fingerprint)]
+    seen = {old.fingerprint: use for old in going if (use := fleet.last_used(old.fingerprint)) is not None}
     news = {
         old.fingerprint: seen[old.fingerprint]
-        for old in record.old
+        for old in going
         # Each of these writes wakes the kubelet of every node: not for a few seconds' difference.
         if old.fingerprint in seen and seen[old.fingerprint] > (old.last_used or 0.0) + max(30.0, overlap / 10)
     }
     if news:
         return Remember(news)
     promoted = record.promoted or record.staged
-    uses = [use for old in record.old if (use := max(old.last_used or 0.0, seen.get(old.fingerprint, 0.0)))]
+    uses = [use for old in going if (use := max(old.last_used or 0.0, seen.get(old.fingerprint, 0.0)))]
     # A pod that started since then doesn't know what was used before it, on its node. But where pods come and go all
     # the time that must not last for ever: what a run sees for itself, it needn't infer.
     latest = max(promoted, now if intent.since is None else intent.since) + _RESTARTS_COUNT_FOR * overlap
@@ -244,10 +248,10 @@ def _without(fingerprint: str, fleet: Fleet, intent: Intent) -> tuple[Pod, ...]:
     return _those(fleet.counted(intent.waived), fleet, lambda report: fingerprint in report.keys)
 
 
-def _unproven(record: Record, fleet: Fleet, intent: Intent) -> tuple[Pod, ...]:
+def _unproven(state: State, record: Record, fleet: Fleet, intent: Intent) -> tuple[Pod, ...]:
     """The pods that aren't known to accept the new key and none of the old ones, since these left the Secret."""
     since = record.retired or 0.0
-    gone = {old.fingerprint for old in record.old} - {record.new}
+    gone = {old.fingerprint for old in record.old if not state.copies(old.fingerprint)} - {record.new}
     return _those(
         fleet.counted(intent.waived),
         fleet,

@@ -347,6 +347,14 @@ class Run:
             Phase.RETIRING: "",
             Phase.DONE: f"done: every pod accepts the new key ({record.new}), and none the old one",
         }[record.phase]
+        copies = sorted({name for old in record.old for name in state.copies(old.fingerprint)})
+        if copies and record.phase is Phase.DONE:
+            facts["copies"] = copies
+            commands = " and ".join(replace(record, key=name).command("rotate") for name in copies)
+            sentence = (
+                f"done: every pod accepts the new key ({record.new}). The old one is still accepted, since other "
+                f"entries of the Secret hold it, too: {', '.join(copies)}. {commands} replaces it there"
+            )
         if waived:
             sentence += f". Not known of the nodes that were waived: {', '.join(waived)}"
         self._progress.step("done", sentence, phase=record.phase.value, fingerprint=record.new, **facts)

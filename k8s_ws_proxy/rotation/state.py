@@ -71,6 +71,17 @@ class State:
         """The entry of that name, if there is one."""
         return next((entry for entry in self.entries if entry.name == name), None)
 
+    def copies(self, fingerprint: str) -> tuple[str, ...]:
+        """The names of other entries that hold this key, and aren't of this rotation: it is accepted while they do."""
+        own = self.record
+        return tuple(
+            entry.name
+            for entry in self.entries
+            if entry.fingerprint == fingerprint
+            and entry.name != self.current.name
+            and (own is None or _role(entry, own) is None)
+        )
+
     def role(self, entry: Entry) -> str:
         """What the entry is: ``current``, ``next``, ``previous``, or ``other`` if no rotation made or keeps it."""
         if entry.name == self.current.name:

@@ -158,6 +158,30 @@ async def test_a_leaked_key_of_one_caller_refuses_no_other_whose_key_is_rotated_
         assert set(at.keys) == {"secret", "billing"}
 
 
+async def test_callers_who_had_one_key_until_now_are_given_one_each(at):
+    """The way of docs/guides/identity.md, where a caller's new entry begins as a copy of the key that it has."""
+    at.make_secret({"secret": OLD, "billing": OLD})
+    async with proxies(at, [0.0]):
+        ran = await at.rotate()
+        assert (ran.status, ran.names()) == (0, ["begin", "others", "staged", "promoted", "removed", "done"])
+        done = ran.event("done")
+        assert done["copies"] == ["billing"]
+        assert done["message"].endswith(
+            "The old one is still accepted, since other entries of the Secret hold it, too: billing. "
+            "'keys rotate --key billing' replaces it there"
+        )
+        [daemon] = at.daemons
+        for keys, status in (((OLD, *at.keys.values()), 101), ((OLD,), 401)):
+            for key in keys:
+                async with rawws.connected(daemon.port, signed(daemon, key, TRUE)) as ws:
+                    assert ws.answer.status == status
+            if status == 101:
+                ran = await at.rotate("--key", "billing")
+                assert ran.status == 0, ran
+                assert "copies" not in ran.event("done")
+                assert ran.event("done")["message"].endswith("and none the old one")
+
+
 @pytest.mark.parametrize("may", [True, False])
 async def test_a_leaked_key_is_gone_at_once_where_pods_may_be_annotated(at, may):
     """A kubelet that takes its time looks when an annotation of the pod changes; this one takes a day."""

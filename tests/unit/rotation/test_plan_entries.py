@@ -9,7 +9,7 @@ import pytest
 from support.rotating import KEYS, PRINTS, RETIRE, ROTATE, Secret, b64, decide, fleet, says
 
 from k8s_ws_proxy.errors import RotationError, RotationRefused
-from k8s_ws_proxy.rotation.plan import Done, Finish, Promote, Remove, Replace, Stage, Wait
+from k8s_ws_proxy.rotation.plan import Done, Finish, For, Promote, Remember, Remove, Replace, Stage, Wait
 from k8s_ws_proxy.rotation.record import ANNOTATION, OTHERS, Phase, Record, Until, parse_others
 
 NOW = 1_735_689_600.0
@@ -116,6 +116,40 @@ def test_nobody_is_told_of_a_change_where_another_entry_is_rotated(phase, of, ot
         assert decide(secret.state(other), some, intent, now=NOW) == Stage()
     assert decide(secret.state(other), some, RETIRE, now=NOW) == Done(nothing=True)
     assert secret.state(other).record is None
+
+
+@pytest.mark.parametrize(("key", "other"), [("secret", "billing"), ("billing", "secret")])
+def test_a_key_that_another_entry_holds_too_is_not_waited_for(key, other):
+    """Its callers go on with it for ever, and every pod accepts it."""
+    secret = Secret(secret=KEYS[0], billing=KEYS[0])
+    for step in STEPS[:2]:
+        secret.carry_out(step, ROTATE, now=NOW, key=key)
+    assert secret.state(key).copies(PRINTS[0]) == (other,)
+    some, now = fleet("a"), NOW + 601
+    says(some, "a", 0, 1, at=now, used={0: now})
+    assert decide(secret.state(key), some, ROTATE, now=now) == Remove()
+    secret.carry_out(Remove(), ROTATE, now=now, key=key)
+    says(some, "a", 0, 1, at=now + 1, used={0: now + 1})
+    assert decide(secret.state(key), some, ROTATE, now=now + 1) == Finish()
+    secret.carry_out(Finish(), ROTATE, now=now + 1, key=key)
+    assert to_the_end(secret, other, now=now + 2) == [Stage, Promote, Remove, Finish]
+    assert secret.keys == {key: KEYS[1], other: KEYS[2]}
+
+
+def test_of_several_old_keys_one_that_no_other_entry_holds_is_waited_for():
+    secret = Secret(secret=KEYS[0], billing=KEYS[0])
+    force = dataclasses.replace(ROTATE, force=True)
+    for step in (Stage(), Promote(), Stage(), Promote()):
+        secret.carry_out(step, force, now=NOW)
+    assert [secret.state().copies(old.fingerprint) for old in secret.state().record.old] == [("billing",), ()]
+    some, now = fleet("a"), NOW + 601
+    says(some, "a", 0, 1, 2, at=now, used={0: now, 1: now - 60})
+    wait = decide(secret.state(), some, ROTATE, now=now)
+    assert isinstance(wait, Remember)
+    assert wait.last_used == {PRINTS[1]: now - 60}
+    secret.carry_out(wait, ROTATE, now=now)
+    wait = decide(secret.state(), some, ROTATE, now=now)
+    assert (wait.why, wait.due, wait.last_used) == (For.OLD_UNUSED, now + 540, now - 60)
 
 
 def test_rotations_at_the_same_time_have_entries_and_ends_of_their_own():
