@@ -12,7 +12,7 @@ from k8s_ws_proxy.wire.container import tmux
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import STDERR, STDOUT
 from k8s_ws_proxy.wire.requests.target import AttachTarget, ExecTarget
-from k8s_ws_proxy.wire.rules.aside import AsideRelay
+from k8s_ws_proxy.wire.rules.aside import AsideRelay, streams_told
 from k8s_ws_proxy.wire.rules.relay import Relay
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class TerminalPlan(Plan):
             target, slot, parts.defaults, self.call.apiserver, lambda meant: self._enter(meant, slot)
         )
         (stream, early), word = entered
-        return Reached(stream, early, self.offer.switching(slot.id) + self._said(word), self.relay)
+        head = self.offer.switching(slot.id) + self._told_aside() + self._said(word)
+        return Reached(stream, early, head, self.relay)
 
     def begun(self, bridge: Bridge, client: Stream) -> None:  # noqa: ARG002 - the bridge alone is of interest
         """As Plan's: from here on somebody may join."""
@@ -64,6 +65,10 @@ class TerminalPlan(Plan):
         if self.parts.settings.tmux_cascade and isinstance(target, ExecTarget) and target.interactive:
             return target.with_command(tmux.wrap(target.command))
         return target
+
+    def _told_aside(self) -> bytes:
+        streams = self.target.streams
+        return streams_told(tty=streams.tty, stdin=streams.stdin) if self.relay is AsideRelay else b""
 
     def _said(self, word: str) -> bytes:
         """``word`` for the person, as a message, where there is a channel for it."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import pytest
 from support.sessions import issue, presented
 
 from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE
 from k8s_ws_proxy.wire.framing import frames
-from k8s_ws_proxy.wire.framing.channels import MARK, STATUS, STDOUT, exit_code, parse_status
+from k8s_ws_proxy.wire.framing.channels import MARK, NOTICE, STATUS, STDOUT, exit_code, parse_status
 from k8s_ws_proxy.wire.rules.aside import MOST_AHEAD
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,6 +26,9 @@ async def test_it_is_sent_no_more_than_it_takes_and_all_of_it(shared_daemon):
     status = None
     marks = []
     async with presented(shared_daemon, f"{told['path']}?aside=true", told["ticket"]) as ws:
+        first = await ws.frame()
+        assert first.payload[:1] == bytes((NOTICE,))
+        assert json.loads(first.payload[1:]) == {"tty": False, "stdin": True}
 
         async def read():
             """The next frame."""

@@ -9,7 +9,7 @@ from support.framing import BINARY, CLOSE, client, closing, join, read_frames, s
 from support.script import Session, told
 
 from k8s_ws_proxy.wire.framing.channels import MARK, NOTICE, STDIN, STDOUT
-from k8s_ws_proxy.wire.rules.aside import MARK_EVERY, MOST_AHEAD, AsideRelay
+from k8s_ws_proxy.wire.rules.aside import MARK_EVERY, MOST_AHEAD, AsideRelay, streams_told
 from k8s_ws_proxy.wire.rules.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.rules.relay import Ending, Relay
 
@@ -152,6 +152,17 @@ def test_what_the_proxy_says_stands_on_the_terminal_and_where_no_program_prints(
     notices = read_frames(join(session.relay.to_client_alone), masked=False)
     assert [frame.payload[0] for frame in notices] == [NOTICE, NOTICE]
     assert [json.loads(frame.payload[1:]) for frame in notices] == [{"notice": "jane “watches”"}, {"watchers": 2}]
+
+
+@pytest.mark.parametrize(("tty", "stdin"), [(False, True), (True, False), (False, False)])
+def test_where_it_is_no_terminal_to_type_to_that_is_said_first(tty, stdin):
+    [frame] = read_frames(streams_told(tty=tty, stdin=stdin), masked=False)
+    assert (frame.opcode, frame.payload[0]) == (BINARY, NOTICE)
+    assert json.loads(frame.payload[1:]) == {"tty": tty, "stdin": stdin}
+
+
+def test_of_a_terminal_nothing_is_said():
+    assert streams_told(tty=True, stdin=True) == b""
 
 
 def test_at_the_end_there_is_the_close_and_nothing_after_it():

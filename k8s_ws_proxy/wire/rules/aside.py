@@ -11,7 +11,7 @@ for a while, 512 KiB more may go without a mark; no more at once, since a page t
 some out.
 
 What the proxy has to say to the person comes on another such channel, too, as well as on the terminal: no program can
-print there.
+print there. Where it isn't a terminal to type to, that is said there first: who draws it can't see what was asked for.
 
 Nobody else is sent any of it (docs/reference/sessions.md): Kubernetes knows no such channels.
 """
@@ -35,6 +35,13 @@ MARK_EVERY: Final = 64 * 1024
 MOST_AHEAD: Final = 512 * 1024
 """Bytes ahead of the last mark that came back, beyond which upstream isn't read; and how many more where none can."""
 _POSITION: Final = 8  # bytes of what a mark says
+
+
+def streams_told(*, tty: bool, stdin: bool) -> bytes:
+    """What such a client is told before anything else, as a message; nothing where it is a terminal to type to."""
+    if tty and stdin:
+        return b""
+    return _alone(NOTICE, json.dumps({"tty": tty, "stdin": stdin}).encode())
 
 
 class AsideRelay(Relay):
@@ -89,7 +96,7 @@ class AsideRelay(Relay):
         self.to_client_alone = []  # nothing follows the close
 
     def _tell_alone(self, channel: int, payload: bytes) -> None:
-        self.to_client_alone.append(frames.frame(frames.BINARY, bytes((channel,)) + payload))
+        self.to_client_alone.append(_alone(channel, payload))
 
     def _look_ahead(self) -> None:
         self.behind = self._sent > max(self._reached + MOST_AHEAD, self._lent)
@@ -116,3 +123,7 @@ class AsideRelay(Relay):
             reached = int.from_bytes(mark, "big")
             if self._reached < reached <= self._marked:
                 self._reached = reached
+
+
+def _alone(channel: int, payload: bytes) -> bytes:
+    return frames.frame(frames.BINARY, bytes((channel,)) + payload)

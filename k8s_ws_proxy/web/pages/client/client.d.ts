@@ -82,11 +82,14 @@ export const KEPT: number;
  * `output` is on channel 1 or 2. `size` comes to who watches: the terminal's size, from the proxy. `lost` stands where
  * output was left out, since more came than was read: see `connect()`. `notice` is what the proxy says to the person, such as
  * that time is nearly up; it stands on the terminal, too, but here no program can say it. `watchers` is how many look on
- * from now on. Both come to who has opened the session, not to who watches.
+ * from now on. `streams` comes before all else where it isn't a terminal to type to: without `tty` nobody echoes or edits what is
+ * typed, and lines end with a newline alone; without `stdin` it goes nowhere. These come to who has opened the session, not to
+ * who watches.
  *
  * @typedef {{ type: 'output', channel: number, data: Uint8Array }
  *   | { type: 'notice', text: string }
  *   | { type: 'watchers', count: number }
+ *   | { type: 'streams', tty: boolean, stdin: boolean }
  *   | { type: 'size', columns: number, rows: number }
  *   | { type: 'lost', bytes: number }} Message
  */
@@ -190,7 +193,9 @@ export class Session {
  * `output` is on channel 1 or 2. `size` comes to who watches: the terminal's size, from the proxy. `lost` stands where
  * output was left out, since more came than was read: see `connect()`. `notice` is what the proxy says to the person, such as
  * that time is nearly up; it stands on the terminal, too, but here no program can say it. `watchers` is how many look on
- * from now on. Both come to who has opened the session, not to who watches.
+ * from now on. `streams` comes before all else where it isn't a terminal to type to: without `tty` nobody echoes or edits what is
+ * typed, and lines end with a newline alone; without `stdin` it goes nowhere. These come to who has opened the session, not to
+ * who watches.
  */
 export type Message = {
     type: "output";
@@ -202,6 +207,10 @@ export type Message = {
 } | {
     type: "watchers";
     count: number;
+} | {
+    type: "streams";
+    tty: boolean;
+    stdin: boolean;
 } | {
     type: "size";
     columns: number;

@@ -4,6 +4,7 @@ import { connect, Refused } from '../client/client.js';
 import { toldOfEnd, toldOfRefusal } from './endings.js';
 import { takeFragment } from './fragment.js';
 import { bindKeys } from './keys.js';
+import { Lines } from './lines.js';
 import { OpenState } from './open_state.js';
 import { Pump } from './pump.js';
 import { makeScreen } from './screen.js';
@@ -48,10 +49,16 @@ async function run() {
     clearTimeout(catching);
     catching = setTimeout(() => open.slow(''), STUCK);
   };
+  /** @type {Lines | null} */
+  let lines = null; // where there is no terminal on the other side
   const type = (/** @type {string | Uint8Array} */ text) => {
     if (readOnly || session.log) return;
     if (text === INTERRUPT) session.hurry();
     open.typed();
+    if (lines && typeof text === 'string') lines.type(text);
+    else send(text);
+  };
+  const send = (/** @type {string | Uint8Array} */ text) => {
     const told = setTimeout(() => open.slow('What you typed waits for the network.'), STUCK);
     typing += 1;
     void session.type(text).then(() => {
@@ -67,7 +74,7 @@ async function run() {
   if (page === 'terminal') followWindow(session);
   try {
     await session.opened;
-    if (session.log) expectLines();
+    if (session.log) expectLines({ typed: false });
     open.begin(session.log ? 'What the container logs is shown as it comes.' : undefined);
     if (page === 'terminal' && !session.log) window.addEventListener('beforeunload', askBeforeLeaving);
     terminal.focus();
@@ -76,6 +83,7 @@ async function run() {
       else if (message.type === 'lost') lost(message.bytes);
       else if (message.type === 'notice') open.notice(message.text);
       else if (message.type === 'watchers') open.watchers(message.count);
+      else if (message.type === 'streams') lines = without(message, session, open, send);
       else terminal.resize(message.columns, message.rows);
     }
     const end = await session.ended;
@@ -109,11 +117,31 @@ function begin() {
   }
 }
 
-/** A log's lines end with a newline alone, and there is nobody to type to. */
-function expectLines() {
+/**
+ * Lines that end with a newline alone, and may be all that can be typed, too.
+ *
+ * @param {{ typed: boolean }} where
+ */
+function expectLines({ typed }) {
   terminal.options.convertEol = true;
-  terminal.options.disableStdin = true;
-  byId('bar').hidden = true;
+  terminal.options.disableStdin = !typed;
+  byId('bar').hidden = !typed;
+}
+
+/**
+ * The session isn't a terminal to type to.
+ *
+ * @param {{ tty: boolean, stdin: boolean }} streams
+ * @param {import('../client/client.js').Session} session
+ * @param {OpenState} open
+ * @param {(text: string) => void} send
+ */
+function without({ tty, stdin }, session, open, send) {
+  if (!tty) expectLines({ typed: stdin });
+  else terminal.options.disableStdin = !stdin;
+  open.begin(stdin ? 'There is no terminal: what you type goes line by line.' : 'What you type goes nowhere: no stdin was asked for.');
+  const show = (/** @type {string} */ text) => terminal.write(text);
+  return tty ? null : new Lines({ show, send, end: () => session.closeStdin(), leave: () => session.close() });
 }
 
 /**

@@ -1,0 +1,61 @@
+"""A command without a terminal, in a real Chromium: the page echoes and edits, and sends a line when it is whole."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+COUNTS = 'while read -r line; do echo "$line: ${#line}"; done; echo end'
+
+
+async def test_lines_come_one_below_the_other(tab):
+    await tab.open("sh", "-c", "printf 'one\\ntwo\\n'; echo three >&2; cat", tty=False)
+    await tab.shows_row("three")
+    assert await tab.rows() == ["one", "two", "three"]
+    assert await tab.state("Open") == "● Open There is no terminal: what you type goes line by line."
+
+
+async def test_what_is_typed_is_seen_once_and_goes_when_the_line_is_whole(tab):
+    await tab.open("sh", "-c", COUNTS, tty=False)
+    await tab.type("abcx")
+    await tab.press("Backspace")
+    await tab.press("ArrowLeft")
+    await tab.type("d")
+    await tab.press("Enter")
+    await tab.shows_row("abcd: 4")
+    await tab.type("wrong")
+    await tab.press("Control+u")
+    await tab.paste("first\nsecond\n")
+    await tab.shows_row("second: 6")
+    await tab.paste("日本")
+    await tab.press("Backspace")
+    await tab.press("Enter")
+    await tab.shows_row("日: 3")
+    assert await tab.rows() == ["abcd", "abcd: 4", "first", "second", "first: 5", "second: 6", "日", "日: 3"]
+    await tab.press("Control+d")
+    assert (await tab.state("Ended")).startswith("■ Ended")
+    await tab.shows_row("end")
+
+
+async def test_ctrl_d_sends_what_there_is_of_a_line(tab):
+    await tab.open("cat", tty=False)
+    await tab.type("half")
+    await tab.press("Control+d")
+    await tab.shows_row("halfhalf")
+
+
+async def test_ctrl_c_leaves(tab):
+    await tab.open("sleep", "infinity", tty=False)
+    await tab.press("Control+c")
+    await tab.state("Closed")
+    assert await tab.rows() == ["^C"]
+
+
+@pytest.mark.parametrize("tty", [False, True])
+async def test_without_stdin_nothing_is_typed(tab, tty):
+    await tab.open("sh", "-c", "echo here; sleep infinity", tty=tty, stdin=False)
+    await tab.shows_row("here")
+    assert await tab.state("Open") == "● Open What you type goes nowhere: no stdin was asked for."
+    await tab.type("typed\r")
+    assert await tab.rows() == ["here"]
