@@ -205,10 +205,10 @@ async def test_two_watch_and_one_of_them_types(new_tab):
 
 # As printf takes it, and what is in the answers.
 QUESTIONS = (
-    r"\033[c\033[>c\033[5n\033[6n\033[?6n\033[4$p\033[?25$p\033]4;1;?\007\033]10;?;?\007\033P$qm\033\\"
+    r"\033[?1004h\033[c\033[>c\033[5n\033[6n\033[?6n\033[4$p\033[?25$p\033]4;1;?\007\033]10;?;?\007\033P$qm\033\\"
     r"\r\nasked\r\n"
 )
-ANSWERS = [b"[?1;2c", b"[>0;", b"[0n", b"R", b"[4;", b"[?25;", b"]4;1;rgb:", b"]10;rgb:", b"]11;rgb:", b"P1$r"]
+ANSWERS = [b"[?1;2c", b"[>0;", b"[0n", b"R", b"[4;", b"[?25;", b"]4;1;rgb:", b"]10;rgb:", b"]11;rgb:", b"P1$r", b"[O"]
 
 
 async def test_what_a_program_asks_the_terminal_its_owner_answers_and_no_peer(new_tab):
@@ -234,6 +234,8 @@ async def test_what_a_program_asks_the_terminal_its_owner_answers_and_no_peer(ne
     await peer.type(".")
     for tab in (owner, peer):
         await tab.shows("asked")
+        await tab.page.evaluate("document.activeElement.blur()")
+        await tab.page.locator(".xterm-helper-textarea").focus()
         await tab.type("!")  # after all that was answered
         while b"!" not in typed[tab]:
             await tab.page.evaluate("new Promise((resolve) => setTimeout(resolve, 10))")

@@ -7,7 +7,7 @@ import pytest
 from k8s_ws_proxy.wire.rules.questions import Unasked
 
 SAID = (
-    b"a\x1b[6nb\x1b[1;31mc\x1b[>cd\x1b]11;?\x1b\\e\x1b]0;title\x07f\x1bP+q544e\x1b\\g\x1b[?2026$ph\x1b[?25h"
+    b"a\x1b[6nb\x1b[1;31mc\x1b[>cd\x1b]11;?\x1b\\e\x1b]0;title\x07f\x1bP+q544e\x1b\\g\x1b[?2026$ph\x1b[?1004h\x1b[?25h"
     b"\x05i\x1bPq#0~~\x1b\\j\x1b7k\x1b]8;;https://x.example\x1b\\l\x1b]8;;\x1b\\\xe6\xbc\xa2\r\n"
 )
 SHOWN = (

@@ -1,4 +1,4 @@
-"""What asks a terminal to answer: its kind, where its cursor is, a mode, a colour, its size.
+"""What asks a terminal to answer: its kind, where its cursor is, a mode, a colour, its size, whether it has the focus.
 
 The terminal of whoever opened the session answers, on stdin. Who joins it is shown the same: where that terminal
 answered as well, the second answer would find nobody who waits for it any more, and be taken for something typed.
@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 _QUESTIONS: Final = re.compile(
-    rb"\x05|\x1b\[(?:[>=]?[\d;]*c|\??[\d;]*n|[>?]?[\d;]*\$p|>[\d;]*q|\?u|[01]?x|[\d;]*\$[uw]"
+    rb"\x05|\x1b\[(?:[>=]?[\d;]*c|\??[\d;]*n|[>?]?[\d;]*\$p|>[\d;]*q|\?u|\?1004h|[01]?x|[\d;]*\$[uw]"
     rb"|(?:1[1-9]|2[01])(?:;\d*)*t)"
     rb"|\x1b\]\d+;(?:[^\x07\x1b]*[;=])?\?(?:\x07|\x1b\\)|\x1bP[+$]q[^\x1b]*\x1b\\"
 )
