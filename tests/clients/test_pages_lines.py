@@ -38,6 +38,29 @@ async def test_what_is_typed_is_seen_once_and_goes_when_the_line_is_whole(tab):
     await tab.shows_row("end")
 
 
+async def test_what_would_move_the_cursor_is_left_out_of_what_is_pasted(tab):
+    await tab.open("cat", "-v", tty=False)
+    await tab.paste("\x1b[31mred\x1b[0m \x9b2Jand\x07 more\n")
+    await tab.shows_row("[31mred[0m 2Jand more")
+    assert await tab.rows() == ["[31mred[0m 2Jand more"] * 2
+
+
+async def test_what_a_program_asks_is_not_taken_for_something_typed(tab):
+    await tab.open("sh", "-c", r"printf '\033[c\033[6n\033]10;?\007\033P$qm\033\\asked\n'; cat", tty=False)
+    await tab.shows_row("asked")
+    await tab.type("mine\r")
+    await tab.shows_row("mine")
+    assert await tab.rows() == ["asked", "mine", "mine"]
+
+
+async def test_nothing_is_typed_after_the_end_of_stdin(tab):
+    await tab.open("sh", "-c", "cat; echo over; sleep infinity", tty=False)
+    await tab.press("Control+d")
+    await tab.shows_row("over")
+    await tab.type("late\r")
+    assert await tab.rows() == ["over"]
+
+
 async def test_ctrl_d_sends_what_there_is_of_a_line(tab):
     await tab.open("cat", tty=False)
     await tab.type("half")

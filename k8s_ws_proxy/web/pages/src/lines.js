@@ -6,7 +6,9 @@
 
 const WIDE = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u;
 const NO_WIDTH = /\p{M}|\p{Cf}/u;
-const CONTROL = /[\x00-\x08\x0b-\x1f\x7f]/; // all but tab and newline
+const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/; // all but tab and newline
+// What a key sends that has no character, and what xterm.js answers a program.
+const SEQUENCE = /^\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]P][^\x07\x1b]*(?:\x07|\x1b\\)|O.|.)?$/su;
 
 export class Lines {
   /**
@@ -20,12 +22,12 @@ export class Lines {
   }
 
   /**
-   * A key, or what was pasted. What a key sends that has no character is left out.
+   * A key, or what was pasted. Of that, what moves a cursor is left out.
    *
    * @param {string} text
    */
   type(text) {
-    if (text.startsWith('\x1b')) return;
+    if (SEQUENCE.test(text)) return;
     let shown = '';
     let sent = '';
     for (const character of text.replaceAll('\r\n', '\n').replaceAll('\r', '\n')) {

@@ -55,8 +55,8 @@ async function run() {
     if (readOnly || session.log) return;
     if (text === INTERRUPT) session.hurry();
     open.typed();
-    if (lines && typeof text === 'string') lines.type(text);
-    else send(text);
+    if (!lines) send(text);
+    else if (typeof text === 'string') lines.type(text); // else it is a mouse
   };
   const send = (/** @type {string | Uint8Array} */ text) => {
     const told = setTimeout(() => open.slow('What you typed waits for the network.'), STUCK);
@@ -141,7 +141,11 @@ function without({ tty, stdin }, session, open, send) {
   else terminal.options.disableStdin = !stdin;
   open.begin(stdin ? 'There is no terminal: what you type goes line by line.' : 'What you type goes nowhere: no stdin was asked for.');
   const show = (/** @type {string} */ text) => terminal.write(text);
-  return tty ? null : new Lines({ show, send, end: () => session.closeStdin(), leave: () => session.close() });
+  const end = () => {
+    session.closeStdin();
+    terminal.options.disableStdin = true;
+  };
+  return tty ? null : new Lines({ show, send, end, leave: () => session.close() });
 }
 
 /**
