@@ -55,11 +55,12 @@ class Trail:
         if not self._sinks:
             return
         with self._lock:
-            self._seq += 1
+            seq = self._seq + 1
             line = line_of(
-                event, Place(rfc3339(self._clock(), "microseconds"), self._seq, self._node, self._daemon, self._prev)
+                event, Place(rfc3339(self._clock(), "microseconds"), seq, self._node, self._daemon, self._prev)
             )
-            self._prev = digest(line)
+            # Only what has become a line takes a number: one that is missing looks like a line that was removed.
+            self._seq, self._prev = seq, digest(line)
             for sink in self._sinks:
                 sink.take(line)
 

@@ -78,15 +78,20 @@ def subject_of_known(session: str, known: Mapping[str, Any]) -> Subject:
         groups=_texts(known.get("groups")) or (),
         reason=_text(known.get("reason")),
         peer=_text(known.get("peer")),
-        target=AuditTarget(
-            _text(known.get("subresource")) or "",
-            _text(known.get("namespace")) or "",
-            _text(known.get("pod")) or "",
-            _text(known.get("container")),
-            tty=known.get("tty") is True,
-        ),
+        target=target_of_known(known),
         command=None if shown is None else tuple(shown),
         command_sha256=None if any("\\udc" in each for each in command or ()) else sha256 or None,
+    )
+
+
+def target_of_known(known: Mapping[str, Any]) -> AuditTarget:
+    """What such a session reached, as far as it can be read: of a receipt, too, which anybody may have written."""
+    return AuditTarget(
+        _text(known.get("subresource")) or "",
+        _text(known.get("namespace")) or "",
+        _text(known.get("pod")) or "",
+        _text(known.get("container")),
+        tty=known.get("tty") is True,
     )
 
 

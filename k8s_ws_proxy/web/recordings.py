@@ -18,7 +18,7 @@ from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.recordings.cursor import Cursors
 from k8s_ws_proxy.recordings.paths import path_of
 from k8s_ws_proxy.rfc3339 import rfc3339
-from k8s_ws_proxy.sessions.audited import subject_of_request
+from k8s_ws_proxy.sessions.audited import subject_of_request, target_of_known
 from k8s_ws_proxy.sessions.tickets import Use
 from k8s_ws_proxy.web.api_callers import ApiCallers, parameters, session_in, transport_of
 from k8s_ws_proxy.web.caller import body_of, peer_of
@@ -27,7 +27,7 @@ from k8s_ws_proxy.web.recording_list import PARAMETERS, Page, page_of, parse_lis
 from k8s_ws_proxy.web.rights import RECORDINGS
 from k8s_ws_proxy.web.router import check_method
 from k8s_ws_proxy.web.upgrade import SESSION_HEADER
-from k8s_ws_proxy.wire.audit.events import AuditTarget, RecordingRead, SessionIssued
+from k8s_ws_proxy.wire.audit.events import RecordingRead, SessionIssued
 from k8s_ws_proxy.wire.requests.issue import parse_replay
 
 if TYPE_CHECKING:
@@ -257,10 +257,7 @@ class Recordings:
 
     def _subject(self, request: web.BaseRequest, known: Known, principal: Principal) -> Subject:
         """Who reads, and what the session was that is read."""
-        told = orjson.loads(known.told)
-        target = AuditTarget(
-            str(told["subresource"]), known.namespace, str(told["pod"]), told["container"], tty=told["tty"] is True
-        )
+        target = target_of_known(orjson.loads(known.told))
         return replace(subject_of_request(principal, None, peer_of(request), known.id), target=target)
 
     def _log(self, request: web.BaseRequest, event: str, known: Known, principal: Principal, **facts: object) -> None:

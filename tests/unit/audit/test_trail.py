@@ -49,6 +49,17 @@ def test_lines_are_counted_chained_and_dated():
     assert chains_of(sink.lines).fault is None
 
 
+def test_what_cannot_be_told_takes_no_number():
+    sink = Listed()
+    trail = Trail([sink], daemon="d")
+    trail.emit(DaemonStarted())
+    with pytest.raises(TypeError):
+        trail.emit(SessionOpened(Subject(session=object())))
+    trail.emit(DaemonStarted())
+    assert [line["seq"] for line in sink.told()] == [1, 2]
+    assert chains_of(sink.lines).fault is None
+
+
 def test_from_many_threads_it_is_one_chain():
     sink = Listed()
     trail = Trail([sink], daemon="d")

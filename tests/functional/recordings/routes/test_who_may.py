@@ -10,6 +10,7 @@ from support import rawws
 from support.archive import NOON, id_at
 from support.recording_routes import LONG, NOBODYS, PATH, ask, listed, read, reason_of, request
 from support.sessions import call
+from support.trails import chains_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -94,6 +95,22 @@ async def test_who_reads_stands_in_the_audit_trail(daemon, made):
     ]
     assert {line["path"] for line in lines} == {f"2026/11/30/{session}.cast"}
     assert issued["use"] == "replay"
+
+
+async def test_what_a_receipt_says_that_somebody_else_wrote_leaves_the_trail_whole(daemon, made):
+    odd = {"container": ["x"], "pod": None, "subresource": {"a": 1}, "tty": "yes"}
+    session = made.finished(LONG, **odd)
+    for path in ("", "/receipt"):
+        assert (await ask(daemon, request(daemon, f"{PATH}/{session}{path}"))).status == 200
+    assert (await call(daemon, "POST", f"{PATH}/{session}/ticket")).status == 201
+    await daemon.audited("session.issued", session=session)
+    lines = [line for line in daemon.trail if line["session"] == session]
+    assert [line["event"] for line in lines] == ["recording.read", "recording.read", "session.issued"]
+    for line in lines:
+        target = line["target"]
+        assert (target["namespace"], target["pod"], target["container"]) == ("default", "", None)
+        assert (target["subresource"], target["tty"]) == ("", False)
+    assert chains_of(line for line in daemon.raw_log if '"audit": true' in line).fault is None
 
 
 async def test_of_many_that_come_with_one_ticket_one_gets_it(daemon, made):
