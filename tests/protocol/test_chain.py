@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -131,10 +131,10 @@ def test_who_begins_in_the_middle_is_told_from_where():
     assert chains.runs["a0"].first == 5
 
 
-def began(second, number=0):
-    """The id of a run that began then, at twelve in the trail's day."""
-    at = datetime(2025, 6, 1, 12, 0, second, tzinfo=UTC)
-    return str(uuid.UUID(int=int(at.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62 | number))
+def began(second, number=0, at="2025-06-01T12:00"):
+    """The id of a run that began then: as a rule at twelve in the trail's day."""
+    moment = datetime.fromisoformat(f"{at}:{second:02}Z")
+    return str(uuid.UUID(int=int(moment.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62 | number))
 
 
 def test_of_two_daemons_that_were_there_before_the_oldest_file_both_begin_in_the_middle():
@@ -162,6 +162,42 @@ def test_a_run_that_began_after_a_line_of_which_the_file_is_gone():
     second = run(began(1), prev=digest(first[4]))
     assert read(first[5:7] + second + first[7:]).fault is None
     assert fault(first[5:7] + run(began(7), prev=digest(first[4])) + first[7:])[0] is Kind.REMOVED
+
+
+AHEAD = run(began(0, at="2030-01-01T00:00"), at="2030-01-01T00:00")
+FORGED = [line_of(SessionOpened(), Place("2099-01-01T00:00:00.000000Z", 7, "n1", began(0), GENESIS))]
+
+
+@pytest.mark.parametrize(
+    ("kept", "place"),
+    [
+        ([0, *range(10, 20)], 2),
+        ([*range(8), *range(10, 20)], 9),
+        (range(2, 20), 1),
+        ([*range(10), *range(12, 20)], 11),
+    ],
+    ids=["the first run but one line", "the first run's end", "the first run's begin", "the second run's begin"],
+)
+@pytest.mark.parametrize("before", [AHEAD, FORGED], ids=["the clock", "forged"])
+def test_lines_removed_after_some_that_were_told_with_a_clock_ahead(before, kept, place):
+    prev = GENESIS if before is FORGED else digest(before[-1])
+    lines = run(began(0, 1), prev=prev)
+    lines += run(began(0, 2, "2025-06-01T12:01"), prev=digest(lines[-1]), at="2025-06-01T12:01")
+    assert read(before + lines).fault is None
+    assert fault(before, [lines[each] for each in kept]) == (Kind.REMOVED, "f2", place)
+
+
+@pytest.mark.parametrize("before", [AHEAD, FORGED], ids=["the clock", "forged"])
+def test_a_whole_run_removed_after_lines_that_were_told_with_a_clock_ahead(before):
+    gone = run(began(0, 1), prev=digest(before[-1]))
+    after = run(began(0, 2, "2025-06-01T12:01"), prev=digest(gone[-1]), at="2025-06-01T12:01")
+    assert fault(before, after) == (Kind.REMOVED, "f2", 1)
+
+
+def test_lines_of_two_daemons_that_came_in_another_order_than_they_were_told():
+    """As NATS may have them: of one that wasn't reached for a while."""
+    first, second = run(began(0), at="2025-06-01T12:20"), run(began(0, 1))
+    assert read([*first[5:8], *second[3:], *first[8:]]).fault is None
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 
 def run(
-    daemon: str = "a0", count: int = 10, *, prev: str = GENESIS, node: str = "n1", stopped: bool = True
+    daemon: str = "a0",
+    count: int = 10,
+    *,
+    prev: str = GENESIS,
+    node: str = "n1",
+    stopped: bool = True,
+    at: str = "2025-06-01T12:00",
 ) -> list[bytes]:
-    """The lines of one run."""
+    """The lines of one run, one a second, from the first of the minute ``at`` on."""
     lines = []
     for seq in range(1, count + 1):
         event = SessionOpened(Subject(session=f"s{seq}"))
@@ -23,7 +29,7 @@ def run(
             event = DaemonStarted()
         elif seq == count and stopped:
             event = DaemonStopped()
-        data = line_of(event, Place(f"2025-06-01T12:00:{seq:02}.000000Z", seq, node, daemon, prev))
+        data = line_of(event, Place(f"{at}:{seq:02}.000000Z", seq, node, daemon, prev))
         prev = digest(data)
         lines.append(data)
     return lines

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from k8s_ws_proxy.rfc3339 import rfc3339
+from k8s_ws_proxy.rfc3339 import rfc3339, unix
 from k8s_ws_proxy.wire.audit.line import GENESIS, LONGEST, digest
 
 _RECENT: Final = 4096  # lines of a node after which another run may have begun
+_APART: Final = 3600.0  # seconds: of two daemons on a node each sends its own lines, and one may be held up so long
 _MARK: Final = b'{"audit": true'  # how a line begins that was written by a daemon
 # What a line's place looks like: whoever forged one can't have it printed on somebody's terminal.
 _DAEMON: Final = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
@@ -118,7 +119,7 @@ class Chains:
     runs: dict[str, Run] = field(default_factory=dict)
     _fault: Fault | None = None
     _gap: _Gap | None = None
-    _since: dict[str, str] = field(default_factory=dict)  # of each node, when its first line that is here was told
+    _told: dict[str, tuple[str, str]] = field(default_factory=dict)  # of each node, its lines' first and last time
     _recent: dict[str, deque[str]] = field(default_factory=dict)  # of each node, its lines' digests
     _wanted: dict[str, tuple[Spot, str]] = field(default_factory=dict)  # what new runs say that they began after
 
@@ -139,7 +140,6 @@ class Chains:
         self.lines += 1
         self.began = min(self.began or read.time, read.time)
         self.ended = max(self.ended, read.time)
-        self._since.setdefault(read.node, read.time)
         run = self.runs.get(read.daemon)
         if run is None:
             self._begin(read, spot)
@@ -147,6 +147,8 @@ class Chains:
             self._go_on(run, read, spot)
         self._wanted.pop(read.digest, None)
         self._recent.setdefault(read.node, deque(maxlen=_RECENT)).append(read.digest)
+        first, last = self._told.get(read.node, (read.time, read.time))
+        self._told[read.node] = min(first, read.time), max(last, read.time)
 
     @property
     def fault(self) -> Fault | None:
@@ -162,13 +164,22 @@ class Chains:
 
     def _begin(self, read: _Read, spot: Spot) -> None:
         known = self._recent.get(read.node)
-        if known is not None and _began(read.daemon) >= self._since[read.node]:
+        if known is not None and not self._began_before_all(read):
             if read.seq == 1 and read.prev != GENESIS and read.prev not in known:
                 # It may come yet: of two daemons on a node each sends its own lines.
                 self._wanted[read.prev] = spot, read.daemon
             elif read.seq > 1:
                 self._miss(read.daemon, 1, read.seq - 1, spot)
         self.runs[read.daemon] = Run(read.daemon, read.node, read.seq, read.seq, read.digest, spot, read.last)
+
+    def _began_before_all(self, read: _Read) -> bool:
+        """Whether its run may have begun before all lines of its node that are here, in a file that is gone.
+
+        Then all of these were told between its begin and this line of it. What was told with a clock that was ahead,
+        or is dated so by who put it there, wasn't.
+        """
+        first, last = self._told[read.node]
+        return _began(read.daemon) < first and last <= _later(read.time, _APART)
 
     def _go_on(self, run: Run, read: _Read, spot: Spot) -> None:
         if read.seq <= run.last:
@@ -275,6 +286,14 @@ def _began(daemon: str) -> str:
         return rfc3339((found.int >> 80) / 1000, "microseconds") if found.version == 7 else "~"
     except (ValueError, OverflowError):  # of which the last is of a time that no calendar has
         return "~"
+
+
+def _later(time: str, seconds: float) -> str:
+    """``time``, so much later; the same where no calendar has it."""
+    try:
+        return rfc3339(unix(time) + seconds, "microseconds")
+    except (ValueError, OverflowError):
+        return time
 
 
 def _torn(spot: Spot) -> Fault:
