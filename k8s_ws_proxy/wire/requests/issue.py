@@ -61,7 +61,7 @@ def parse_order(body: bytes) -> Order:
     if odd := [name for name in not_for if name in wanted]:
         raise _bad(f"{odd[0]} is not for {wanted['subresource']}.")
     segments = ["proxy", _KINDS[wanted["subresource"]], wanted["namespace"], wanted["pod"]]
-    if "container" in wanted:
+    if wanted.get("container"):  # a client may send what it has nothing for as ""
         segments.append(wanted["container"])
     pairs = [("command", argument) for argument in wanted.get("command", ())]
     pairs += [(name, "true" if wanted[name] else "false") for name in ("tty", "stdin") if name in wanted]

@@ -31,6 +31,8 @@ def refused(parse, data):
     [
         ({}, "/proxy/exec/default/web"),
         ({"container": "app"}, "/proxy/exec/default/web/app"),
+        ({"container": ""}, "/proxy/exec/default/web"),
+        ({"subresource": "log", "container": ""}, "/proxy/logs/default/web"),
         (
             {"command": ["sh", "-c", "echo a&b é"]},
             "/proxy/exec/default/web?command=sh&command=-c&command=echo%20a%26b%20%C3%A9",
