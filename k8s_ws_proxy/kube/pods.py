@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamProtocolError
 from k8s_ws_proxy.wire.http.handshake import refusal
-from k8s_ws_proxy.wire.requests.pod_redaction import Default, default_container, has_terminal
+from k8s_ws_proxy.wire.requests import pod_redaction
+from k8s_ws_proxy.wire.requests.pod_redaction import Default, default_container
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ async def lacks_terminal(apiserver: Apiserver, namespace: str, pod: str, contain
     """Whether the apiserver says that the container's own process has no terminal; False where it doesn't say."""
     try:
         status, _, body = await apiserver.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
-        return status == 200 and not has_terminal(json.loads(body), container)
+        return status == 200 and pod_redaction.lacks_terminal(json.loads(body), container)
     except (UpstreamError, ValueError, RecursionError):
         return False
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 _LONGEST_WORD: Final = 1000  # characters
+_KINDS: Final = ("containers", "initContainers", "ephemeralContainers")  # a name is in one of them only
 
 _Tree = dict[str, "_Tree | None"]
 
@@ -29,7 +30,7 @@ _POD: Final[_Tree] = {
         "namespace": None,
         "annotations": {DEFAULT_CONTAINER: None},
     },
-    "spec": {"containers": _CONTAINER, "initContainers": _CONTAINER, "ephemeralContainers": _CONTAINER},
+    "spec": dict.fromkeys(_KINDS, _CONTAINER),
     "status": {"phase": None},
 }
 
@@ -70,11 +71,16 @@ def default_container(pod: object) -> Default:
         raise ValueError("not a Pod's shape") from error
 
 
-def has_terminal(pod: object, container: str | None) -> bool:
-    """Whether the process of ``container``, by default the first, has a terminal. Raises ValueError as above."""
+def lacks_terminal(pod: object, container: str | None) -> bool:
+    """Whether the process of ``container``, by default the first, has no terminal. Raises ValueError as above.
+
+    False where the pod has none of that name: nothing is known of it.
+    """
     try:
-        containers = redacted_pod(pod)["spec"]["containers"]
-        return any(each.get("tty") for each in containers if each["name"] == (container or containers[0]["name"]))
+        spec = redacted_pod(pod)["spec"]
+        wanted = container or spec["containers"][0]["name"]
+        containers = [each for kind in _KINDS for each in spec.get(kind) or ()]
+        return any(not each.get("tty") for each in containers if each["name"] == wanted)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError("not a Pod's shape") from error
 

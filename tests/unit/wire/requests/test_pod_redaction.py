@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_ws_proxy.wire.requests.pod_redaction import redacted_pod
+from k8s_ws_proxy.wire.requests.pod_redaction import lacks_terminal, redacted_pod
 
 POD = {
     "kind": "Pod",
@@ -109,3 +109,37 @@ def test_no_shape_shows_anything_else(inner):
     except ValueError:
         return
     assert "env" not in json.dumps(shown)
+
+
+ATTACHED = {
+    "kind": "Pod",
+    "metadata": {},
+    "spec": {
+        "containers": [{"name": "app"}, {"name": "shell", "tty": True}],
+        "initContainers": [{"name": "setup", "tty": True}, {"name": "side"}],
+        "ephemeralContainers": [{"name": "debugger", "tty": True}, {"name": "dump", "tty": False}],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("container", "bare"),
+    [
+        (None, True),
+        ("app", True),
+        ("shell", False),
+        ("setup", False),
+        ("side", True),
+        ("debugger", False),
+        ("dump", True),
+        ("of no pod", False),
+    ],
+)
+def test_which_containers_have_no_terminal(container, bare):
+    assert lacks_terminal(ATTACHED, container) is bare
+
+
+def test_a_pod_without_other_kinds_of_containers():
+    bare = {"kind": "Pod", "spec": {"containers": [{"name": "app"}], "initContainers": None}}
+    assert lacks_terminal(bare, "app")
+    assert not lacks_terminal(bare, "debugger"), "of one that isn't there nothing is said"
