@@ -112,6 +112,26 @@ def test_an_upstream_that_is_lost_is_told_once():
     assert lost.ending is Ending.UPSTREAM_LOST
 
 
+def test_a_recording_that_fails_is_told_once():
+    ended = relay()
+    text = "this session can't be recorded any more, and it has to be"
+    ended.give_up(f"\r\nk8s-ws-proxy: {text}.\r\n".encode(), 1, text)
+    frames = read_frames(join(ended.to_client), masked=False)
+    assert shown(frames) == terminal_line(text)
+    assert [frame.payload[:1] for frame in frames] == [b"\1", b"\3"]
+    assert ended.ending is Ending.RECORDING_FAILED
+
+
+def test_after_the_status_a_recording_that_fails_is_not_told():
+    ended = relay()
+    from_upstream(ended, server(3, json.dumps({"status": "Success"}).encode()))
+    ended.to_client = []
+    ended.give_up(b"a line", 1, "a reason")
+    ended.give_up(b"a line", 1, "a reason")
+    assert ended.to_client == []
+    assert ended.ending is Ending.RECORDING_FAILED
+
+
 def test_a_large_failure_leaves_in_small_messages():
     failed = relay()
     failed.fail(failure("x" * 20_000, reason="InternalError", code=500), "x")

@@ -16,13 +16,12 @@ from k8s_ws_proxy.wire.container import shell_split
 from k8s_ws_proxy.wire.framing import channels, frames
 from k8s_ws_proxy.wire.framing.splitter import Status
 from k8s_ws_proxy.wire.requests.target import DEFAULT_COMMAND
-from k8s_ws_proxy.wire.rules.relay import Relay
+from k8s_ws_proxy.wire.rules.relay import RELAYING, Ending, Relay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k8s_ws_proxy.wire.framing.splitter import Block, Event, Piece
-    from k8s_ws_proxy.wire.rules.relay import Ending
 
 MOST: Final = 4096  # bytes of a message towards it, the channel byte included
 PING_PERIOD: Final = 1.0  # seconds: with one ping a second its FIN has come after 0.6 to 1.6
@@ -54,6 +53,11 @@ class GuacdRelay(Relay):
         """As ever, in small messages."""
         super().fail(status, reason)
         self.to_client = small_messages(self.to_client)
+
+    def give_up(self, line: bytes, channel: int, reason: str) -> None:  # noqa: ARG002 - as Relay has it
+        """As ever, without ``line``: a failure is a line on its terminal in any case, and says the same."""
+        if self.phase is RELAYING:
+            self._fail(Ending.RECORDING_FAILED, reason)
 
     def _tell_failure(self, status: bytes) -> None:
         self._tell_line(status)
