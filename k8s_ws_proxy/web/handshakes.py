@@ -26,6 +26,7 @@ class Handshakes:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._under_way: dict[object, tuple[float, Callable[[], object]]] = {}  # since when, in that order
+        self._granted = 0  # places of those who have waited, and don't know yet that their turn has come
         self._waiting: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self.steps = OneAtATime()  # of whichever handshake
@@ -33,15 +34,20 @@ class Handshakes:
     @contextlib.asynccontextmanager
     async def place(self, end: Callable[[], object]) -> AsyncIterator[None]:
         """Within the block a handshake is under way; ``end`` is called if it has to be ended."""
-        if len(self._under_way) >= AT_ONCE:
+        if self._full:
             await self._turn()
         key = object()
         self._under_way[key] = self._loop.time(), end
+        self._watch()  # where all places had been given anew, nobody was there whose time could be looked at
         try:
             yield
         finally:
             self._under_way.pop(key, None)
             self._next()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._under_way) + self._granted >= AT_ONCE
 
     async def _turn(self) -> None:
         turn = self._loop.create_future()
@@ -50,18 +56,21 @@ class Handshakes:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
+            if turn.cancelled():
+                with contextlib.suppress(ValueError):  # it was passed over already
+                    self._waiting.remove(turn)
             else:
-                self._next()  # it had been given a place
+                self._granted -= 1
+                self._next()
             raise
+        self._granted -= 1
 
     def _next(self) -> None:
-        while self._waiting and len(self._under_way) < AT_ONCE:
+        while self._waiting and not self._full:
             turn = self._waiting.pop()
             if not turn.done():
+                self._granted += 1
                 turn.set_result(None)
-                return
 
     def _watch(self) -> None:
         if self._timer is None and self._waiting and self._under_way:
