@@ -40,7 +40,7 @@ _VERIFIED: Final = """\
 exit status:
   0  the recording and its receipt are as the proxy wrote them
   1  one of them was changed: the message says which
-  2  that can't be told: no key, not the right one, no receipt; or wrong usage
+  2  that can't be told: no key, not the right one, no receipt, one that can't be read; or wrong usage
 """
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 

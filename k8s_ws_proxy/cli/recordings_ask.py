@@ -19,7 +19,7 @@ from k8s_ws_proxy.cli.copying import copied
 from k8s_ws_proxy.cli.exec import finish, say
 from k8s_ws_proxy.cli.exporting import as_text, as_v2
 from k8s_ws_proxy.cli.playing import play
-from k8s_ws_proxy.cli.recordings_source import PART, DirectoryRecordings, OneProxyRecordings
+from k8s_ws_proxy.cli.recordings_source import PART, OneProxyRecordings, directory_at
 from k8s_ws_proxy.cli.recordings_table import lines_of
 from k8s_ws_proxy.cli.session import Ending
 from k8s_ws_proxy.cli.sessions_ask import naming_silence, say_silent
@@ -29,7 +29,6 @@ from k8s_ws_proxy.cli.signals import cancelled_by_signals
 from k8s_ws_proxy.cli.signing import signing
 from k8s_ws_proxy.cli.verifying import Found, judged, look, receipt_beside, secrets_of
 from k8s_ws_proxy.errors import ClusterConfigError, ProxyError
-from k8s_ws_proxy.recordings.catalogue import Catalogue
 from k8s_ws_proxy.recordings.paths import is_session
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ async def _run(source: Source, work: Work) -> Ending:
 async def _source(arguments: argparse.Namespace) -> AsyncIterator[RecordingSource]:
     """Where they are. Raises ProxyError."""
     if arguments.directory:
-        yield DirectoryRecordings(Catalogue(Path(arguments.directory)))
+        yield directory_at(arguments.directory)
         return
     if arguments.store is not None:
         from k8s_ws_proxy.cli.recordings_store import store_at  # noqa: PLC0415 - the library takes its time
@@ -121,12 +120,12 @@ async def _list(where: Source, *, wanted: Mapping[str, str], limit: int, as_json
         for line in lines_of(found.recordings):
             print(line)
     print(end="", flush=True)
-    if not as_json and not found.recordings and len(silent) < asked:
+    if not as_json and not found.recordings and not found.skipped and len(silent) < asked:
         say("there are no such recordings" if wanted else "there are no recordings")
     if not as_json and found.more:
         say(f"there are more than these {len(found.recordings)}: raise --limit, or say --from and --to")
     if found.skipped:
-        say(f"{found.skipped} couldn't be read: their receipts are broken")
+        say(f"{found.skipped} couldn't be read, or their receipts are broken")
     say_silent(silent)
     if not silent:
         return Ending(status=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
@@ -15,11 +16,12 @@ from k8s_ws_proxy.cli.sessions_source import Silent, object_in, target_of
 from k8s_ws_proxy.cli.sessions_table import MalformedAnswer
 from k8s_ws_proxy.cli.signer import Signer
 from k8s_ws_proxy.errors import ProxyError, Reason
+from k8s_ws_proxy.recordings.beneath import open_folder
 from k8s_ws_proxy.recordings.catalogue import LATEST, Catalogue, Wanted
 from k8s_ws_proxy.rfc3339 import unix
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
     from k8s_ws_proxy.cli.connection import Connection
 
@@ -126,25 +128,46 @@ class DirectoryRecordings:
         """See RecordingSource."""
         walk = self._catalogue.walk(wanted_by(wanted))
         found: list[RecordingJson] = []
-        while not walk.over and len(found) < limit:
-            found += [orjson.loads(known.told) for known in walk.take(limit - len(found), 60)]
+        with _read(f"what is in {self._catalogue.root}"):
+            while not walk.over and len(found) < limit:
+                found += [orjson.loads(known.told) for known in walk.take(limit - len(found), 60)]
         return Listed(found, not walk.over, walk.skipped)
 
     async def cast(self, session: str, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
         """See RecordingSource."""
         if follow:
             raise ProxyError("--follow asks a proxy: it isn't for a directory")
-        if (fd := self._catalogue.open(session)) is None:
-            raise ProxyError(f"there is no recording {session} in {self._catalogue.root}")
-        with os.fdopen(fd, "rb") as file:
-            while data := file.read(PART):
-                yield data
+        with _read(f"the recording {session} in {self._catalogue.root}"):
+            if (fd := self._catalogue.open(session)) is None:
+                raise ProxyError(f"there is no recording {session} in {self._catalogue.root}")
+            with os.fdopen(fd, "rb") as file:
+                while data := file.read(PART):
+                    yield data
 
     async def receipt(self, session: str) -> bytes:
         """See RecordingSource."""
-        if (found := self._catalogue.receipt(session)) is None:
+        with _read(f"the receipt of {session} in {self._catalogue.root}"):
+            found = self._catalogue.receipt(session)
+        if found is None:
             raise ProxyError(f"there is no receipt of {session} in {self._catalogue.root}: has the session ended?")
         return found
+
+
+def directory_at(name: str) -> DirectoryRecordings:
+    """What is in that directory. Raises ProxyError where there is none, or it can't be read."""
+    root = Path(name)
+    with _read(name):
+        os.close(open_folder(root))  # else one that isn't there would have no recordings
+    return DirectoryRecordings(Catalogue(root))
+
+
+@contextlib.contextmanager
+def _read(what: str) -> Iterator[None]:
+    """Raises ProxyError where ``what`` can't be."""
+    try:
+        yield
+    except OSError as error:
+        raise ProxyError(f"{what} can't be read: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True, slots=True)

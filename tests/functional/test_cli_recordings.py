@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 
 import pytest
 from support.archive import NOON, Recordings, cast_of, id_at
-from support.command import Client
+from support.command import PROGRAM, Client
 from support.daemon import SECRET
 from support.screen import Screen, programs
 
@@ -205,6 +206,58 @@ async def test_verify_what_a_proxy_has(client, made, tmp_path):
     ):
         status, stdout, stderr = await client.run("verify", *words)
         assert (status, stdout, why in stderr) == (2, b"", True), (words, stderr)
+
+
+def each_command(session):
+    """What is read of a directory by it, and its exit status where it can't be."""
+    return (
+        (("list",), 1),
+        (("list", "-o", "json"), 1),
+        (("get", session, "--receipt"), 1),
+        (("play", session), 1),
+        (("export", session, "--format", "v2"), 1),
+        (("verify", session), 2),
+    )
+
+
+@pytest.mark.parametrize("why", ["No such file or directory", "Not a directory", "Too many levels of symbolic links"])
+async def test_what_is_no_directory_is_not_one_without_recordings(local, tmp_path, why):
+    there = tmp_path / "there"
+    if why == "Not a directory":
+        there.write_bytes(b"")
+    elif why != "No such file or directory":
+        there.symlink_to(there)
+    for words, failed in each_command(id_at(NOON)):
+        result = await local.run(*words, "--dir", str(there))
+        assert result == (failed, b"", f"k8s-ws-proxy: {there} can't be read: {why}\n"), words
+
+
+async def test_what_one_may_not_read_in_a_directory_is_told(local, made):
+    session = made.finished()
+    cast, receipt = made.cast(session), made.receipt(session)
+    # root is let in everywhere, as long as it has its privileges
+    program = [*(("setpriv", "--bounding-set=-all") if os.geteuid() == 0 else ()), *PROGRAM]
+
+    async def refused(words, what):
+        process = await local.start(*words, "--dir", str(made.root), program=program)
+        stdout, stderr = await process.communicate()
+        assert (stdout, stderr.decode()) == (b"", f"k8s-ws-proxy: {what} can't be read: Permission denied\n"), words
+        return process.returncode
+
+    made.root.chmod(0)
+    assert await refused(("list",), made.root) == 1
+    made.root.chmod(0o750)
+    cast.parent.chmod(0)
+    assert await refused(("list",), f"what is in {made.root}") == 1
+    cast.parent.chmod(0o750)
+    cast.chmod(0)
+    assert await refused(("get", session), f"the recording {session} in {made.root}") == 1
+    assert await refused(("verify", session), f"the recording {session} in {made.root}") == 2
+    receipt.chmod(0)
+    assert await refused(("verify", session), f"the receipt of {session} in {made.root}") == 2
+    process = await local.start("list", "--dir", str(made.root), program=program)
+    _, stderr = await process.communicate()
+    assert (process.returncode, stderr) == (0, b"k8s-ws-proxy: 1 couldn't be read, or their receipts are broken\n")
 
 
 async def test_export(client, local, made, tmp_path):
