@@ -103,6 +103,7 @@ AWAY = "error dialing backend: dial tcp 10.1.0.7:10250: connect: connection refu
         ("made.say(1, '');", AWAY, "lost_upstream"),  # an apiserver's first message is empty
         ("made.say(1, 'x');", GONE, "lost_upstream"),
         ("""made.say(253, '{"watchers": 1}');""", AWAY, "lost_upstream"),
+        ("""made.say(253, '{"tty": false, "stdin": true}');""", AWAY, "not_opened"),
         ("""made.say(4, '{"Width": 80, "Height": 24}');""", AWAY, "lost_upstream"),
     ],
 )

@@ -154,15 +154,11 @@ def test_what_the_proxy_says_stands_on_the_terminal_and_where_no_program_prints(
     assert [json.loads(frame.payload[1:]) for frame in notices] == [{"notice": "jane “watches”"}, {"watchers": 2}]
 
 
-@pytest.mark.parametrize(("tty", "stdin"), [(False, True), (True, False), (False, False)])
-def test_where_it_is_no_terminal_to_type_to_that_is_said_first(tty, stdin):
+@pytest.mark.parametrize(("tty", "stdin"), [(True, True), (False, True), (True, False), (False, False)])
+def test_which_streams_there_are_is_said(tty, stdin):
     [frame] = read_frames(streams_told(tty=tty, stdin=stdin), masked=False)
     assert (frame.opcode, frame.payload[0]) == (BINARY, NOTICE)
     assert json.loads(frame.payload[1:]) == {"tty": tty, "stdin": stdin}
-
-
-def test_of_a_terminal_nothing_is_said():
-    assert streams_told(tty=True, stdin=True) == b""
 
 
 def test_at_the_end_there_is_the_close_and_nothing_after_it():

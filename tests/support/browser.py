@@ -87,6 +87,12 @@ class Tab:
         """Wait until the terminal has a row that is this."""
         await self.page.wait_for_function(f"(text) => {_ROWS}.some((row) => row === text)", arg=text)
 
+    async def shows_rows(self, *rows: str) -> None:
+        """Wait until the terminal's rows are these, and empty ones."""
+        await self.page.wait_for_function(
+            f"(rows) => {_ROWS}.join('\\n').trimEnd() === rows.join('\\n')", arg=list(rows)
+        )
+
     async def rows(self) -> list[str]:
         """What the terminal shows, without the empty rows at its end."""
         rows: list[str] = await self.page.evaluate(_ROWS)

@@ -11,7 +11,7 @@ for a while, 512 KiB more may go without a mark; no more at once, since a page t
 some out.
 
 What the proxy has to say to the person comes on another such channel, too, as well as on the terminal: no program can
-print there. Where it isn't a terminal to type to, that is said there first: who draws it can't see what was asked for.
+print there. First of all it says which streams there are: who draws it can't see what was asked for.
 
 Nobody else is sent any of it (docs/reference/sessions.md): Kubernetes knows no such channels.
 """
@@ -38,9 +38,7 @@ _POSITION: Final = 8  # bytes of what a mark says
 
 
 def streams_told(*, tty: bool, stdin: bool) -> bytes:
-    """What such a client is told before anything else, as a message; nothing where it is a terminal to type to."""
-    if tty and stdin:
-        return b""
+    """What such a client is told before anything else, as a message."""
     return _alone(NOTICE, json.dumps({"tty": tty, "stdin": stdin}).encode())
 
 

@@ -82,9 +82,8 @@ export const KEPT: number;
  * `output` is on channel 1 or 2. `size` comes to who watches: the terminal's size, from the proxy. `lost` stands where
  * output was left out, since more came than was read: see `connect()`. `notice` is what the proxy says to the person, such as
  * that time is nearly up; it stands on the terminal, too, but here no program can say it. `watchers` is how many look on
- * from now on. `streams` comes before all else where it isn't a terminal to type to: without `tty` nobody echoes or edits what is
- * typed, and lines end with a newline alone; without `stdin` it goes nowhere. These come to who has opened the session, not to
- * who watches.
+ * from now on. `streams` comes before all else: without `tty` nobody echoes or edits what is typed, and lines end with a newline
+ * alone; without `stdin` it goes nowhere. These come to who has opened the session (and not of a log), not to who watches.
  *
  * @typedef {{ type: 'output', channel: number, data: Uint8Array }
  *   | { type: 'notice', text: string }
@@ -193,9 +192,8 @@ export class Session {
  * `output` is on channel 1 or 2. `size` comes to who watches: the terminal's size, from the proxy. `lost` stands where
  * output was left out, since more came than was read: see `connect()`. `notice` is what the proxy says to the person, such as
  * that time is nearly up; it stands on the terminal, too, but here no program can say it. `watchers` is how many look on
- * from now on. `streams` comes before all else where it isn't a terminal to type to: without `tty` nobody echoes or edits what is
- * typed, and lines end with a newline alone; without `stdin` it goes nowhere. These come to who has opened the session, not to
- * who watches.
+ * from now on. `streams` comes before all else: without `tty` nobody echoes or edits what is typed, and lines end with a newline
+ * alone; without `stdin` it goes nowhere. These come to who has opened the session (and not of a log), not to who watches.
  */
 export type Message = {
     type: "output";

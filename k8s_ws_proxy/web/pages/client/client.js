@@ -69,9 +69,8 @@ const decoder = new TextDecoder();
  * `output` is on channel 1 or 2. `size` comes to who watches: the terminal's size, from the proxy. `lost` stands where
  * output was left out, since more came than was read: see `connect()`. `notice` is what the proxy says to the person, such as
  * that time is nearly up; it stands on the terminal, too, but here no program can say it. `watchers` is how many look on
- * from now on. `streams` comes before all else where it isn't a terminal to type to: without `tty` nobody echoes or edits what is
- * typed, and lines end with a newline alone; without `stdin` it goes nowhere. These come to who has opened the session, not to
- * who watches.
+ * from now on. `streams` comes before all else: without `tty` nobody echoes or edits what is typed, and lines end with a newline
+ * alone; without `stdin` it goes nowhere. These come to who has opened the session (and not of a log), not to who watches.
  *
  * @typedef {{ type: 'output', channel: number, data: Uint8Array }
  *   | { type: 'notice', text: string }
@@ -213,13 +212,12 @@ export class Session {
     for (;;) {
       const read = await this._socket.read();
       if (read === null) break;
-      // The apiserver's first message is empty, and says that the container was entered.
-      if (typeof read === 'number' || read[0] !== Channel.STATUS) this._begun = true;
       if (typeof read !== 'number' && read[0] === Channel.MARK) {
         this._socket.answer(read);
         continue;
       }
       const message = typeof read === 'number' ? /** @type {Message} */ ({ type: 'lost', bytes: read }) : this._parsed(read);
+      if (typeof read === 'number' || begins(read[0], message)) this._begun = true;
       if (message) yield message;
     }
     const { code, reason } = await this._socket.closed;
@@ -323,6 +321,17 @@ export class Session {
         return null;
     }
   }
+}
+
+/**
+ * Whether this shows that the container was entered, as the apiserver's first message does, which is empty. Which streams
+ * there are is said by the proxy, before that.
+ *
+ * @param {number | undefined} channel
+ * @param {Message | null} message
+ */
+function begins(channel, message) {
+  return channel !== Channel.STATUS && message?.type !== 'streams';
 }
 
 /**

@@ -4,7 +4,9 @@
  * (termios(3), ICANON and ECHO).
  */
 
-const WIDE = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u;
+const TAB = '^I'; // as it is shown: how far one goes is known to the terminal only
+const NARROW = /\p{Regional_Indicator}/u; // two of them are a flag
+const WIDE = /[\u{20000}-\u{3fffd}]|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u;
 const NO_WIDTH = /\p{M}|\p{Cf}/u;
 const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/; // all but tab and newline
 // What a key sends that has no character, and what xterm.js answers a program.
@@ -19,6 +21,7 @@ export class Lines {
     this._page = page;
     /** @type {string[]} */
     this._line = []; // what was typed of it, a character each
+    this._ended = false; // stdin
   }
 
   /**
@@ -31,6 +34,7 @@ export class Lines {
     let shown = '';
     let sent = '';
     for (const character of text.replaceAll('\r\n', '\n').replaceAll('\r', '\n')) {
+      if (this._ended && character !== '\x03') continue;
       if (character === '\n') {
         shown += '\r\n';
         sent += this._taken('\n');
@@ -40,12 +44,15 @@ export class Lines {
         shown += erased(this._line.splice(0));
       } else if (character === '\x04') {
         if (this._line.length) sent += this._taken('');
-        else return this._over(shown, sent, () => this._page.end());
+        else {
+          this._ended = true;
+          return this._over(shown, sent, () => this._page.end());
+        }
       } else if (character === '\x03') {
         return this._over(`${shown}^C\r\n`, sent, () => this._page.leave());
       } else if (!CONTROL.test(character)) {
         this._line.push(character);
-        shown += character;
+        shown += character === '\t' ? TAB : character;
       }
     }
     this._over(shown, sent, () => {});
@@ -71,6 +78,17 @@ export class Lines {
 /** @param {string[]} characters */
 function erased(characters) {
   let cells = 0;
-  for (const each of characters) if (!NO_WIDTH.test(each)) cells += WIDE.test(each) ? 2 : 1;
+  for (const each of characters) cells += cellsOf(each);
   return '\b \b'.repeat(cells);
+}
+
+/**
+ * As xterm.js has it, with the widths of Unicode 11.
+ *
+ * @param {string} character
+ */
+function cellsOf(character) {
+  if (character === '\t') return TAB.length;
+  if (NO_WIDTH.test(character)) return 0;
+  return WIDE.test(character) && !NARROW.test(character) ? 2 : 1;
 }

@@ -51,8 +51,11 @@ async function run() {
   };
   /** @type {Lines | null} */
   let lines = null; // where there is no terminal on the other side
+  /** @type {(string | Uint8Array)[] | null} */
+  let early = page === 'terminal' ? [] : null; // what was typed before it is known whether there is one
   const type = (/** @type {string | Uint8Array} */ text) => {
     if (readOnly || session.log) return;
+    if (early) return void early.push(text);
     if (text === INTERRUPT) session.hurry();
     open.typed();
     if (!lines) send(text);
@@ -83,8 +86,12 @@ async function run() {
       else if (message.type === 'lost') lost(message.bytes);
       else if (message.type === 'notice') open.notice(message.text);
       else if (message.type === 'watchers') open.watchers(message.count);
-      else if (message.type === 'streams') lines = without(message, session, open, send);
-      else terminal.resize(message.columns, message.rows);
+      else if (message.type === 'streams') {
+        if (!message.tty || !message.stdin) lines = without(message, session, open, send);
+        const typed = early ?? [];
+        early = null;
+        if (message.stdin) typed.forEach(type);
+      } else terminal.resize(message.columns, message.rows);
     }
     const end = await session.ended;
     open.end();
@@ -124,6 +131,8 @@ function begin() {
  */
 function expectLines({ typed }) {
   terminal.options.convertEol = true;
+  terminal.options.altClickMovesCursor = false;
+  terminal.options.ignoreBracketedPasteMode = true;
   terminal.options.disableStdin = !typed;
   byId('bar').hidden = !typed;
 }
@@ -141,11 +150,7 @@ function without({ tty, stdin }, session, open, send) {
   else terminal.options.disableStdin = !stdin;
   open.begin(stdin ? 'There is no terminal: what you type goes line by line.' : 'What you type goes nowhere: no stdin was asked for.');
   const show = (/** @type {string} */ text) => terminal.write(text);
-  const end = () => {
-    session.closeStdin();
-    terminal.options.disableStdin = true;
-  };
-  return tty ? null : new Lines({ show, send, end, leave: () => session.close() });
+  return tty ? null : new Lines({ show, send, end: () => session.closeStdin(), leave: () => session.close() });
 }
 
 /**
