@@ -73,7 +73,7 @@ class For(Enum):
 class Wait:
     """Not yet. ``ask`` are the pods to ask again, ``missing`` those that are waited for; look again after ``pause``
     seconds. ``due``: the soonest time at which old keys may go, ``last_used``: when one was last used, for
-    OLD_UNUSED; Unix seconds.
+    OLD_UNUSED; Unix seconds. ``copies`` are entries of others that hold such a key, too.
     """
 
     why: For
@@ -82,6 +82,7 @@ class Wait:
     pause: float
     due: float | None = None
     last_used: float | None = None
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,23 +204,23 @@ def _go_on(state: State, record: Record, fleet: Fleet, intent: Intent, now: floa
 def _overlap(state: State, record: Record, fleet: Fleet, intent: Intent, now: float) -> Step:
     """Until the old keys have been unused for the overlap, as far as every pod can tell.
 
-    One that another entry holds, too, may be in use for ever: it stays accepted, so nobody is refused without it.
+    One that another entry holds, too, is in use for as long as that one's callers have no other: whose uses those are
+    nobody can tell, so they are waited for, and what to do about it is told.
     """
     if not intent.unused:
         return Remove()
     overlap = record.overlap if intent.overlap is None else intent.overlap
-    going = [old for old in record.old if not state.copies(old.fingerprint)]
-    seen = {old.fingerprint: use for old in going if (use := fleet.last_used(old.fingerprint)) is not None}
+    seen = {old.fingerprint: use for old in record.old if (use := fleet.last_used(old.fingerprint)) is not None}
     news = {
         old.fingerprint: seen[old.fingerprint]
-        for old in going
+        for old in record.old
         # Each of these writes wakes the kubelet of every node: not for a few seconds' difference.
         if old.fingerprint in seen and seen[old.fingerprint] > (old.last_used or 0.0) + max(30.0, overlap / 10)
     }
     if news:
         return Remember(news)
     promoted = record.promoted or record.staged
-    uses = [use for old in going if (use := max(old.last_used or 0.0, seen.get(old.fingerprint, 0.0)))]
+    uses = [use for old in record.old if (use := max(old.last_used or 0.0, seen.get(old.fingerprint, 0.0)))]
     # A pod that started since then doesn't know what was used before it, on its node. But where pods come and go all
     # the time that must not last for ever: what a run sees for itself, it needn't infer.
     latest = max(promoted, now if intent.since is None else intent.since) + _RESTARTS_COUNT_FOR * overlap
@@ -231,7 +232,7 @@ def _overlap(state: State, record: Record, fleet: Fleet, intent: Intent, now: fl
         rest = max(_QUICKEST, min(overlap / 4, _SLOWEST), len(counted) / _ASKED_AT_REST)
         stale = _asked_before(now - rest, counted, fleet)
         pause = min(due - now, rest)
-        return Wait(For.OLD_UNUSED, stale, (), pause, due, last_used)
+        return Wait(For.OLD_UNUSED, stale, (), pause, due, last_used, state.copied(record))
     if stale := _asked_before(due, counted, fleet):
         return Wait(For.OLD_UNUSED, stale, stale, _pause(stale), due, last_used)
     if without := _without(record.new, fleet, intent):
@@ -249,9 +250,14 @@ def _without(fingerprint: str, fleet: Fleet, intent: Intent) -> tuple[Pod, ...]:
 
 
 def _unproven(state: State, record: Record, fleet: Fleet, intent: Intent) -> tuple[Pod, ...]:
-    """The pods that aren't known to accept the new key and none of the old ones, since these left the Secret."""
+    """The pods that aren't known to accept the new key and none of the old ones, since these left the Secret.
+
+    One that another entry holds hasn't left it; a leaked one has no such leave.
+    """
     since = record.retired or 0.0
-    gone = {old.fingerprint for old in record.old if not state.copies(old.fingerprint)} - {record.new}
+    gone = {old.fingerprint for old in record.old if record.immediate or not state.copies(old.fingerprint)} - {
+        record.new
+    }
     return _those(
         fleet.counted(intent.waived),
         fleet,

@@ -79,7 +79,12 @@ class Record:
 
     def command(self, verb: str) -> str:
         """What an operator types for this one: ``'keys retire'``, with ``--key`` where it isn't the default entry's."""
-        return f"'keys {verb}'" if self.key == DEFAULT_ENTRY else f"'keys {verb} --key {self.key}'"
+        return command(verb, self.key)
+
+
+def command(verb: str, key: str) -> str:
+    """What an operator types for the entry ``key``."""
+    return f"'keys {verb}'" if key == DEFAULT_ENTRY else f"'keys {verb} --key {key}'"
 
 
 def dump(record: Record) -> str:

@@ -28,7 +28,7 @@ from k8s_ws_proxy.rotation.plan import (
 from k8s_ws_proxy.rotation.pods import ask, find_daemons, hasten, list_pods
 from k8s_ws_proxy.rotation.record import Phase
 from k8s_ws_proxy.rotation.secret import SecretStore
-from k8s_ws_proxy.rotation.wording import PHASES, count, unheard, waits, would
+from k8s_ws_proxy.rotation.wording import PHASES, count, held, unheard, waits, would
 
 if TYPE_CHECKING:
     from k8s_ws_proxy.rotation.api import Api
@@ -313,7 +313,7 @@ class Run:
         now = self._api.now()
         if self._why is not wait.why:
             self._why, self._since = wait.why, now
-        self._waiting = waits(wait, self._fleet, lasted=now - self._since, now=now)
+        self._waiting = waits(wait, state, self._fleet, lasted=now - self._since, now=now)
         self._progress.waiting(
             self._waiting,
             waiting_for=wait.why.value,
@@ -327,6 +327,7 @@ class Run:
             },
             due=None if wait.due is None else rfc3339(wait.due),
             last_used=None if wait.last_used is None else rfc3339(wait.last_used),
+            copies=list(wait.copies),
         )
 
     def _done(self, state: State, done: Done) -> None:
@@ -347,13 +348,11 @@ class Run:
             Phase.RETIRING: "",
             Phase.DONE: f"done: every pod accepts the new key ({record.new}), and none the old one",
         }[record.phase]
-        copies = sorted({name for old in record.old for name in state.copies(old.fingerprint)})
-        if copies and record.phase is Phase.DONE:
-            facts["copies"] = copies
-            commands = " and ".join(replace(record, key=name).command("rotate") for name in copies)
+        if record.phase is Phase.DONE and (copies := state.copied(record)):
+            facts["copies"] = list(copies)
             sentence = (
                 f"done: every pod accepts the new key ({record.new}). The old one is still accepted, since other "
-                f"entries of the Secret hold it, too: {', '.join(copies)}. {commands} replaces it there"
+                f"entries of the Secret hold it, too. {held(copies, state)}"
             )
         if waived:
             sentence += f". Not known of the nodes that were waived: {', '.join(waived)}"

@@ -21,6 +21,7 @@ from k8s_ws_proxy.rotation.record import (
     Phase,
     Record,
     Until,
+    command,
     dump,
     dump_others,
     parse,
@@ -72,15 +73,29 @@ class State:
         return next((entry for entry in self.entries if entry.name == name), None)
 
     def copies(self, fingerprint: str) -> tuple[str, ...]:
-        """The names of other entries that hold this key, and aren't of this rotation: it is accepted while they do."""
+        """The names of other entries that hold this key, and aren't of this rotation: it is accepted while they do.
+
+        Daemons read no entry whose name begins with a dot.
+        """
         own = self.record
         return tuple(
             entry.name
             for entry in self.entries
             if entry.fingerprint == fingerprint
             and entry.name != self.current.name
+            and not entry.name.startswith(".")
             and (own is None or _role(entry, own) is None)
         )
+
+    def copied(self, record: Record) -> tuple[str, ...]:
+        """The names of the entries that hold a copy of one of the old keys of ``record``, the current entry's."""
+        return tuple(sorted({name for old in record.old for name in self.copies(old.fingerprint)}))
+
+    def ends(self, name: str) -> str:
+        """The command that takes away, or replaces, what the entry ``name`` of another rotation or of none holds."""
+        entry = self.entry(name)
+        keeper = None if entry is None else self.kept_by(entry)
+        return command("rotate", name) if keeper is None else keeper.command("retire")
 
     def role(self, entry: Entry) -> str:
         """What the entry is: ``current``, ``next``, ``previous``, or ``other`` if no rotation made or keeps it."""
@@ -176,16 +191,14 @@ def retire(state: State, *, now: float) -> Patch:
 def replace_at_once(state: State, secret: bytes, *, id_: str, now: float) -> Patch:
     """Make ``secret`` the current key, and take out the current one and all that its rotation left: a key has leaked.
 
-    A copy of the current one goes, too, whosever entry it is: it has leaked as well.
+    A copy of any of these goes, too, whosever entry it is: it has leaked as well.
     """
-    old = [Old("", state.current.fingerprint)]
-    data: dict[str, str | None] = {}
-    for entry in state.entries:
-        ours = state.record is not None and _role(entry, state.record) is not None
-        if entry.name != state.current.name and (ours or entry.fingerprint == state.current.fingerprint):
-            data[entry.name] = None
-            if entry.fingerprint != state.current.fingerprint:
-                old.append(Old("", entry.fingerprint))
+    ours = [e for e in state.entries if state.record is not None and _role(e, state.record) is not None]
+    leaked = dict.fromkeys(entry.fingerprint for entry in (state.current, *ours))
+    old = [Old("", fingerprint) for fingerprint in leaked]
+    data: dict[str, str | None] = {
+        entry.name: None for entry in state.entries if entry.name != state.current.name and entry.fingerprint in leaked
+    }
     record = Record(
         id=id_,
         phase=Phase.RETIRING,

@@ -9,7 +9,7 @@ from k8s_ws_proxy.rotation.plan import Done, Finish, For, Promote, Remember, Rem
 from k8s_ws_proxy.rotation.record import Phase, Until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from k8s_ws_proxy.rotation.fleet import Fleet
     from k8s_ws_proxy.rotation.plan import Intent
@@ -49,7 +49,12 @@ def clock(seconds: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
-def waits(wait: Wait, fleet: Fleet, *, lasted: float, now: float) -> str:
+def held(copies: Collection[str], state: State) -> str:
+    """Of entries that hold an old key, too: what is to be done about each."""
+    return "; ".join(f"{state.ends(name)} ends that for {name!r}" for name in copies)
+
+
+def waits(wait: Wait, state: State, fleet: Fleet, *, lasted: float, now: float) -> str:
     """What is waited for: how much, who doesn't answer, and what may be wrong if it ``lasted`` too long."""
     silent = [pod for pod in wait.missing or wait.ask if pod.uid in fleet.silent]
     missing = f"{len(wait.missing)} of {count(len(fleet.pods), 'pod')}"
@@ -68,6 +73,8 @@ def waits(wait: Wait, fleet: Fleet, *, lasted: float, now: float) -> str:
             used = "" if wait.last_used is None else f"; it was last used {duration(now - wait.last_used)} ago"
             then = f"{clock(wait.due)}, in {duration(wait.due - now)}"
             sentence = f"the old key may go at {then}, if nobody uses it{used}"
+            if wait.copies:
+                sentence += f"; other entries hold it, too, and count as uses: {held(wait.copies, state)}"
         case _ as never:
             assert_never(never)
     if silent:
@@ -111,6 +118,6 @@ def would(step: Step, state: State, fleet: Fleet, intent: Intent, *, overlap: fl
         case Done():
             return "There is nothing to do."
         case Wait():
-            return f"It would wait: {waits(step, fleet, lasted=0.0, now=now)}."
+            return f"It would wait: {waits(step, state, fleet, lasted=0.0, now=now)}."
         case _ as never:
             assert_never(never)

@@ -159,7 +159,7 @@ async def test_a_leaked_key_of_one_caller_refuses_no_other_whose_key_is_rotated_
 
 
 async def test_callers_who_had_one_key_until_now_are_given_one_each(at):
-    """The way of docs/guides/identity.md, where a caller's new entry begins as a copy of the key that it has."""
+    """Each is a copy of it to begin with."""
     at.make_secret({"secret": OLD, "billing": OLD})
     async with proxies(at, [0.0]):
         ran = await at.rotate()
@@ -167,8 +167,8 @@ async def test_callers_who_had_one_key_until_now_are_given_one_each(at):
         done = ran.event("done")
         assert done["copies"] == ["billing"]
         assert done["message"].endswith(
-            "The old one is still accepted, since other entries of the Secret hold it, too: billing. "
-            "'keys rotate --key billing' replaces it there"
+            "The old one is still accepted, since other entries of the Secret hold it, too. "
+            "'keys rotate --key billing' ends that for 'billing'"
         )
         [daemon] = at.daemons
         for keys, status in (((OLD, *at.keys.values()), 101), ((OLD,), 401)):

@@ -118,38 +118,75 @@ def test_nobody_is_told_of_a_change_where_another_entry_is_rotated(phase, of, ot
     assert secret.state(other).record is None
 
 
-@pytest.mark.parametrize(("key", "other"), [("secret", "billing"), ("billing", "secret")])
-def test_a_key_that_another_entry_holds_too_is_not_waited_for(key, other):
-    """Its callers go on with it for ever, and every pod accepts it."""
+def copied(key, *steps, intent=ROTATE):
+    """Both entries hold KEYS[0], and a rotation of ``key`` has taken these steps."""
     secret = Secret(secret=KEYS[0], billing=KEYS[0])
-    for step in STEPS[:2]:
-        secret.carry_out(step, ROTATE, now=NOW, key=key)
-    assert secret.state(key).copies(PRINTS[0]) == (other,)
-    some, now = fleet("a"), NOW + 601
+    for step in steps:
+        secret.carry_out(step, intent, now=NOW, key=key)
+    return secret
+
+
+BOTH = pytest.mark.parametrize(("key", "other"), [("secret", "billing"), ("billing", "secret")])
+
+
+@BOTH
+def test_uses_of_a_key_that_another_entry_holds_too_count_and_that_is_told(key, other):
+    secret, some, now = copied(key, Stage(), Promote()), fleet("a"), NOW + 601
+    secret.carry_out(Remember({PRINTS[0]: now - 60}), ROTATE, now=now, key=key)
+    says(some, "a", 0, 1, at=now, used={0: now - 60})
+    wait = decide(secret.state(key), some, ROTATE, now=now)
+    assert (wait.why, wait.due, wait.copies) == (For.OLD_UNUSED, now + 540, (other,))
+    assert secret.state(key).ends(other) == f"'keys rotate{'' if other == 'secret' else f' --key {other}'}'"
+
+
+@BOTH
+def test_what_another_entry_holds_too_no_pod_has_to_drop(key, other):
+    secret = copied(key, Stage(), Promote(), Remove())
+    some, now = fleet("a"), NOW + 1
     says(some, "a", 0, 1, at=now, used={0: now})
-    assert decide(secret.state(key), some, ROTATE, now=now) == Remove()
-    secret.carry_out(Remove(), ROTATE, now=now, key=key)
-    says(some, "a", 0, 1, at=now + 1, used={0: now + 1})
-    assert decide(secret.state(key), some, ROTATE, now=now + 1) == Finish()
-    secret.carry_out(Finish(), ROTATE, now=now + 1, key=key)
+    assert decide(secret.state(key), some, ROTATE, now=now) == Finish()
+    secret.carry_out(Finish(), ROTATE, now=now, key=key)
+    state = secret.state(key)
+    assert state.copied(state.record) == (other,)
     assert to_the_end(secret, other, now=now + 2) == [Stage, Promote, Remove, Finish]
     assert secret.keys == {key: KEYS[1], other: KEYS[2]}
+    assert state.copied(secret.state(key).record) == (other,)
+    assert secret.state(key).copied(state.record) == ()
 
 
-def test_of_several_old_keys_one_that_no_other_entry_holds_is_waited_for():
-    secret = Secret(secret=KEYS[0], billing=KEYS[0])
-    force = dataclasses.replace(ROTATE, force=True)
-    for step in (Stage(), Promote(), Stage(), Promote()):
-        secret.carry_out(step, force, now=NOW)
-    assert [secret.state().copies(old.fingerprint) for old in secret.state().record.old] == [("billing",), ()]
-    some, now = fleet("a"), NOW + 601
-    says(some, "a", 0, 1, 2, at=now, used={0: now, 1: now - 60})
-    wait = decide(secret.state(), some, ROTATE, now=now)
-    assert isinstance(wait, Remember)
-    assert wait.last_used == {PRINTS[1]: now - 60}
-    secret.carry_out(wait, ROTATE, now=now)
-    wait = decide(secret.state(), some, ROTATE, now=now)
-    assert (wait.why, wait.due, wait.last_used) == (For.OLD_UNUSED, now + 540, now - 60)
+def test_what_another_rotation_keeps_ends_with_that_one():
+    secret = copied("secret", Stage(), Promote(), intent=dataclasses.replace(ROTATE, until=Until.PROMOTED))
+    for step in (Stage(), Promote()):
+        secret.carry_out(step, ROTATE, now=NOW, key="billing")
+    state = secret.state("billing")
+    assert state.copied(state.record) == ("previous",)
+    assert state.ends("previous") == "'keys retire'"
+    state = secret.state()
+    assert state.copied(state.record) == ("billing.previous",)
+    assert state.ends("billing.previous") == "'keys retire --key billing'"
+
+
+@pytest.mark.parametrize("steps", [(), (Stage(),), (Stage(), Promote())])
+def test_a_leaked_key_takes_its_copies_with_it(steps):
+    secret = copied("secret", *steps)
+    step = decide(secret.state(), all_have(secret, at=NOW), IMMEDIATE, now=NOW)
+    assert step == Replace()
+    secret.carry_out(step, IMMEDIATE, now=NOW)
+    assert secret.keys == {"secret": KEYS[secret.made - 1]}
+    assert PRINTS[0] in {old.fingerprint for old in secret.state().record.old}
+
+
+def test_a_leaked_key_that_comes_back_is_waited_for():
+    secret = copied("secret", Replace(), intent=IMMEDIATE)
+    secret.object["data"]["billing"] = b64(KEYS[0])
+    some = fleet("a")
+    says(some, "a", 0, 1, at=NOW + 1)
+    assert decide(secret.state(), some, IMMEDIATE, now=NOW + 1).why is For.NO_POD_HAS_THE_OLD
+
+
+def test_an_entry_that_no_daemon_reads_is_no_copy():
+    secret = Secret(**{"secret": KEYS[0], ".before": KEYS[0]})
+    assert secret.state().copies(PRINTS[0]) == ()
 
 
 def test_rotations_at_the_same_time_have_entries_and_ends_of_their_own():

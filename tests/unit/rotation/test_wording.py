@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from support.rotating import fleet
+from support.rotating import KEYS, Secret, fleet
 
 from k8s_ws_proxy.rotation.plan import For, Wait
 from k8s_ws_proxy.rotation.wording import clock, duration, waits
 
 NOW = 1_735_689_600.0
+STATE = Secret(secret=KEYS[0], billing=KEYS[0]).state()
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def waiting(why, nodes=("a", "b", "c"), missing=2, silent=0, *, lasted=0.0, **mo
     gone = some.pods[:missing]
     for pod in gone[:silent]:
         some.didnt_answer(pod, "503: connection refused", NOW)
-    return waits(Wait(why, gone, gone, 1.0, **more), some, lasted=lasted, now=NOW)
+    return waits(Wait(why, gone, gone, 1.0, **more), STATE, some, lasted=lasted, now=NOW)
 
 
 def test_who_is_late_is_named():
@@ -59,14 +60,23 @@ def test_of_very_many_some_are_named():
 def test_who_does_not_answer_is_named_also_while_there_is_only_time_to_pass():
     some = fleet("a")
     some.didnt_answer(some.pods[0], "not within 10 s", NOW)
-    told = waits(Wait(For.OLD_UNUSED, some.pods, (), 1.0, due=NOW + 9), some, lasted=0.0, now=NOW)
+    told = waits(Wait(For.OLD_UNUSED, some.pods, (), 1.0, due=NOW + 9), STATE, some, lasted=0.0, now=NOW)
     assert told.endswith("in 9s, if nobody uses it; no answer from a (not within 10 s): mend, or --waive")
+
+
+def test_whose_uses_count_too_is_told_and_what_ends_that():
+    told = waits(
+        Wait(For.OLD_UNUSED, (), (), 1.0, due=NOW + 9, copies=("billing",)), STATE, fleet("a"), lasted=0.0, now=NOW
+    )
+    assert told.endswith(
+        "other entries hold it, too, and count as uses: 'keys rotate --key billing' ends that for 'billing'"
+    )
 
 
 def test_no_pod_at_all():
     some = fleet()
     some.starting = 2
-    told = waits(Wait(For.A_POD, (), (), 1.0), some, lasted=0.0, now=NOW)
+    told = waits(Wait(For.A_POD, (), (), 1.0), STATE, some, lasted=0.0, now=NOW)
     assert told == "no pod of the proxy runs; 2 are starting"
 
 
