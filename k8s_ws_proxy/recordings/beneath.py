@@ -60,7 +60,7 @@ def _open(name: str, flags: int, folder: int) -> int:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return os.open(name, flags, dir_fd=folder)
     except OSError as error:
-        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENXIO):  # the last one is a socket's
             raise SomethingElse(errno.ENOENT, os.strerror(error.errno), name) from error
         raise
     finally:

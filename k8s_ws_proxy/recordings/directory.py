@@ -21,7 +21,7 @@ import os
 import secrets
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from k8s_ws_proxy.recordings.paths import is_session, path_of, receipt_of
 
@@ -160,7 +160,8 @@ class Directory:
         """It is open, and that is known of it: as a whole, whenever this process is killed. Raises OSError."""
         fresh = self.own / f"{session}{_FRESH}"
         try:
-            fresh.write_bytes(known)
+            with _open_fresh(fresh) as file:
+                file.write(known)
             fresh.rename(self.entry(OPEN, session))
         except OSError:
             with contextlib.suppress(OSError):
@@ -203,16 +204,22 @@ def write_whole(path: Path, data: bytes) -> None:
     """A file that is there as a whole or not at all, also after a crash. Raises OSError."""
     fresh = path.with_name(f"{path.name}{_FRESH}")
     make_folder(path.parent)
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    file = _open_fresh(fresh)
     try:
-        with open(fd, "wb") as file:  # noqa: PTH123 - it is open already
+        with file:
             file.write(data)
             file.flush()
-            os.fsync(fd)
+            os.fsync(file.fileno())
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
     fresh.rename(path)
+
+
+def _open_fresh(path: Path) -> BinaryIO:
+    """A file to write, emptied where it is there. Raises OSError, also for a link or a FIFO: none is waited for."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    return open(os.open(path, flags, FILE_MODE), "wb")  # noqa: PTH123 - it is open already
 
 
 def make_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from k8s_ws_proxy.recordings.beneath import read_file
 from k8s_ws_proxy.recordings.directory import OPEN, write_whole
 from k8s_ws_proxy.recordings.paths import began, path_of
 from k8s_ws_proxy.rfc3339 import rfc3339
@@ -96,9 +97,8 @@ def _can_be_read(line: bytes) -> bool:
 
 def _begun(directory: Directory, session: str, secret: bytes) -> tuple[Mapping[str, Any], int, str]:
     """What was known of it while it went on, when it began (Unix seconds), and why its recording isn't whole."""
-    with contextlib.suppress(ValueError, FileNotFoundError, IsADirectoryError):
-        with directory.entry(OPEN, session).open("rb") as file:
-            known = orjson.loads(file.read(_LARGEST))
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        known = orjson.loads(read_file(directory.own, f"{OPEN}/{session}", _LARGEST))
         if isinstance(known, dict) and isinstance(timestamp := known.get("timestamp"), int):
             genuine = known.get("sessionId") == session and is_genuine(known, secret)
             begun = {name: value for name, value in known.items() if name not in ("timestamp", "hmac")}

@@ -253,6 +253,29 @@ def test_an_entry_is_there_as_a_whole_or_not_at_all(opened, monkeypatch):
     assert sorted(each.name for each in directory.own.iterdir()) == ["kept", "lock", "open", "waiting"]
 
 
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_what_stands_where_a_file_is_to_be_written_is_neither_waited_for_nor_followed(opened, tmp_path, kind):
+    """Whoever may write there knows a session's id as soon as its file is made."""
+    directory, victim = opened(), tmp_path / "victim"
+    victim.write_text("kept")
+    session = uuid7()
+    directory.enter(session, b"before")
+    receipt = directory.receipt(session)
+    receipt.parent.mkdir(parents=True)
+    for fresh in (directory.own / f"{session}.new", receipt.with_name(f"{receipt.name}.new")):
+        if kind == "link":
+            fresh.symlink_to(victim)
+        else:
+            os.mkfifo(fresh)
+    with pytest.raises(OSError, match="symbolic link" if kind == "link" else "No such device"):
+        directory.enter(session, b"after")
+    with pytest.raises(OSError, match="symbolic link" if kind == "link" else "No such device"):
+        write_whole(receipt, b"after")
+    assert victim.read_text() == "kept"
+    directory.enter(session, b"after")
+    assert directory.entry(OPEN, session).read_bytes() == b"after"
+
+
 def test_a_folder_that_is_removed_as_it_is_made_is_made_again(tmp_path, monkeypatch):
     """Another daemon's retention removes empty folders."""
     path = tmp_path / "2026/11/30/file"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import stat
 from types import SimpleNamespace
 
 import orjson
@@ -13,7 +14,7 @@ from support.recorder import SECRET
 from support.recordings import Cast, read
 
 from k8s_ws_proxy.recordings import interrupted
-from k8s_ws_proxy.recordings.directory import Directory, write_whole
+from k8s_ws_proxy.recordings.directory import OPEN, Directory, write_whole
 from k8s_ws_proxy.recordings.interrupted import finish_interrupted
 from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.wire.recording.receipt import entry
@@ -207,6 +208,30 @@ def test_what_is_no_file_is_not_touched(directory, leave, tmp_path, kind):
     with pytest.raises(ValueError, match="it isn't a file"):
         finish_interrupted(directory, session, SECRET)
     assert victim.read_bytes() == b"somebody's, without a last line"
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "fifo", "socket"])
+def test_what_stands_in_the_entry_s_place_is_neither_waited_for_nor_followed(directory, leave, tmp_path, kind):
+    session = leave(WHOLE)
+    place = directory.entry(OPEN, session)
+    elsewhere = place.rename(tmp_path / "elsewhere")
+    match kind:
+        case "link":
+            place.symlink_to(elsewhere)
+        case "folder":
+            place.mkdir()
+        case "fifo":
+            os.mkfifo(place)
+        case "socket":
+            os.mknod(place, stat.S_IFSOCK | 0o600)
+    if kind == "folder":  # it can't be taken away as a file is
+        with pytest.raises(IsADirectoryError):
+            finish_interrupted(directory, session, SECRET)
+    else:
+        finish_interrupted(directory, session, SECRET)
+        assert not directory.spoken_for()
+    _, receipt = read(directory.root, session, SECRET)
+    assert receipt["problem"] == "interrupted; what was known of the session is lost"
 
 
 @pytest.mark.parametrize("where", ["write", "fdatasync", "ftruncate"])
