@@ -82,22 +82,17 @@ class CastFile:
         """
         before, cast = self._size, self._cast
         lines, size = [], 0
-        try:
-            for event in events:
-                if isinstance(event, Data):
-                    line = cast.data(event.at, event.channel, event.data)
-                else:
-                    line = cast.resized(event.at, event.columns, event.rows)
-                lines.append(line)
-                size += len(line)
-                if size >= _PORTION:
-                    self._append(b"".join(lines))
-                    lines, size = [], 0
-            self._append(b"".join(lines))
-        except OSError:
-            if not self._size:  # the header isn't there either
-                self._cast = Cast(cast.heading)
-            raise
+        for event in events:
+            if isinstance(event, Data):
+                line = cast.data(event.at, event.channel, event.data)
+            else:
+                line = cast.resized(event.at, event.columns, event.rows)
+            lines.append(line)
+            size += len(line)
+            if size >= _PORTION:
+                self._append(b"".join(lines))
+                lines, size = [], 0
+        self._append(b"".join(lines))
         if watchers is not None:
             self._enter(watchers=watchers)
         return self._size - before
@@ -134,9 +129,14 @@ class CastFile:
             self._directory.enter(self.session, self._entry())
 
     def finish(self, at: float, end: End, problem: str, secret: bytes) -> File:
-        """Write its end and its receipt. Raises OSError if there is no receipt; it may be tried again then."""
+        """Write its end and its receipt. Raises OSError if there is no receipt; it may be tried again then.
+
+        There is none as long as more stands in the file than was recorded, and that can't be cut.
+        """
         if self._fd is not None:
             self._write_end(at, end, problem)
+            if self._torn and self._is_there(self._fd):  # else its receipt is of a file that is gone
+                self._cut(self._fd)
             os.close(self._fd)
             self._fd = None
         file = File(path_of(self.session), self._size, self._hash.hexdigest(), self._cast.replaced, self._problem)
@@ -174,21 +174,32 @@ class CastFile:
     def _append(self, data: bytes) -> None:
         if not data or self._fd is None:
             return
-        if self._torn:
-            os.ftruncate(self._fd, self._size)
+        try:
+            if self._torn:
+                self._cut(self._fd)
+            self._write(self._fd, data)
+        except OSError:
+            if not self._size:  # the header isn't there either
+                self._cast = Cast(self._cast.heading)
+            raise
+        self._hash.update(data)
+        self._size += len(data)
+
+    def _write(self, fd: int, data: bytes) -> None:
         view = memoryview(data)
         self._torn = self._unkept = True
         try:
             while view:
-                view = view[os.write(self._fd, view) :]
+                view = view[os.write(fd, view) :]
         except OSError:
             with contextlib.suppress(OSError):  # else before anything is appended again
-                os.ftruncate(self._fd, self._size)
-                self._torn = False
+                self._cut(fd)
             raise
         self._torn = False
-        self._hash.update(data)
-        self._size += len(data)
+
+    def _cut(self, fd: int) -> None:
+        os.ftruncate(fd, self._size)
+        self._torn = False
 
 
 def told(error: Exception) -> str:

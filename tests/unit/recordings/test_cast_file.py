@@ -164,6 +164,56 @@ def test_where_there_is_room_again_its_end_says_what_happened(directory, file, m
     assert cast.of("x") == []
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["the first write", "a later one"])
+def test_there_is_no_receipt_of_a_file_that_cannot_be_cut_until_it_is(directory, file, monkeypatch, first):
+    """What a write has left in it, of which nothing could be taken back, isn't in its hash."""
+    disk = Failing(monkeypatch, "write", "ftruncate")
+    if not first:
+        file.write([Data(0.1, STDOUT, b"before")])
+    disk.error, disk.room = errno.EIO, 20
+    with pytest.raises(OSError, match="Input/output"):
+        file.write([Data(0.2, STDOUT, b"x" * 10_000)])
+    problem = "recording failed: Input/output error"
+    for _ in range(2):
+        with pytest.raises(OSError, match="Input/output"):
+            finish(file, problem)
+        assert not directory.receipt(file.session).exists()
+        assert directory.spoken_for() == {file.session}
+    disk.error = 0
+    finish(file, problem)
+    cast, receipt = read(directory.root, file.session, SECRET)
+    assert (cast.text(), cast.comments) == ("" if first else "before", [problem])
+    assert receipt["problem"] == problem
+    assert not directory.spoken_for()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["nothing is in it", "something is"])
+def test_an_end_that_is_cut_in_the_middle_is_written_again(directory, file, monkeypatch, first):
+    disk = Failing(monkeypatch, "write", "ftruncate")
+    if not first:
+        file.write([Data(0.1, STDOUT, b"before")])
+    disk.error, disk.room = errno.EROFS, 5
+    with pytest.raises(OSError, match="Read-only"):
+        finish(file)
+    disk.error = 0
+    finish(file)
+    cast, receipt = read(directory.root, file.session, SECRET)
+    problem = "recording failed: its end can't be written: Read-only file system"
+    assert (cast.text(), cast.comments, receipt["problem"]) == ("" if first else "before", [problem], problem)
+
+
+def test_one_that_is_gone_need_not_be_cut(directory, file, monkeypatch):
+    """As where another disk was mounted in its place, since the first was broken."""
+    disk = Failing(monkeypatch, "write", "ftruncate")
+    disk.error, disk.room = errno.EIO, 20
+    with pytest.raises(OSError, match="Input/output"):
+        file.write([Data(0.2, STDOUT, b"x" * 10_000)])
+    directory.root.rename(directory.root.with_name("elsewhere"))
+    problem = "recording failed: Input/output error"
+    finish(file, problem)
+    assert read_receipt(directory, file)["problem"] == problem
+
+
 def test_an_end_that_cannot_be_written_is_told(directory, file, monkeypatch):
     disk = Failing(monkeypatch, "write")
     file.write([Data(0.1, STDOUT, b"before")])
