@@ -153,7 +153,7 @@ class Recorder:
         heading = Heading(title_of(record), int(record.started), begun["command"], tags)
         file = CastFile(self.directory, slot.id, heading, begun, self._secret())
         recording = Recording(self, slot, file)
-        if problem := _SILENT if self.writer.at_it() > _PATIENCE else await self._create(recording):
+        if problem := await self._cannot(recording):
             self._available(problem)
             self._clear()
             metrics.RECORDING_FAILURES.inc()
@@ -161,9 +161,23 @@ class Recorder:
                 raise unavailable(problem)
             logger().error("a session isn't recorded", session=slot.id, problem=problem)
             return None
-        self._available("")
+        if not self._hangs:  # else what is written may never be on the disk, and the keeper will know
+            self._available("")
         slot.log.recorded(path_of(slot.id))
         return recording
+
+    async def _cannot(self, recording: Recording) -> str:
+        """Why it can't be recorded, or mustn't begin where it has to be; empty where it has begun."""
+        if self.required and self._hangs:
+            return self._hangs
+        return _SILENT if self.writer.at_it() > _PATIENCE else await self._create(recording)
+
+    @property
+    def _hangs(self) -> str:
+        """Why nothing is kept on the disk, where the keeper is at a look for too long; else empty."""
+        if self._busy_since is None or self.clock() - self._busy_since <= STUCK:
+            return ""
+        return f"the disk hasn't answered for {STUCK:.0f} s"
 
     async def _create(self, recording: Recording) -> str:
         """Why it can't be; empty where it is."""
@@ -260,8 +274,8 @@ class Recorder:
         for recording in list(self._live):
             recording.look(now)
         if self._busy_since is not None:
-            if now - self._busy_since > STUCK:
-                self._available(f"the disk hasn't answered for {STUCK:.0f} s")
+            if problem := self._hangs:
+                self._available(problem)
             return
         self._busy_since = now
         self._keeper.do(partial(_keep, [(each, each.file) for each in self._live]), self._kept, self._not_checked)

@@ -196,6 +196,37 @@ async def test_a_disk_that_does_not_answer_for_long_is_told_of(root, monkeypatch
 
 
 @pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("required", [True, False])
+async def test_while_the_disk_keeps_nothing_nobody_who_has_to_be_recorded_is_taken(root, monkeypatch, required):
+    """Making a file and writing it is done in memory, also where nothing comes to the disk any more."""
+    async with recording(root, required=required) as (recorders, made):
+        session = await recorders.begin(made)
+        disk = Held(monkeypatch, cast_file, "fdatasync")
+        session.says(b"x" * 40_000)
+        await settled(disk.entered.is_set)
+        now = made.clock
+        made.clock = lambda: now() + 31
+        with capture_logs() as log:
+            await settled(lambda: made.problem)
+            if required:
+                with pytest.raises(Refusal, match="has to be recorded"):
+                    await recorders.begin(made)
+                recorders.registry.open_slots()[-1].release()
+            else:
+                other = await recorders.begin(made)
+                other.says(b"it may yet be kept")
+                other.ends()
+            assert made.problem == "the disk hasn't answered for 30 s"
+            assert value(metrics.RECORDING_AVAILABLE) == 0
+            disk.let_go()
+            await settled(lambda: not made.problem)
+        told = [line["event"] for line in log if "can't be recorded" in line["event"] or "recorded again" in line["event"]]
+        assert told == ["sessions can't be recorded", "sessions can be recorded again"]
+        (await recorders.begin(made)).ends()
+        session.ends()
+
+
+@pytest.mark.usefixtures("often")
 async def test_a_file_that_is_taken_away_while_nothing_is_said_is_missed(root):
     async with recording(root) as (recorders, made):
         session = await recorders.begin(made)
