@@ -27,6 +27,7 @@ _LONGEST: Final = 8 * 1024 * 1024  # bytes of a line; a read of the session make
 _LARGEST: Final = 1024 * 1024  # bytes of what is known of a session
 _NOT_SEALED: Final = "interrupted; what was known of the session isn't sealed with this key"
 _NOTHING_KNOWN: Final = "interrupted; what was known of the session is lost"
+_COMMENTS: Final = frozenset(map(comment, (INTERRUPTED, _NOT_SEALED, _NOTHING_KNOWN)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Finished:
 def finish_interrupted(directory: Directory, session: str, secret: bytes) -> Finished | None:
     """Finish it; None where that was done, or there is nothing left of it.
 
-    Raises OSError, or ValueError where something else stands in the recording's place.
+    Raises OSError, or ValueError where something else stands in the recording's place. It may be tried again: the same
+    comes of it then.
     """
     path, receipt = directory.cast(session), directory.receipt(session)
     if receipt.exists():
@@ -66,6 +68,9 @@ def finish_interrupted(directory: Directory, session: str, secret: bytes) -> Fin
             view = view[os.write(fd, view) :]
         os.fdatasync(fd)
     finally:
+        # When the session's last was written, for whoever tries again. Who may write it mayn't always do this.
+        with contextlib.suppress(OSError):
+            os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns))
         os.close(fd)
     told = End(rfc3339(found.st_mtime), INTERRUPTED, None, None, None, tuple(watchers_in(begun)))
     file = File(path_of(session), size, digest.hexdigest(), None, problem)
@@ -78,14 +83,19 @@ def _whole_lines(fd: int) -> tuple[int, Any]:
     """How many bytes of it are lines that can be read, and their hash.
 
     After a crash of the machine any of the last ones may be torn, or of other bytes; what is after such a line isn't
-    worth one that players stop at.
+    worth one that players stop at. What an attempt before this one has said at the end isn't counted.
     """
     size, digest = 0, hashlib.sha256()
+    said: tuple[int, Any] | None = None  # both, before what was said
     with open(fd, "rb", closefd=False) as file:
         while (line := file.readline(_LONGEST)).endswith(b"\n") and _can_be_read(line):
+            if line not in _COMMENTS:
+                said = None
+            elif said is None:
+                said = size, digest.copy()
             digest.update(line)
             size += len(line)
-    return size, digest
+    return said or (size, digest)
 
 
 def _can_be_read(line: bytes) -> bool:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.recordings.directory import Directory
     from k8s_ws_proxy.recordings.interrupted import Finished
     from k8s_ws_proxy.worker import Worker
+
+
+_MOST_PASSED: Final = 64  # looks between two attempts at one: four minutes
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """How often one couldn't be finished, at which look it is tried again, and why it wasn't, as the log knows."""
+
+    times: int = 0
+    due: int = 0
+    problem: str = ""
 
 
 class Leftovers:
@@ -43,7 +56,8 @@ class Leftovers:
         self._finished = finished
         self._busy = False
         self._waiting: deque[str] = deque()
-        self._again: list[str] = []
+        self._looks = 0
+        self._troubles: dict[str, _Trouble] = {}  # of those that are tried again
         self._problems: list[str] = []  # of which the log knows
         self.looked = asyncio.Event()
         """The directory has answered once, be it that it can't be read."""
@@ -56,7 +70,7 @@ class Leftovers:
         return not self._busy
 
     def go_on(self) -> None:
-        """Take over what there is by now, and finish it, and what couldn't be finished before."""
+        """Take over what there is by now, and finish it; what couldn't be before, ever more seldom."""
         if not self._busy:
             self._busy = True
             self._worker.do(self._take, self._found, self._not_taken)
@@ -68,7 +82,9 @@ class Leftovers:
     def _found(self, found: tuple[list[str], list[str]]) -> None:
         sessions, problems = found
         self.problem = ""
-        self._waiting, self._again = deque([*self._again, *sessions]), []
+        self._looks += 1
+        due = (session for session, trouble in self._troubles.items() if trouble.due <= self._looks)
+        self._waiting = deque([*due, *sessions])
         if sessions:
             logger().warning("recordings of a daemon that is gone are finished", count=len(sessions))
         if problems and problems != self._problems:
@@ -89,6 +105,7 @@ class Leftovers:
             self._worker.do(work, partial(self._one_finished, session), partial(self._not_finished, session))
 
     def _one_finished(self, session: str, found: Finished | None) -> None:
+        self._troubles.pop(session, None)
         if found is not None:
             metrics.RECORDINGS_FINISHED.labels("interrupted").inc()
             logger().info("recording finished", session=session, recording=found.file.path, interrupted=True)
@@ -96,8 +113,12 @@ class Leftovers:
         self._next()
 
     def _not_finished(self, session: str, error: Exception) -> None:
-        again = isinstance(error, OSError)  # else it will never be anything else
-        logger().error("a recording can't be finished", session=session, error=told(error), again=again)
-        if again:
-            self._again.append(session)
+        trouble = self._troubles.pop(session, None) or _Trouble()
+        again, problem = isinstance(error, OSError), told(error)
+        if problem != trouble.problem:
+            logger().error("a recording can't be finished", session=session, error=problem, again=again)
+        if again:  # else it will never be anything else
+            self._troubles[session] = trouble
+            trouble.due = self._looks + min(1 << min(trouble.times, 30), _MOST_PASSED)
+            trouble.times, trouble.problem = trouble.times + 1, problem
         self._next()

@@ -251,3 +251,37 @@ def test_where_the_disk_is_full_it_can_be_tried_again(directory, leave, monkeypa
     assert isinstance(cast, Cast)
     assert directory.cast(session).read_bytes().startswith(WHOLE)
     assert not directory.spoken_for()
+
+
+@pytest.mark.parametrize("left", [WHOLE + b"torn", b""], ids=["some lines", "nothing"])
+@pytest.mark.parametrize("known", [KNOWN, b"", orjson.dumps(KNOWN)], ids=["known", "lost", "not sealed"])
+def test_it_may_be_tried_as_often_as_it_takes(directory, leave, monkeypatch, left, known):
+    """What is said at the end fits where the receipt doesn't. It is said once, and the session ended when it did."""
+    session = leave(left, known)
+    ended = 1_700_000_123_456_789_000
+    os.utime(directory.cast(session), ns=(ended, ended))
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(interrupted, "write_whole", full)
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space"):
+                finish_interrupted(directory, session, SECRET)
+    finish_interrupted(directory, session, SECRET)
+    cast, receipt = read(directory.root, session, SECRET)
+    assert cast.comments == (["a comment"] if left else []) + [receipt["problem"]]
+    assert receipt["ended"] == "2023-11-14T22:15:23.456Z"
+
+
+def test_who_may_write_a_recording_and_not_set_its_time_finishes_it(directory, leave, monkeypatch):
+    """As of a file that isn't one's own."""
+    session = leave(WHOLE)
+
+    def forbidden(*_arguments, **_options):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(interrupted, "os", SimpleNamespace(**{**vars(os), "utime": forbidden}))
+    finish_interrupted(directory, session, SECRET)
+    read(directory.root, session, SECRET)

@@ -422,6 +422,32 @@ async def test_a_disk_that_was_full_when_the_daemon_began_loses_none(root, dead,
 
 
 @pytest.mark.usefixtures("often")
+async def test_what_cannot_be_finished_is_tried_ever_more_seldom_and_told_once(root, dead, monkeypatch):
+    """Each attempt reads all of it."""
+    looks, tried, real = [], [], Directory.take_over
+    monkeypatch.setattr("k8s_ws_proxy.recordings.leftovers._MOST_PASSED", 16)
+    monkeypatch.setattr(Directory, "take_over", lambda self: (looks.append(self), real(self))[1])
+    problems = iter([errno.ENOSPC] * 3 + [errno.EIO] * 3)
+
+    def finish(_directory, session, _secret):
+        tried.append((session, len(looks)))
+        number = next(problems, 0)
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("k8s_ws_proxy.recordings.leftovers.finish_interrupted", finish)
+    (session,) = await dead()
+    with capture_logs() as log:
+        async with recording(root):
+            await settled(lambda: len(tried) == 7)
+            at = len(looks)
+            await settled(lambda: len(looks) > at + 20)
+    assert tried == [(session, look) for look in (1, 2, 4, 8, 16, 32, 48)]
+    told = [line["error"] for line in log if line["event"] == "a recording can't be finished"]
+    assert told == ["No space left on device", "Input/output error"]
+
+
+@pytest.mark.usefixtures("often")
 async def test_what_can_never_be_finished_holds_up_nothing_and_is_not_tried_again(root, dead, monkeypatch):
     sessions = await dead(3)
     path = Directory(root).cast(sessions[1])
