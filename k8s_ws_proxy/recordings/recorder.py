@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +21,7 @@ from k8s_ws_proxy.recordings.directory import Directory
 from k8s_ws_proxy.recordings.leftovers import Leftovers
 from k8s_ws_proxy.recordings.paths import path_of
 from k8s_ws_proxy.recordings.recording import STUCK, Recording, title_of
-from k8s_ws_proxy.recordings.retention import Keep, clear
+from k8s_ws_proxy.recordings.retention import Clock, Keep, clear
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.sessions.as_json import known
 from k8s_ws_proxy.sessions.audited import subject_of, subject_of_known
@@ -103,6 +103,8 @@ class Recorder:
         self._looking: asyncio.TimerHandle | None = None
         self._busy_since: float | None = None  # when the keeper was given a look that it isn't done with
         self._keep = Keep(settings.max_age, settings.max_bytes)
+        self._time = Clock()
+        self._ahead = 0.0  # seconds by which it was set forward, of which the log knows
         self._cleared = float("-inf")  # when the directory was cleared last; infinity while it is
         self._not_cleared = ""  # why it couldn't be, of which the log knows
 
@@ -310,8 +312,21 @@ class Recorder:
         if not self._keep or self.clock() - self._cleared < every:
             return
 
-        def cleared(outcome: tuple[int, OSError | None]) -> None:
-            count, error = outcome
+        def work() -> tuple[int, OSError | None, float]:
+            now, ahead = self._time.look()
+            keep = replace(self._keep, age=0.0) if ahead else self._keep
+            count, error = clear(self.directory, keep, now) if keep else (0, None)
+            return count, error, ahead
+
+        def cleared(outcome: tuple[int, OSError | None, float]) -> None:
+            count, error, ahead = outcome
+            if ahead and not self._ahead:
+                logger().error(
+                    "the clock was set forward: no recording is removed for its age for a day",
+                    seconds=round(ahead),
+                    do="set it back if it is wrong now; if it is right, wait, or restart this daemon",
+                )
+            self._ahead = ahead
             if count:
                 metrics.RECORDINGS_REMOVED.inc(count)
                 logger().info("old recordings removed", count=count)
@@ -324,7 +339,7 @@ class Recorder:
             self._cleared, self._not_cleared = self.clock(), problem
 
         self._cleared = float("inf")
-        self._tidier.do(lambda: clear(self.directory, self._keep, time.time()), cleared, failed)
+        self._tidier.do(work, cleared, failed)
 
     def _available(self, problem: str) -> None:
         if problem and not self.problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 from k8s_ws_proxy.recordings.paths import CAST, RECEIPT, is_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from k8s_ws_proxy.recordings.directory import Directory
 
 _DAYS: Final = 3  # levels of folders: year, month, day
+_JUMP: Final = 300.0  # seconds by which the clock may be set forward between two looks
+_DOUBTED: Final = 86400.0  # seconds for which nobody goes by one that was set forward by more
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,34 @@ class Keep:
     def __bool__(self) -> bool:
         """Whether there is any limit."""
         return bool(self.age or self.size)
+
+
+def _since_boot() -> float:
+    """Seconds that nobody sets: of a machine that slept, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Clock:
+    """The time of day, and whether recordings may be removed by it: one that jumps forward makes all of them old.
+
+    It is doubted for a day, or until it is set back. Of one that was wrong at the start nothing can be known.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = _since_boot) -> None:
+        self._wall, self._steady = wall, steady
+        self._last = self._believed = wall() - steady()
+        self._doubted_until = float("-inf")
+
+    def look(self) -> tuple[float, float]:
+        """Unix seconds; and by how many it was set forward, while that is doubted, else 0."""
+        now, steady = self._wall(), self._steady()
+        offset = now - steady
+        if offset - self._last > _JUMP:
+            self._doubted_until = steady + _DOUBTED
+        self._last = offset
+        if offset - self._believed <= _JUMP or steady >= self._doubted_until:
+            self._believed = offset
+        return now, offset - self._believed
 
 
 def clear(directory: Directory, keep: Keep, now: float) -> tuple[int, OSError | None]:

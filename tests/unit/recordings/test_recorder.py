@@ -220,7 +220,9 @@ async def test_while_the_disk_keeps_nothing_nobody_who_has_to_be_recorded_is_tak
             assert value(metrics.RECORDING_AVAILABLE) == 0
             disk.let_go()
             await settled(lambda: not made.problem)
-        told = [line["event"] for line in log if "can't be recorded" in line["event"] or "recorded again" in line["event"]]
+        told = [
+            line["event"] for line in log if "can't be recorded" in line["event"] or "recorded again" in line["event"]
+        ]
         assert told == ["sessions can't be recorded", "sessions can be recorded again"]
         (await recorders.begin(made)).ends()
         session.ends()
@@ -565,6 +567,40 @@ async def test_what_is_too_old_goes(root, old):
         await settled(lambda: not cast.exists())
         assert running.recording.file._path.exists()
         running.ends()
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_clock_that_jumps_makes_nothing_old(root, old, monkeypatch):
+    """What is too much goes all the same. It is told once, and what to do."""
+    monkeypatch.setattr(recorder, "_CLEARING", 0.0)
+    looks, ahead = [], 0.0
+
+    def told(log):
+        return [(line["seconds"], "set it back" in line["do"]) for line in log if "the clock was set" in line["event"]]
+
+    def clear(_directory, keep, _now):
+        looks.append((keep.age, keep.size))
+        return 0, None
+
+    monkeypatch.setattr(recorder, "clear", clear)
+    monkeypatch.setattr(retention.Clock, "look", lambda _self: (0.0, ahead))
+    with capture_logs() as log:
+        async with recording(root, max_age=60.0, max_bytes=5):
+            await settled(lambda: looks)
+            assert set(looks) == {(60.0, 5)}
+            ahead = 1e9
+            await settled(lambda: looks.count((0.0, 5)) > 3)
+            ahead = 0.0
+            at = len(looks) + 1  # one may be under way
+            await settled(lambda: (60.0, 5) in looks[at:])
+        async with recording(root.with_name("by age only"), max_age=60.0):
+            ahead = 600.0
+            await settled(lambda: len(told(log)) == 2)
+            at = len(looks) + 1
+            ahead = 0.0
+            await settled(lambda: len(looks) > at)
+            assert (0.0, 0) not in looks
+    assert told(log) == [(1_000_000_000, True), (600, True)]
 
 
 TOO_LITTLE = {"min_free": 2**62}  # bytes, more than any disk has

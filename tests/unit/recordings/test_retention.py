@@ -10,7 +10,7 @@ import pytest
 from k8s_ws_proxy.recordings import retention
 from k8s_ws_proxy.recordings.directory import KEPT, WAITING, Directory
 from k8s_ws_proxy.recordings.paths import path_of
-from k8s_ws_proxy.recordings.retention import Keep, clear
+from k8s_ws_proxy.recordings.retention import Clock, Keep, clear
 
 NOW = 2_000_000_000.0
 DAY = 86400.0
@@ -27,6 +27,57 @@ def directory(tmp_path):
 def session(seconds, number=0):
     """The id of one that began then."""
     return f"{int(seconds * 1000) >> 16:08x}-{int(seconds * 1000) & 0xFFFF:04x}-7000-8000-{number:012x}"
+
+
+class Machine:
+    """Its clock, which is set, and what nobody sets."""
+
+    def __init__(self):
+        self.wall, self.steady = NOW, 1000.0
+        self.clock = Clock(lambda: self.wall, lambda: self.steady)
+
+    def look(self, passes=60.0, *, set_by=0.0):
+        """By how much it was set forward, as far as that is doubted."""
+        self.steady += passes
+        self.wall += passes + set_by
+        now, ahead = self.clock.look()
+        assert now == self.wall
+        return ahead
+
+
+def test_a_clock_that_is_set_by_little_or_back_is_gone_by():
+    machine = Machine()
+    assert [machine.look(set_by=by) for by in (0, 299, 299, -299, -1e9, 0, 299)] == [0] * 7
+
+
+def test_one_that_is_set_forward_is_doubted_for_a_day():
+    machine = Machine()
+    assert machine.look(set_by=1e9) == 1e9
+    assert machine.look(DAY - 1) == 1e9
+    assert machine.look(1) == 0
+    assert machine.look() == 0
+
+
+def test_one_that_is_set_forward_again_is_doubted_for_a_day_from_then_on():
+    machine = Machine()
+    assert machine.look(set_by=600) == 600
+    assert machine.look(DAY - 1, set_by=1e9) == 1e9 + 600
+    assert machine.look(DAY - 1) == 1e9 + 600
+    assert machine.look(1) == 0
+
+
+def test_one_that_is_set_back_is_gone_by_again():
+    machine = Machine()
+    assert machine.look(set_by=1e9) == 1e9
+    assert machine.look(set_by=-5e8) == 5e8, "not far enough"
+    assert machine.look(set_by=-5e8 + 60) == 0
+    assert machine.look(set_by=600) == 600
+
+
+def test_that_a_machine_slept_is_no_jump():
+    """Both go on meanwhile."""
+    assert Machine().look(30 * DAY) == 0
+    assert Clock().look()[1] == 0
 
 
 def put(directory, began, size=100, number=0, *, receipt=True):
