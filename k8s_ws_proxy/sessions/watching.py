@@ -58,7 +58,10 @@ class Watching:
         watched.watched(watcher)
         does = "watches and may type" if mode is WatchMode.PEER else "watches"
         self._say(watched, f"{shown(watcher.user)} {does} from now on")
-        watched.bridge.fanout.join(feed)
+        if watched.bridge.fanout is None:  # that line has found its client gone
+            feed.end()
+        else:
+            watched.bridge.fanout.join(feed)
 
     def _left(self, watched: Slot, session: str, feed: Feed) -> None:
         watcher = self._watchers.get(watched.id, {}).pop(session, None)

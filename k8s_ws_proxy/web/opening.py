@@ -70,6 +70,10 @@ class Opening:
             refusal.session = slot.id
             asked(call.request).admitted = True
             raise
+        except Exception:
+            if slot.bridge is not None:
+                slot.bridge.abort()  # it has the client by now, and nobody else would end it
+            raise
         finally:
             if slot.bridge is None:
                 slot.release()

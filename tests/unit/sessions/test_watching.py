@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import os
+import socket
+import struct
 
 import pytest
 from structlog.testing import capture_logs
@@ -353,6 +355,15 @@ async def test_a_session_that_is_over_is_not_joined(session):
     assert not session.watching.may_join(session.slot)
     bob = session.watch()  # it ended in just that moment
     assert b"Failure" in (await bob.rest())[STATUS]
+
+
+async def test_nor_is_one_whose_client_is_found_gone_when_it_is_told_of_that(told):
+    told.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    told.client.sock.close()  # reset: the first write fails
+    bob = told.watch()
+    assert told.bridge.fanout is None
+    assert b"Failure" in (await bob.rest())[STATUS]
+    assert told.watching.watchers(told.slot.id) == []
 
 
 async def test_nor_is_one_whose_command_has_ended_and_that_waits_for_the_close(session):

@@ -216,6 +216,21 @@ async def test_a_client_that_leaves_while_it_is_dialled(site):
     assert site.registry.open == 0
 
 
+async def test_what_goes_wrong_between_the_dial_and_the_101_leaves_nothing_behind(site):
+    plan = site.terminal(EXEC, Upstream(site.stream, None, b""))
+
+    def begun(_bridge, _client):
+        raise ZeroDivisionError
+
+    plan.begun = begun
+    with capture_logs() as log, pytest.raises(ZeroDivisionError):
+        await site.opening.open(plan)
+    assert log == []
+    assert site.registry.open == 0
+    assert await site.told() == b"", "its connection is closed"
+    assert await asyncio.get_running_loop().sock_recv(site.upstream, 1) == b""
+
+
 async def test_who_finds_no_slot_is_not_dialled(site):
     site.registry.admit(Principal(Mode.HMAC, "2025"), site.terminal(EXEC, None).target, "10.0.0.2")
     plan = site.terminal(EXEC, None)
