@@ -48,12 +48,16 @@ class Use(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A session that was issued and isn't open yet: what it will be. ``size`` is bytes of its request."""
+    """A session that was issued and isn't open yet: what it will be.
+
+    ``size`` is bytes of memory that its request takes, at the worst; ``length`` bytes of the target that would open it.
+    """
 
     record: SessionRecord
     route: Route
     target: Target
     size: int
+    length: int = 0
     recorded: bool = False
     """It is to be recorded, whatever is usual."""
 

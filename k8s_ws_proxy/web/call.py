@@ -22,7 +22,8 @@ class Call:
     """``began`` is the loop's time at the request's first byte; ``within`` seconds from there it must be answered.
 
     ``session`` is the id of one that was issued before, ``record`` whether it is to be recorded whatever is usual,
-    ``aside`` whether its client takes messages aside from Kubernetes's.
+    ``length`` bytes of the target that it was issued for, ``aside`` whether its client takes messages aside from
+    Kubernetes's.
     """
 
     request: web.BaseRequest
@@ -33,6 +34,7 @@ class Call:
     within: float
     session: str = ""
     record: bool = False
+    length: int = 0
     aside: bool = False
 
     @property
@@ -47,8 +49,8 @@ class Call:
 
     @property
     def size(self) -> int:
-        """Bytes of the request's target."""
-        return len(self.request.raw_path)
+        """Bytes of the target: of the request's, or of what was issued."""
+        return self.length or len(self.request.raw_path)
 
     def hijack(self) -> tuple[Stream, bytes] | None:
         """The connection, for good, and the bytes that came after the request's head; None if the client has left."""

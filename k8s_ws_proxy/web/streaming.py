@@ -63,6 +63,7 @@ class Streaming:
             self._callers.within,
             session=session,
             record=issued.recorded,
+            length=issued.length,
             aside=request.rel_url.raw_query_string == ASIDE,
         )
         return await self._opening.open(self._plans.for_target(call, issued.target, offer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import ssl
 
@@ -11,6 +12,7 @@ import pytest
 from support import rawws
 from support.caller import (
     PIPES,
+    V5,
     ask,
     at_rest,
     get,
@@ -26,6 +28,7 @@ from support.caller import (
 )
 from support.daemon import SERVE
 from support.pki import Pki
+from support.sessions import SHELL, issue, presented
 from support.tls13 import RawTls13
 
 from k8s_ws_proxy.sessions.quotas import HELD_BY_DIALS, held_by
@@ -33,6 +36,7 @@ from k8s_ws_proxy.web.handshakes import AT_ONCE
 from k8s_ws_proxy.web.pending import IDLE_PLACES
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import STDIN
+from k8s_ws_proxy.wire.requests.issue import parse_order
 
 TRUE = proxy_exec("true", **PIPES)
 KEY = b"\1\2\3\4"
@@ -271,6 +275,23 @@ async def test_long_commands_that_are_dialled_are_bounded_together(start, cluste
         short.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await short
+
+
+async def test_so_are_those_of_sessions_that_were_issued(start, cluster):
+    daemon = await start(WS_HANDSHAKE_TIMEOUT="60s")
+    command = ["ab"] * 10_500
+    target = parse_order(json.dumps({**SHELL, "command": command}).encode()).target
+    fit = HELD_BY_DIALS // held_by(len(target))
+    cluster.faults.hang(times=fit)
+    last = await issue(daemon, command=command)
+    async with contextlib.AsyncExitStack() as stack:
+        for dialled in range(1, fit + 1):
+            told = await issue(daemon, command=command)
+            data = rawws.request(told["path"], {"Authorization": f"Bearer {told['ticket']}"}, subprotocols=[V5])
+            await stack.enter_async_context(crowd(daemon.port, 1, data))
+            await cluster.observed.wait_for(lambda dialled=dialled: len(cluster.observed.seen) >= dialled)
+        async with presented(daemon, last["path"], last["ticket"]) as ws:
+            assert refusal_of(ws.answer, last["path"])[1] == "too_many_handshakes"
 
 
 @pytest.mark.slow
