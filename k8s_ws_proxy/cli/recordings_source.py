@@ -18,6 +18,7 @@ from k8s_ws_proxy.cli.signer import Signer
 from k8s_ws_proxy.errors import ProxyError, Reason
 from k8s_ws_proxy.recordings.beneath import open_folder
 from k8s_ws_proxy.recordings.catalogue import LATEST, Catalogue, Wanted
+from k8s_ws_proxy.recordings.growing import whole_lines
 from k8s_ws_proxy.rfc3339 import unix
 
 if TYPE_CHECKING:
@@ -138,10 +139,12 @@ class DirectoryRecordings:
         if follow:
             raise ProxyError("--follow asks a proxy: it isn't for a directory")
         with _read(f"the recording {session} in {self._catalogue.root}"):
+            grows = self._catalogue.receipt(session) is None
             if (fd := self._catalogue.open(session)) is None:
                 raise ProxyError(f"there is no recording {session} in {self._catalogue.root}")
             with os.fdopen(fd, "rb") as file:
-                while data := file.read(PART):
+                end = whole_lines(fd) if grows else os.fstat(fd).st_size
+                while data := file.read(min(PART, end - file.tell())):
                     yield data
 
     async def receipt(self, session: str) -> bytes:

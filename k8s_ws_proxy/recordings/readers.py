@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from k8s_ws_proxy.errors import Reason, Refusal
+from k8s_ws_proxy.recordings.growing import whole_lines
 from k8s_ws_proxy.worker import Worker
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ class Reading:
         """The open file's. Raises as ask() does."""
         assert self.fd is not None
         return await self.ask(partial(os.fstat, self.fd))
+
+    async def whole_lines(self, since: int = 0) -> int:
+        """Where the last whole line of the open file ends; ``since`` if no other has come. Raises as ask() does."""
+        assert self.fd is not None
+        return await self.ask(partial(whole_lines, self.fd, since))
 
     def leave(self) -> None:
         """Give up the place, once the disk has done what it was asked."""

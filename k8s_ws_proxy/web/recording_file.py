@@ -29,7 +29,7 @@ _PART: Final = 64 * 1024  # bytes that are read, and kept for a reader, at once
 class FileAnswer:
     """The answer with the file that ``reading`` has open.
 
-    Of what grows there is no ETag. A client that takes nothing for
+    Of what grows there is no ETag, and nothing but whole lines. A client that takes nothing for
     ``WS_HANDSHAKE_TIMEOUT`` is let go by its transport.
     """
 
@@ -50,11 +50,14 @@ class FileAnswer:
         self._span = range(0)
         self._status = 200
 
-    def of(self, found: os.stat_result, *, grows: bool) -> None:
-        """What there is of it is ``found``. Raises Refusal(``bad_range``)."""
-        size = found.st_size
+    def of(self, found: os.stat_result, lines: int | None) -> None:
+        """What there is of it is ``found``; of what grows the bytes of its whole ``lines``.
+
+        Raises Refusal(``bad_range``).
+        """
+        size = found.st_size if lines is None else lines
         self._headers["Accept-Ranges"] = "bytes"
-        tag = "" if grows else f'"{found.st_ino:x}-{size:x}-{found.st_mtime_ns:x}"'
+        tag = "" if lines is not None else f'"{found.st_ino:x}-{size:x}-{found.st_mtime_ns:x}"'
         if tag:
             self._headers["ETag"] = tag
         self._span = range(size)
@@ -74,14 +77,7 @@ class FileAnswer:
         await self._prepare(answer)
         if self._request.method == "HEAD":
             return answer
-        offset = self._span.start
-        while offset < self._span.stop:
-            data = await self._asked(self._reading.read(offset, min(_PART, self._span.stop - offset)))
-            if not data:
-                self._break_off("it is shorter than it was")
-                break
-            await answer.write(data)
-            offset += len(data)
+        await self._pass_on(answer, self._span)
         return answer
 
     async def follow(self, goes_on: Callable[[], bool]) -> web.StreamResponse:
@@ -90,17 +86,35 @@ class FileAnswer:
         answer = web.StreamResponse(headers=self._headers)
         await self._prepare(answer)
         offset, over = 0, False
-        while True:
-            data = await self._asked(self._reading.read(offset, _PART))
-            if data:
-                await answer.write(data)
-                offset += len(data)
-            elif over or data is None:
-                return answer
+        while (end := await self._asked(self._end(offset, finished=over))) is not None:
+            if offset < end:
+                if not await self._pass_on(answer, range(offset, end)):
+                    break
+                offset = end
+            elif over:
+                break
             else:
                 over = not await self._asked(self._reading.ask(goes_on))
                 if not over:
                     await asyncio.sleep(POLL)
+        return answer
+
+    async def _end(self, since: int, *, finished: bool) -> int:
+        """Up to where it may be sent: what is ``finished`` is as its receipt says, whatever stands in it."""
+        return (await self._reading.stat()).st_size if finished else await self._reading.whole_lines(since)
+
+    async def _pass_on(self, answer: web.StreamResponse, span: range) -> bool:
+        """These bytes, a part at a time; whether they were all there."""
+        offset = span.start
+        while offset < span.stop:
+            data = await self._asked(self._reading.read(offset, min(_PART, span.stop - offset)))
+            if not data:
+                if data is not None:  # else the disk has said why
+                    self._break_off("it is shorter than it was")
+                return False
+            await answer.write(data)
+            offset += len(data)
+        return True
 
     async def _prepare(self, answer: web.StreamResponse) -> None:
         answer.force_close()

@@ -106,6 +106,7 @@ class Recordings:
             if not await reading.open(partial(catalogue.open, session)):
                 raise self._no_such(session, "its file isn't there")
             found = await reading.stat()
+            lines = await reading.whole_lines() if known.daemon is not None else None
             answer = FileAnswer(
                 request,
                 reading,
@@ -113,7 +114,7 @@ class Recordings:
                 headers={**_HEADERS, **_NOSNIFF, **headers, SESSION_HEADER: session},
                 keepalive=self._settings.ping_period,
             )
-            answer.of(found, grows=known.daemon is not None)
+            answer.of(found, lines)
             follows = follow == "true" and known.daemon is not None and request.method == "GET"
             self._redeem(request, session, Use.REPLAY)
             self._log(request, "recording read", known, principal, follow=follows)

@@ -115,7 +115,10 @@ async def test_get(client, made, local, tmp_path):
         assert "there is no recording" in stderr.lower()
     assert not list(tmp_path.glob("none*"))
     running = made.running(data[:1000])
-    assert await client.run("get", running, "-o", "-") == (0, data[:1000], "")
+    whole = data[: data.rindex(b"\n", 0, 1000) + 1]
+    assert len(whole) < 1000
+    for who, more in ((client, ()), (local, ("--dir", str(made.root)))):
+        assert await who.run("get", running, "-o", "-", *more) == (0, whole, "")
     status, _, stderr = await client.run("get", running, "-o", str(tmp_path / "y.cast"), "--receipt")
     assert status == 1
     assert "when the session ends" in stderr

@@ -172,12 +172,20 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
     return answer
 
 
+async def read_chunk(reader: asyncio.StreamReader) -> bytes:
+    """One chunk of a body; nothing at its end."""
+    if size := int(await reader.readline(), 16):
+        data = await reader.readexactly(size)
+        await reader.readline()
+        return data
+    return b""
+
+
 async def read_chunks(reader: asyncio.StreamReader) -> bytes:
     """A body in chunks, to its end."""
     body = b""
-    while size := int(await reader.readline(), 16):
-        body += await reader.readexactly(size)
-        await reader.readline()
+    while data := await read_chunk(reader):
+        body += data
     return body
 
 

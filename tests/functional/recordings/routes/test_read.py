@@ -73,13 +73,18 @@ async def test_a_range_of_a_version(daemon, made):
     assert (answer.status, answer.body) == (200, LONG + b"# more\n")
 
 
-async def test_its_head(daemon, made):
-    session = made.finished(LONG)
+async def head_of(daemon, session):
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
     writer.write(request(daemon, f"{PATH}/{session}", "HEAD", {"Range": "bytes=0-1"}))
     answer = await reader.read()
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+async def test_its_head(daemon, made):
+    session = made.finished(LONG)
+    head, body = await head_of(daemon, session)
     assert head.startswith(b"HTTP/1.1 200 ")
     assert f"Content-Length: {len(LONG)}".encode() in head
     assert body == b""
@@ -112,6 +117,25 @@ async def test_of_a_session_that_goes_on_there_is_what_there_is(daemon, made):
     assert "etag" not in answer.headers
     answer = await read(daemon, session, Range="bytes=10-19")
     assert (answer.status, answer.body) == (206, LONG[10:20])
+
+
+@pytest.mark.parametrize("half", [b'[9, "o", "half', b'[9, "o", "' + b"x" * 200_000], ids=["short", "long"])
+async def test_a_line_of_which_only_a_part_is_there_isn_t_there_yet(daemon, made, half):
+    """A write is seen before all of it is there."""
+    session = made.running(LONG + half)
+    answer = await read(daemon, session)
+    assert (answer.status, answer.body == LONG) == (200, True)
+    for value, expected in (("bytes=10-", slice(10, None)), ("bytes=-20", slice(-20, None))):
+        answer = await read(daemon, session, Range=value)
+        start, stop, _ = expected.indices(len(LONG))
+        assert (answer.status, answer.body == LONG[expected]) == (206, True)
+        assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{len(LONG)}"
+    answer = await read(daemon, session, Range=f"bytes={len(LONG)}-")
+    assert (answer.status, answer.headers["content-range"]) == (416, f"bytes */{len(LONG)}")
+    head, _ = await head_of(daemon, session)
+    assert f"Content-Length: {len(LONG)}".encode() in head
+    made.finish(session)
+    assert (await read(daemon, session)).body == LONG + half  # what its receipt has the hash of
 
 
 async def test_what_isn_t_there(daemon, made):

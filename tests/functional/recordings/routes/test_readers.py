@@ -37,6 +37,20 @@ async def test_what_comes_is_sent_until_the_session_ends(daemon, made):
         assert await ws.reader.read() == b"\r\n"  # of the last chunk
 
 
+async def test_what_of_a_line_may_still_be_taken_back_isn_t_sent(daemon, made):
+    """Who finishes what a daemon that was killed has left cuts a line that isn't whole."""
+    session = made.running(LONG + b'[9, "o", "half')
+    async with rawws.connected(daemon.port, request(daemon, f"{PATH}/{session}?follow=true")) as ws:
+        sent = b""
+        while len(sent) < len(LONG):
+            sent += await rawws.read_chunk(ws.reader)
+        os.truncate(made.cast(session), len(LONG))
+        with made.cast(session).open("ab") as file:
+            file.write(b"# interrupted\n")
+        made.finish(session)
+        assert sent + await rawws.read_chunks(ws.reader) == LONG + b"# interrupted\n"
+
+
 async def test_what_is_finished_is_followed_to_its_end(daemon, made):
     session = made.finished(LONG)
     answer = await ask(daemon, request(daemon, f"{PATH}/{session}?follow=true"))
@@ -59,7 +73,8 @@ async def test_what_the_reader_says_meanwhile_is_dropped(start, made):
 
 async def test_a_reader_that_leaves_is_noticed(start, made):
     daemon = await start()
-    session = made.running(LONG[:1000])
+    begun = LONG[: LONG.index(b"\n", 1000) + 1]
+    session = made.running(begun)
     before = daemon.descriptors()
     for _ in range(20):
         async with rawws.connected(daemon.port, request(daemon, f"{PATH}/{session}?follow=true")) as ws:
@@ -67,7 +82,7 @@ async def test_a_reader_that_leaves_is_noticed(start, made):
     await at_rest(daemon)
     while daemon.descriptors() > before + 2:  # noqa: ASYNC110 - another process's can only be looked at
         await asyncio.sleep(0.02)
-    assert (await read(daemon, session)).body == LONG[:1000]
+    assert (await read(daemon, session)).body == begun
 
 
 async def test_a_reader_that_takes_nothing_is_let_go_and_costs_nothing(start, made):
