@@ -15,7 +15,7 @@ from k8s_ws_proxy.wire.framing.splitter import HEADROOM
 from k8s_ws_proxy.wire.rules.lifetime import Lifetime, Limits
 from k8s_ws_proxy.wire.rules.liveness import Health
 from k8s_ws_proxy.wire.rules.observer import Observer, Tap
-from k8s_ws_proxy.wire.rules.relay import CLOSING, RELAYING, Ending, Relay
+from k8s_ws_proxy.wire.rules.relay import CLOSING, CUT_SHORT, RELAYING, Ending, Relay
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,14 +28,17 @@ _MOST_WAITING: Final = BLOCK_SIZE + 8 * 1024  # bytes: a block, and pongs to a p
 _UPSTREAM_FLUSH: Final = 0.5  # seconds: with _WATCH before it, a client's end closes upstream within one
 _STATUS_GRACE: Final = 5.0  # seconds from the status to upstream's close
 _LINGER: Final = 10.0  # seconds for the client to close after us, counted only while nothing is unsent
+# Seconds for the client to take what it is owed, until the session has ended whether it did or not. A terminal that
+# reads at all has taken a block in the first of them.
+_LAST_WORDS: Final = 10.0
 _WATCH: Final = 0.25  # seconds between looks at a client that isn't being read
 
 
 class Bridge:
     """Carries one session to its end. It starts relaying when it is made; there is nothing to await.
 
-    ``on_end`` is called once, when both sides have been told all there is to tell them; ``on_closed`` once after it,
-    when both sockets are closed.
+    ``on_end`` is called once, when both sides have been told all there is to tell them, or the client has left that
+    unread for ``_LAST_WORDS``; ``on_closed`` once after it, when both sockets are closed.
     """
 
     __slots__ = (
@@ -46,6 +49,7 @@ class Bridge:
         "_client_first",
         "_close_from",
         "_holding",
+        "_last_words",
         "_lingering",
         "_loop",
         "_on_closed",
@@ -91,6 +95,7 @@ class Bridge:
         self._watching: asyncio.TimerHandle | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._holding: asyncio.TimerHandle | None = None
+        self._last_words: asyncio.TimerHandle | None = None
         self._close_from = 0.0  # the loop's time
         self._tap: Tap | None = None
         self.fanout: Fanout | None = None  # where it is a terminal
@@ -238,6 +243,13 @@ class Bridge:
         """The session can't go on as it has to: tell the client, close with 1011."""
         self.relay.give_up(line, channel, reason)
         self._settle()
+
+    def hurry(self) -> None:
+        """Somebody wants it gone that is ending already: it is closed soon, whatever its client has taken by then."""
+        if self.timer is not None:
+            if self._last_words is not None:
+                self._last_words.cancel()
+            self._last_words = self._loop.call_later(_LAST_WORDS, self._finish)
 
     def ping_client(self) -> bool:
         """Ping the client out of turn, unless output to it is under way; False once the session is over."""
@@ -463,9 +475,12 @@ class Bridge:
             return
         client.stream.on_writable(self._client_writable if client.waiting else None)
         client.stream.on_readable(self._client_readable)
+        if self._last_words is None:
+            over = self._finish if self.relay.ending in CUT_SHORT else self._tell
+            self._last_words = self._loop.call_later(_LAST_WORDS, over)
         if held:
             return
-        if not client.waiting and not self._told:
+        if not client.waiting and self._lingering is None:
             client.stream.end_output()
             self._tell()
             self._lingering = self._loop.call_later(_LINGER, self._linger)
@@ -522,7 +537,15 @@ class Bridge:
     def _finish(self) -> None:
         if self.timer is None:
             return
-        for handle in (self.timer, self._lingering, self._aging, self._overdue, self._watching, self._holding):
+        for handle in (
+            self.timer,
+            self._lingering,
+            self._last_words,
+            self._aging,
+            self._overdue,
+            self._watching,
+            self._holding,
+        ):
             if handle is not None:
                 handle.cancel()
         self.timer = None

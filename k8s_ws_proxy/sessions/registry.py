@@ -104,9 +104,14 @@ class Slot:
         return State.ENDING if self.bridge.relay.phase is Phase.CLOSING else State.OPEN
 
     def terminate(self, termination: Termination) -> None:
-        """End it, where nobody asked for that before; one that is still being opened, as soon as it has its 101."""
+        """End it, where nobody asked for that before; one that is still being opened, as soon as it has its 101.
+
+        One that is ending by itself, and whose client doesn't take the rest, is closed soon.
+        """
         if self._termination is None:
             self._termination = termination
+            if self.bridge is not None and self.state is State.ENDING:
+                self.bridge.hurry()
             self.end_if_asked()
 
     def end_if_asked(self) -> None:

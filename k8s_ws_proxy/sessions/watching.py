@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _NOTICES: Final = 10  # that a terminal is told one by one in _AT_ONCE
 _AT_ONCE: Final = 10.0  # seconds
-_LAST_WORDS: Final = 10.0  # seconds in which one who was too slow may take what its connection has, and the close
 
 
 class Watching:
@@ -98,4 +97,3 @@ class Watching:
         assert isinstance(bridge.relay, WatchRelay)
         bridge.relay.too_slow()
         bridge.go_on()
-        self._loop.call_later(_LAST_WORDS, bridge.abort)

@@ -325,6 +325,23 @@ async def test_the_list_is_filtered(start):
             assert (answer.status, reason_of(answer)) == (400, "bad_query")
 
 
+@pytest.mark.slow
+async def test_it_ends_though_its_client_reads_nothing(start):
+    """That its kernel answers for it is no reason to wait."""
+    daemon = await start()
+    async with rawws.connected(daemon.port, request(daemon, proxy_exec("yes", "x" * 1000, **TTY)), limit=4096) as ws:
+        one = f"{SESSIONS}/{ws.answer.headers['x-session-id']}"
+        told = {"idleSeconds": 0}
+        while told["idleSeconds"] < 1:
+            await asyncio.sleep(0.05)
+            told = json.loads((await call(daemon, "GET", one)).body)
+        assert (await call(daemon, "DELETE", one)).status == 202
+        assert (await daemon.event("session ended"))["reason"] == "terminated"
+        await daemon.event("process hung up")
+        while (await call(daemon, "GET", one)).status != 404:  # noqa: ASYNC110 - it is only seen by looking
+            await asyncio.sleep(0.05)
+
+
 async def test_who_ends_it_and_why_stands_on_its_terminal(start):
     daemon = await start()
     async with rawws.connected(daemon.port, request(daemon, proxy_exec("sleep", "1017", **TTY))) as ws:

@@ -236,6 +236,12 @@ async def repeat(peer: Peer, data: bytes, count: int) -> None:
         await peer.send(data)
 
 
+async def stuck(bridge: Bridge) -> None:
+    """Wait until the client takes nothing more of what waits for it: its kernel, too, acknowledges late."""
+    while not bridge._client.waiting or bridge.idle_seconds < 0.5:  # noqa: ASYNC110 - it is only seen by looking
+        await asyncio.sleep(0.01)
+
+
 async def closed(session: Watched, count: int) -> None:
     """Wait until so many sessions are left."""
     while session.registry.open > count:  # noqa: ASYNC110 - they are given back in passing

@@ -66,6 +66,10 @@ class Ending(Enum):
     TOO_SLOW = "too_slow"  # a watcher that took less than was said
 
 
+CUT_SHORT: Final = frozenset({Ending.TERMINATED, Ending.TOO_SLOW, Ending.CLIENT_BROKE_PROTOCOL})
+"""What ends so is to be gone soon. Of all others the client may take the rest when it likes: it may have paused."""
+
+
 class Relay:
     """One session between a client and the apiserver.
 

@@ -9,12 +9,17 @@ import itertools
 import socket
 
 import pytest
+from support.watched import stuck
 
+from k8s_ws_proxy.relay import bridge
 from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, ReadBudget
 from k8s_ws_proxy.relay.stream import Stream
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.rules.guacd import CLOSE_AFTER, GuacdRelay
+from k8s_ws_proxy.wire.rules.relay import CLOSING, Ending
+
+HEAD = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 
 def connection():
@@ -137,6 +142,59 @@ async def test_a_session_that_is_over_is_not_kept_for_its_last_timer():
     assert not any(id(each) == number and isinstance(each, Bridge) for each in gc.get_objects())
 
 
+@pytest.fixture
+async def unread(monkeypatch):
+    """A session whose client has read nothing of a flood; what it comes to; the client's end."""
+    monkeypatch.setattr(bridge, "_LAST_WORDS", 0.05)
+    loop = asyncio.get_running_loop()
+    (near_client, client), (near_upstream, upstream) = connection(), connection()
+    came_to = asyncio.Queue()
+    running = Bridge(
+        loop,
+        ReadBudget(loop.time),
+        Stream(near_client, loop),
+        Stream(near_upstream, loop),
+        ping_period=30.0,
+        on_end=lambda running: came_to.put_nowait(running.relay.ending),
+        on_closed=lambda _: came_to.put_nowait("closed"),
+    )
+    running.start(HEAD)
+    flooding = loop.create_task(push(upstream, said(b"y" * 1000), lambda: running.relay.phase is CLOSING))
+    await stuck(running)
+    yield running, came_to, client
+    running.abort()
+    await flooding
+    client.close()
+    upstream.close()
+
+
+async def test_a_client_that_reads_nothing_does_not_keep_a_session_that_somebody_ends(unread):
+    running, came_to, _client = unread
+    running.terminate(b"no more", 1, "no more")
+    assert [await came_to.get(), await came_to.get()] == [Ending.TERMINATED, "closed"]
+
+
+async def test_nor_one_that_is_ending_when_somebody_does(unread):
+    running, came_to, _client = unread
+    running.give_up(b"no more", 1, "no more")
+    running.hurry()
+    assert [await came_to.get(), await came_to.get()] == [Ending.RECORDING_FAILED, "closed"]
+
+
+async def test_one_that_has_paused_keeps_nothing_from_being_written_down_and_gets_the_rest_when_it_reads(unread):
+    running, came_to, client = unread
+    running.give_up(b"no more", 1, "the disk is full")
+    assert await came_to.get() is Ending.RECORDING_FAILED
+    assert running._client.waiting
+    seen = b""
+    while more := await asyncio.get_running_loop().sock_recv(client, 65536):
+        seen += more
+    assert seen.endswith(frames.frame(frames.CLOSE, frames.close_payload(1011, "the disk is full")))
+    assert b'"status": "Failure"' in seen
+    client.close()
+    assert await came_to.get() == "closed"
+
+
 class Told:
     """An observer that writes down what it is told."""
 
@@ -169,9 +227,6 @@ async def got(sock, count):
     while len(data) < count:
         data += await asyncio.get_running_loop().sock_recv(sock, 65536)
     return data
-
-
-HEAD = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 
 async def test_an_observer_sees_both_directions_and_the_end(session):

@@ -11,11 +11,13 @@ import struct
 
 import pytest
 from structlog.testing import capture_logs
-from support.watched import KEY, Watched, closed, message, repeat
+from support.watched import KEY, Watched, closed, message, repeat, stuck
 
+from k8s_ws_proxy.auth.principal import Mode, Principal
 from k8s_ws_proxy.relay.feed import MOST_WAITING
 from k8s_ws_proxy.relay.tails import Tails
 from k8s_ws_proxy.sessions.record import WatchMode
+from k8s_ws_proxy.sessions.registry import Termination
 from k8s_ws_proxy.sessions.watching import Watcher
 from k8s_ws_proxy.wire.framing import frames
 from k8s_ws_proxy.wire.framing.channels import RESIZE, STATUS, STDIN, STDOUT
@@ -224,7 +226,7 @@ async def test_a_flood_does_not_wait_for_a_watcher_that_reads_nothing(session):
 
 
 async def test_one_that_never_reads_is_closed_after_a_while(session, monkeypatch):
-    monkeypatch.setattr("k8s_ws_proxy.sessions.watching._LAST_WORDS", 0.05)
+    monkeypatch.setattr("k8s_ws_proxy.relay.bridge._LAST_WORDS", 0.05)
     session.watch()
     sending = session.loop.create_task(repeat(session.upstream, message(STDOUT, b"f" * 8000), 500))
     got = 0
@@ -233,6 +235,17 @@ async def test_one_that_never_reads_is_closed_after_a_while(session, monkeypatch
     await sending
     await closed(session, 1)
     assert session.budget.held < 1 << 18
+
+
+async def test_so_is_a_session_whose_client_reads_nothing_where_somebody_ends_it(session, monkeypatch):
+    """Also where it is ending already, and was to wait for its client."""
+    monkeypatch.setattr("k8s_ws_proxy.relay.bridge._LAST_WORDS", 0.05)
+    flooding = session.loop.create_task(repeat(session.upstream, message(STDOUT, b"f" * 8000), 1000))
+    await stuck(session.bridge)
+    session.bridge.give_up(b"", STDOUT, "it can't go on")
+    session.slot.terminate(Termination(Principal(Mode.RFC9421, "k", user="carol")))
+    await closed(session, 0)
+    flooding.cancel()
 
 
 async def test_a_watcher_that_reads_keeps_up_with_a_flood(session):
