@@ -134,7 +134,13 @@ class RecordingsFleet(Fleet):
 
         for turn in range(2):
             answer = await self._api.request(
-                "GET", path, timeout=_ANSWER, body_timeout=_BODY, headers=headers, max_bytes=_LARGEST
+                "GET",
+                path,
+                timeout=_ANSWER,
+                body_timeout=_BODY,
+                headers=headers,
+                max_bytes=_LARGEST,
+                of_a_pod=True,
             )
             refusal = refusal_in(answer) if answer.status >= 400 else None
             if turn or refusal is None or refusal[0] not in _SIGN_ANEW:

@@ -193,7 +193,9 @@ class Fleet:
             return v2_headers(self._secret, method, target, who)
 
         for turn in range(2):
-            answer = await self._api.request(method, path, timeout=_ANSWER, headers=headers, max_bytes=_LARGEST)
+            answer = await self._api.request(
+                method, path, timeout=_ANSWER, headers=headers, max_bytes=_LARGEST, of_a_pod=True
+            )
             refusal = refusal_in(answer)
             if turn or refusal is None or refusal[0] not in _SIGN_ANEW:
                 break

@@ -100,9 +100,11 @@ class Api:
         body_timeout: float | None = None,
         headers: Callable[[], Mapping[str, str]] | None = None,
         max_bytes: int | None = None,
+        of_a_pod: bool = False,
     ) -> Answer:
         """One request; ``path`` has its segments quoted. A 429 of the apiserver's is sent again when it says.
 
+        ``of_a_pod``: it is for a pod behind the apiserver's proxy, whose clock isn't the one that counts.
         ``headers`` are called for at each sending, when its turn has come. Of a body longer than ``max_bytes`` little
         more is read than that. ``timeout`` is in seconds for all of it, or, with a ``body_timeout``, until the body
         begins, which then has that.
@@ -113,7 +115,7 @@ class Api:
         tokens = dict(self._client.configuration.api_key)
         for turn in range(_TURNS):
             answer, retry_after = await self._once(
-                method, path, query or {}, body, content_type, timeout, body_timeout, headers, max_bytes
+                method, path, query or {}, body, content_type, timeout, body_timeout, headers, max_bytes, of_a_pod
             )
             if answer.status == 401 and not refreshed and refusal_in(answer) is None:
                 refreshed = True
@@ -149,6 +151,7 @@ class Api:
         body_timeout: float | None,
         headers: Callable[[], Mapping[str, str]] | None,
         max_bytes: int | None,
+        of_a_pod: bool,
     ) -> tuple[Answer, float]:
         """One request, and the seconds of its ``Retry-After``."""
         loop = asyncio.get_running_loop()
@@ -171,6 +174,7 @@ class Api:
                         auth_settings=["BearerToken"],
                     )
                     response = await self._client.call_api(*serialized)
+                    headed = loop.time()  # its Date is of now, however long the body takes
                     if body_timeout is not None:
                         timeout, what = body_timeout, "finish its answer"
                         deadline.reschedule(loop.time() + body_timeout)
@@ -180,7 +184,8 @@ class Api:
             except aiohttp.ClientError as error:
                 raise ClusterApiUnavailable(unreachable(error)) from error
             ended = loop.time()
-        self._set_clock(response.headers.get("Date", ""), ended)
+        if not of_a_pod or self._ahead is None:
+            self._set_clock("" if of_a_pod else response.headers.get("Date", ""), headed)
         assert self._ahead is not None
         answer = Answer(response.status, content, began + self._ahead, ended + self._ahead)
         return answer, _seconds(response.headers.get("Retry-After", ""))

@@ -156,7 +156,7 @@ async def hasten(api: Api, pods: Iterable[Pod], rotation: str) -> str:
 async def _ask(api: Api, port: int, fleet: Fleet, pod: Pod) -> None:
     path = path_of("api", "v1", "namespaces", api.namespace, "pods", f"{pod.name}:{port}", "proxy", "keys")
     try:
-        answer = await api.request("GET", path, timeout=_ANSWER)
+        answer = await api.request("GET", path, timeout=_ANSWER, of_a_pod=True)
     except ClusterApiTimeout:  # an apiserver that is gone itself ends the round, and isn't every pod's fault
         fleet.didnt_answer(pod, f"not within {_ANSWER:g} s", api.now())
         return

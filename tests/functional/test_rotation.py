@@ -14,6 +14,7 @@ from support.site import OLD, proxies, site
 
 from k8s_ws_proxy.devcluster import Phase, Response
 from k8s_ws_proxy.devcluster.faults import throttled
+from k8s_ws_proxy.rfc3339 import unix
 from k8s_ws_proxy.wire.framing.channels import STDIN, STDOUT
 from k8s_ws_proxy.wire.requests.signing import key_fingerprint, signed_headers
 
@@ -346,6 +347,23 @@ async def test_a_pod_that_starts_is_counted_and_not_waited_for(two):
 async def test_a_second_rotation_in_an_overlap_is_refused_unless_forced(two):
     assert (await two.rotate("--until", "promoted")).status == 0
     refused = await two.rotate()
+@pytest.mark.slow
+@pytest.mark.parametrize("off", [-200.0, 200.0], ids=["slow", "fast"])
+async def test_a_node_whose_clock_is_off_is_asked_as_any_other(two, off):
+    """What it tells comes with a Date of its own, and its use of the old key counts."""
+    odd = two.add_stand_in("node-odd")
+    odd.off = off
+    began = time.time()
+    command = await two.start_rotate("--timeout", "60s", overlap="3s")
+    await command.event("waiting", waiting_for="old_unused", missing=0)
+    odd.used[OLD] = used = time.time()
+    ran = await two.end(command)
+    assert ran.status == 0, ran
+    assert two.removed_at(OLD) - used >= 3.0 - 0.5
+    for step in ("staged", "promoted", "retired"):
+        assert began - 1 <= unix(two.record[step]) <= time.time() + 1
+
+
     assert refused.status == 3
     assert "'keys retire' ends that" in refused.stderr
     first_new = two.keys["secret"]

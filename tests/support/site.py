@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from k8s_ws_proxy.devcluster import DaemonSet, DevCluster, ForeignPod, Response
@@ -152,12 +153,16 @@ class Terminal:
 
 
 class StandIn:
-    """What answers for a pod at ``/keys``: the Secret's keys, last used as a test says, by their values."""
+    """What answers for a pod at ``/keys``: the Secret's keys, last used as a test says, by their values.
+
+    Its clock is ``off`` seconds ahead; ``used`` is by the test's.
+    """
 
     def __init__(self, at: Site) -> None:
         self._at = at
         self._started = time.time()
         self.used: dict[str, float] = {}
+        self.off = 0.0
         self.frozen: dict[str, str] | None = None  # what it has mounted, if that is not what the Secret holds
 
     async def __call__(self, request: Request) -> Response:
@@ -168,13 +173,14 @@ class StandIn:
             {
                 "id": name,
                 "fingerprint": key_fingerprint(key.strip().encode()),
-                "since": rfc3339(self._started),
-                "last_used": rfc3339(self.used[key]) if key in self.used else None,
+                "since": rfc3339(self._started + self.off),
+                "last_used": rfc3339(self.used[key] + self.off) if key in self.used else None,
             }
             for name, key in held.items()
         ]
-        body = {"started": rfc3339(self._started), "now": rfc3339(time.time()), "keys": keys}
-        return Response(200, json.dumps(body).encode())
+        now = time.time() + self.off
+        body = {"started": rfc3339(self._started + self.off), "now": rfc3339(now), "keys": keys}
+        return Response(200, json.dumps(body).encode(), headers=(("Date", formatdate(now, usegmt=True)),))
 
 
 class Site:
