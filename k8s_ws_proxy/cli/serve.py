@@ -131,10 +131,11 @@ async def _serve(
         signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(end))
     try:
         async with running(settings, source, reading, environ, audit) as daemon:
-            loop.add_signal_handler(signal.SIGHUP, daemon.look_again)
+            signal.signal(signal.SIGHUP, lambda _number, _frame: loop.call_soon_threadsafe(daemon.look_again))
             await stop.wait()
             await daemon.shut_down(deadline)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would look at is let go of from here on
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # All is done: another signal, in the moment that the interpreter takes to end, isn't how it ended.
             signal.signal(number, signal.SIG_IGN)

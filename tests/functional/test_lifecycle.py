@@ -334,6 +334,20 @@ async def test_a_second_signal_ends_them_at_once(start, number):
     assert await daemon.wait() == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+async def test_no_signal_in_its_last_moments_is_how_it_ended(start, number):
+    """logrotate's, say, which is for all daemons that there are."""
+    daemon = await start()
+    daemon.process.send_signal(signal.SIGTERM)
+    await daemon.event("shut down")
+    while daemon.process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(daemon.process.pid, number)  # Popen's own would take the status away from asyncio
+        await asyncio.sleep(0.001)
+    assert await daemon.wait() == 0
+    assert "background task failed" not in [line["event"] for line in daemon.log]
+
+
 async def test_a_client_that_takes_nothing_does_not_hold_it_up(start, cluster):
     daemon = await start(DRAIN_TIMEOUT="0s")
     async with opened(daemon, script("exec yes"), limit=1024) as ws:
