@@ -35,10 +35,13 @@ _SWAPS: Final = 3  # times that a mounted Secret may be swapped while it is read
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one look at the files found. ``refused`` are sentences about entries that aren't accepted."""
+    """What one look at the files found. ``refused`` are sentences about entries that aren't accepted, ``empty`` the
+    names of those in which nothing is.
+    """
 
     keys: tuple[Key, ...]
     refused: tuple[str, ...]
+    empty: frozenset[str]
     fingerprint: Fingerprint
 
 
@@ -80,6 +83,7 @@ class KeySource:
         found = self.fingerprint()  # before reading: a change in between is then seen the next time
         keys: list[Key] = []
         refused: list[str] = []
+        empty: set[str] = set()
         if self._file is not None:
             secret = _read(self._file)
             if not secret:
@@ -88,12 +92,12 @@ class KeySource:
                 refused.append(f"the key {self._file.name} is only {len(secret)} bytes long: use {SHORTEST} or more")
             keys.append(Key(self._file.name, secret))
         if self._directory is not None:
-            keys += self._from_directory(self._directory, refused)
+            keys += self._from_directory(self._directory, refused, empty)
         if not keys:
             raise KeySourceError("; ".join([f"there is no usable key in {self._directory}", *refused]))
-        return Reading(tuple(keys), tuple(refused), found)
+        return Reading(tuple(keys), tuple(refused), frozenset(empty), found)
 
-    def _from_directory(self, directory: Path, refused: list[str]) -> list[Key]:
+    def _from_directory(self, directory: Path, refused: list[str], empty: set[str]) -> list[Key]:
         keys = []
         try:
             entries = self._entries(strict=True)
@@ -103,6 +107,8 @@ class KeySource:
             secret = _read(entry)
             if len(secret) < SHORTEST:
                 refused.append(f"the key {entry.name} is refused: {len(secret)} bytes, and {SHORTEST} are needed")
+                if not secret:
+                    empty.add(entry.name)
             else:
                 keys.append(Key(entry.name, secret))
         return keys
@@ -140,13 +146,14 @@ class Keyring:
     def __init__(
         self, source: KeySource, first: Reading, clock: Callable[[], float] = time.time, audit: Trail = NO_TRAIL
     ) -> None:
+        self._source = source
         self._clock = clock
         self._audit = audit
         self._uses: dict[bytes, Use] = {}  # by value: an entry that is renamed keeps its history
         self._reloader = Reloader(
             period=POLL,
             look=source.fingerprint,
-            read=source.read,
+            read=self._read,
             error=KeySourceError,
             accept=self._accept,
             refuse=self._refuse,
@@ -191,6 +198,14 @@ class Keyring:
     def use(self, key: Key) -> Use:
         """Since when ``key`` is accepted here, and when it was last used."""
         return self._uses[key.secret]
+
+    def _read(self) -> Reading:
+        """The files. Raises KeySourceError also where an entry that held a key is empty: nobody takes one away so."""
+        reading = self._source.read()
+        emptied = reading.empty & ({key.id for key in self.keys} - {key.id for key in reading.keys})
+        if emptied:
+            raise KeySourceError(f"these keys have become empty: {', '.join(sorted(emptied))}")
+        return reading
 
     def _accept(self, reading: Reading) -> None:
         before, changed = self.keys, reading.keys != self.keys

@@ -218,6 +218,18 @@ async def test_a_mounted_secret_that_is_lost_leaves_the_last_good_keys(start, mo
     assert await let_in(daemon, OLD)
 
 
+async def test_an_entry_that_has_become_empty_takes_no_key_away(start, mounted):
+    mounted.hold(first=OLD, second=NEW)
+    daemon = await start(SHARED_SECRET_FILE="", SHARED_SECRET_DIR=str(mounted.directory), secret=OLD)
+    mounted.hold(first=b"", second=NEW)
+    line = await daemon.event(CANT_READ)
+    assert (line["key_ids"], line["error"]) == (["first", "second"], "these keys have become empty: first")
+    assert await let_in(daemon, OLD)
+    mounted.hold(second=NEW)
+    await daemon.event("keys loaded", key_ids=["second"])
+    assert not await let_in(daemon, OLD)
+
+
 async def test_a_file_and_a_directory_at_once(start, secret, mounted):
     mounted.hold(second=NEW)
     daemon = await start(SHARED_SECRET_FILE=str(secret), SHARED_SECRET_DIR=str(mounted.directory), secret=OLD)

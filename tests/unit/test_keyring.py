@@ -178,6 +178,28 @@ def test_a_file_that_is_spoilt_keeps_the_last_good_key_until_it_is_mended(secret
     assert value(metrics.KEYS_RELOAD_OK) == 1
 
 
+@pytest.mark.parametrize("left", [b"", b" \n"], ids=["emptied", "blank"])
+def test_an_entry_that_has_become_empty_keeps_the_last_good_keys_until_it_is_mended(mount, left):
+    ring = Ring(directory=mount.path)
+    mount.swap({"2024": left, "2025": B, "2026": C})
+    assert ring.look().keys == {"2024": A, "2025": B}
+    (line,) = ring.log
+    assert (line["log_level"], line["error"]) == ("error", "these keys have become empty: 2024")
+    assert value(metrics.KEYS_RELOAD_OK) == 0
+    assert ring.look().log == []  # told once
+    mount.swap({"2025": B, "2026": C})
+    assert ring.look().keys == {"2025": B, "2026": C}, "one that has gone is a key that has gone"
+    assert value(metrics.KEYS_RELOAD_OK) == 1
+
+
+def test_an_entry_that_was_empty_all_along_holds_up_nothing(secret, mount):
+    mount.swap({"2024": A, "secret": b"", "empty": b""})
+    ring = Ring(file=secret, directory=mount.path)
+    mount.swap({"2024": C, "secret": b"", "empty": b"", "fresh": b""})
+    assert ring.look().keys == {"secret": A, "2024": C}
+    assert value(metrics.KEYS_RELOAD_OK) == 1
+
+
 def test_a_file_that_comes_back_as_it_was_is_good_again(secret):
     ring = Ring(file=secret)
     away = secret.with_suffix(".away")
