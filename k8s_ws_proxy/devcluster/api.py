@@ -72,7 +72,8 @@ def _answer(request: Request, access: Access, state: State, faults: Faults) -> A
         case "pods/proxy":
             return subresources.open_proxy(impersonation.without_headers(request), state, location)
         case _:
-            return rest.answer(asked.verb, location, request, state.store)
+            done = rest.answer(asked.verb, location, request, state.store)
+            return faults.take_late(asked.verb, location.resource.qualified) or done
 
 
 def _second_check(asked: Attributes, access: Access) -> None:

@@ -57,6 +57,7 @@ class Faults:
     _queue: deque[Fault] = field(default_factory=deque)
     _denied: set[tuple[str, str]] = field(default_factory=set)
     _refused: dict[tuple[str, str], deque[Response]] = field(default_factory=dict)
+    _late: dict[tuple[str, str], deque[Response]] = field(default_factory=dict)
 
     def refuse(
         self,
@@ -74,6 +75,12 @@ class Faults:
         """Answer the next `times` plain requests for this (`get`, `pods/proxy`; `list`, `daemonsets.apps`) so."""
         self._refused.setdefault((verb, resource), deque()).extend([response] * times)
 
+    def answer_late(self, verb: str, resource: str, response: Response) -> None:
+        """Do what the next request for an object of this kind asks for, and answer it so all the same: it took too
+        long.
+        """
+        self._late.setdefault((verb, resource), deque()).append(response)
+
     def deny(self, verb: str, resource: str) -> None:
         """Take this right (`patch`, `secrets`) from everybody, whatever was granted."""
         self._denied.add((verb, resource))
@@ -85,6 +92,11 @@ class Faults:
     def take_request(self, verb: str, resource: str) -> Response | None:
         """What the next plain request for this is to be answered with, if that was ordered."""
         waiting = self._refused.get((verb, resource))
+        return waiting.popleft() if waiting else None
+
+    def take_late(self, verb: str, resource: str) -> Response | None:
+        """What is to be said of a request that was done, in the place of its answer."""
+        waiting = self._late.get((verb, resource))
         return waiting.popleft() if waiting else None
 
     def hang(self, times: int = 1) -> None:
@@ -104,6 +116,7 @@ class Faults:
         self._queue.clear()
         self._denied.clear()
         self._refused.clear()
+        self._late.clear()
         self.kubelet_up = True
 
     def take(self) -> Fault | None:

@@ -133,6 +133,8 @@ async def ask(api: Api, port: int, fleet: Fleet, pods: Iterable[Pod], told_of: C
 async def hasten(api: Api, pods: Iterable[Pod], rotation: str) -> str:
     """Have each pod's kubelet look at it now: it writes a changed Secret when an annotation of the pod changes, instead
     of up to two minutes later. Why it couldn't be had, for one of those for which it couldn't; empty where it could.
+
+    Raises ClusterConfigError.
     """
     problems: list[str] = []
     body = {"metadata": {"annotations": {KEYS_CHANGED: rotation}}}
@@ -147,9 +149,12 @@ async def hasten(api: Api, pods: Iterable[Pod], rotation: str) -> str:
         if answer.status not in (200, 404):
             problems.append(str(refused(answer, "patch", f"the pod {pod.name}", "pods", told(answer))))
 
-    async with asyncio.TaskGroup() as group:
-        for pod in pods:
-            group.create_task(one(pod), name=f"hasten {pod.name}")
+    try:
+        async with asyncio.TaskGroup() as group:
+            for pod in pods:
+                group.create_task(one(pod), name=f"hasten {pod.name}")
+    except* ProxyError as errors:
+        raise errors.exceptions[0] from None
     return problems[0] if problems else ""
 
 

@@ -72,6 +72,8 @@ class Run:
         self._progress = progress
         self._fleet = Fleet()
         self._own = ""  # the id of the rotation that this run has tried to begin
+        self._sent: tuple[Step, Patch] | None = None  # whose answer hasn't come
+        self._hastened = False
         self._waiting = ""
         self._since = 0.0  # when what is waited for began, by the apiserver's clock
         self._why: For | None = None
@@ -123,6 +125,7 @@ class Run:
                     await self._do(step, state, daemons)
                     pause = 0.0
                 else:
+                    await self._hasten_what_leaked(state)
                     self._tell(step, state)
                     pause = step.pause
                 failures = 0
@@ -153,6 +156,11 @@ class Run:
         if self._own and record is not None and record.id == self._own:
             # Also where the answer to the patch was lost.
             self._takes_part_in(self._own)
+        sent, self._sent = self._sent, None
+        if sent is not None and record is not None:
+            step, patch = sent
+            if (record.id, record.phase) == (patch.record.id, patch.record.phase):
+                self._did(step, patch)
         return state
 
     async def _decide(self, state: State, daemons: Daemons) -> Step:
@@ -212,18 +220,28 @@ class Run:
                 raise AssertionError(step)
             case _ as never:
                 assert_never(never)
-        if not await self._store.patch(patch):
+        self._sent = step, patch
+        patched = await self._store.patch(patch)
+        self._sent = None
+        if not patched:
             self._progress.step("conflict", "somebody else changed the Secret in between: looking again")
             return
         if isinstance(step, Stage | Replace):
             self._takes_part_in(self._own)
         self._did(step, patch)
         if isinstance(step, Replace):
-            await self._hasten()
+            await self._hasten(patch.record.id)
 
-    async def _hasten(self) -> None:
+    async def _hasten_what_leaked(self, state: State) -> None:
+        """Whoever has replaced the key may have been stopped before that, or not have had the answer to the patch."""
+        record = state.record
+        if record is not None and record.immediate and record.phase is Phase.RETIRING and not self._hastened:
+            await self._hasten(record.id)
+
+    async def _hasten(self, rotation: str) -> None:
         """Who has the new key already is refused, too, until their node has it: so it had better be soon."""
-        if problem := await hasten(self._api, self._fleet.pods, self._own):
+        self._hastened = True
+        if problem := await hasten(self._api, self._fleet.pods, rotation):
             self._progress.step(
                 "not_hastened",
                 f"the nodes take up to two minutes to have it: {problem}",

@@ -5,7 +5,7 @@ import datetime as dt
 
 import pytest
 
-from k8s_ws_proxy.devcluster import DEFAULT_WORLD, DevCluster, User, World, grant
+from k8s_ws_proxy.devcluster import DEFAULT_WORLD, DevCluster, Response, User, World, grant
 from k8s_ws_proxy.devcluster.faults import throttled
 
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -356,3 +356,11 @@ async def test_a_request_that_is_refused_on_order(cluster, clients, one):
         assert await client.body() == b"Too many requests, please try again later.\n"
     assert (await clients.call("PATCH", ONE, {}, content=MERGE))[0] == 200
     assert cluster.observed.count("patch secrets") == 3
+
+
+async def test_a_request_that_is_done_and_answered_late_on_order(cluster, clients, one):
+    cluster.faults.answer_late("patch", "secrets", Response(504, b"{}"))
+    data = {"data": {"late": "bGF0ZQ=="}}
+    assert (await clients.call("PATCH", ONE, data, content=MERGE))[0] == 504
+    assert (await clients.call("GET", ONE))[1]["data"]["late"] == data["data"]["late"]
+    assert (await clients.call("PATCH", ONE, data, content=MERGE))[0] == 200

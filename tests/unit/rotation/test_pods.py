@@ -1,4 +1,4 @@
-"""The walk over the pages of a list of pods, and the selector that it has."""
+"""The walk over the pages of a list of pods, the selector that it has, and pods that are to look at their Secret."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from k8s_ws_proxy.errors import ClusterApiError, ClusterApiUnavailable
+from k8s_ws_proxy.errors import ClusterApiError, ClusterApiUnavailable, ClusterConfigError
 from k8s_ws_proxy.rotation.api import Answer
-from k8s_ws_proxy.rotation.pods import selector_of, walk
+from k8s_ws_proxy.rotation.fleet import Pod
+from k8s_ws_proxy.rotation.pods import hasten, selector_of, walk
 
 
 class Pages:
@@ -50,6 +51,17 @@ async def test_one_that_always_grows_old_is_given_up():
 async def test_what_is_no_page_is_an_error(status, error):
     with pytest.raises(error):
         await walk(Pages((status, "")), "app=x", list)
+
+
+async def test_credentials_that_are_gone_are_one_error_however_many_pods_there_are():
+    class Gone:
+        namespace = "default"
+
+        async def request(self, *_, **__):
+            raise ClusterConfigError("No cluster to work on")
+
+    with pytest.raises(ClusterConfigError, match="No cluster"):
+        await hasten(Gone(), [Pod(f"uid-{name}", name, "node") for name in "ab"], "a-rotation")
 
 
 def test_a_selector_as_a_query_has_it():
