@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -25,47 +26,70 @@ _INSTALLED: Final = frozenset(["meta.helm.sh/release-name", "argocd.argoproj.io/
 _Answer = TypeVar("_Answer")
 
 
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Whose pods are waited for: the DaemonSet of this uid; without one, which is gone by now, that of this name."""
+
+    name: str
+    selector: str = ""
+    uid: str | None = None
+
+    def has(self, pod: Mapping[str, Any]) -> bool:
+        """Whether the pod is one of its own."""
+        owners = pod["metadata"].get("ownerReferences") or ()
+        if self.uid is not None:
+            return any(each.get("uid") == self.uid for each in owners)
+        return any(
+            each.get("controller") and (each.get("kind"), each.get("name")) == ("DaemonSet", self.name)
+            for each in owners
+        )
+
+
 async def take_down(api: Api, name: str, *, timeout: float, say: Callable[[str], None]) -> None:
     """Delete the DaemonSet ``name`` and wait until its pods are gone, ``timeout`` seconds at most.
 
-    One that neither Helm nor Argo CD has installed is left alone, and that is said. What was begun is gone on with
-    while the apiserver fails: whoever came back to it would find no DaemonSet, and wait for nobody. Raises
-    RotationUnfinished where some pods are left then, or may be, and ClusterApiError.
+    One that neither Helm nor Argo CD has installed is left alone, and that is said. Where there is none, its pods may
+    be: an attempt before this one was stopped. Raises RotationUnfinished where some pods are left then, or may be, and
+    ClusterApiError.
     """
     full_name = f"{api.namespace}/{name}"
     path = path_of("apis", "apps", "v1", "namespaces", api.namespace, "daemonsets", name)
     answer = await api.request("GET", path)
     if answer.status == 404:
-        say(f"there is no DaemonSet {full_name}: nothing to do")
-        return
-    if answer.status != 200:
+        owner = _Owner(name)
+    elif answer.status != 200:
         raise refused(answer, "get", f"the DaemonSet {full_name}", "daemonsets.apps", told(answer))
-    found = answer.json()
-    if not found["metadata"].get("annotations", {}).keys() & _INSTALLED:
-        say(
-            f"the DaemonSet {full_name} wasn't installed by helm, nor by Argo CD: nothing is taken down. "
-            f"To remove it: kubectl -n {api.namespace} delete daemonset {name}"
-        )
-        return
-    uid = str(found["metadata"]["uid"])
-    selector = selector_of(found["spec"].get("selector") or {})
+    else:
+        found = answer.json()
+        if not found["metadata"].get("annotations", {}).keys() & _INSTALLED:
+            say(
+                f"the DaemonSet {full_name} wasn't installed by helm, nor by Argo CD: nothing is taken down. "
+                f"To remove it: kubectl -n {api.namespace} delete daemonset {name}"
+            )
+            return
+        owner = _Owner(name, selector_of(found["spec"].get("selector") or {}), str(found["metadata"]["uid"]))
     asking = _Asking(say)
-    deleted = False
+    gone = owner.uid is None
     left: list[str] | None = None
+    last = f"there is no DaemonSet {full_name}: nothing to do"
     try:
         async with asyncio.timeout(timeout):
-            await asking.until_answered(lambda: _delete(api, path, full_name, uid))
-            deleted = True
-            say(f"deleted the DaemonSet {full_name}: its pods drain, and hang up what their sessions left")
-            while left := await asking.until_answered(lambda: _pods(api, selector, uid)):
+            if owner.uid is not None:
+                uid = owner.uid
+                await asking.until_answered(lambda: _delete(api, path, full_name, uid))
+                gone = True
+                say(f"deleted the DaemonSet {full_name}: its pods drain, and hang up what their sessions left")
+                last = "its pods are gone"
+            while left := await asking.until_answered(lambda: _pods(api, owner)):
                 say(f"{len(left)} of its pods are still there")
+                last = "its pods are gone"
                 await asyncio.sleep(_LOOK)
     except TimeoutError:
-        if not deleted:
+        if not gone:
             why = f"the apiserver didn't answer within {timeout:g} s"
             raise asking.problem or ClusterApiTimeout(why, within=timeout) from None
         raise RotationUnfinished(_unfinished(full_name, timeout, left, asking.problem)) from None
-    say("its pods are gone")
+    say(last)
 
 
 class _Asking:
@@ -97,17 +121,13 @@ async def _delete(api: Api, path: str, full_name: str, uid: str) -> None:
         raise refused(answer, "delete", f"the DaemonSet {full_name}", "daemonsets.apps", told(answer))
 
 
-async def _pods(api: Api, selector: str, owner: str) -> list[str]:
+async def _pods(api: Api, owner: _Owner) -> list[str]:
     """The names of those that are there."""
-    return [name for names in await walk(api, selector, partial(_names, owner=owner)) for name in names]
+    return [name for names in await walk(api, owner.selector, partial(_names, owner=owner)) for name in names]
 
 
-def _names(items: Iterable[Mapping[str, Any]], *, owner: str) -> list[str]:
-    return [
-        str(pod["metadata"]["name"])
-        for pod in items
-        if any(each.get("uid") == owner for each in pod["metadata"].get("ownerReferences") or ())
-    ]
+def _names(items: Iterable[Mapping[str, Any]], *, owner: _Owner) -> list[str]:
+    return [str(pod["metadata"]["name"]) for pod in items if owner.has(pod)]
 
 
 def _unfinished(full_name: str, timeout: float, left: list[str] | None, problem: ClusterApiUnavailable | None) -> str:

@@ -112,7 +112,32 @@ async def test_where_there_is_no_daemon_set_there_is_nothing_to_do(cluster, unin
         "there is no DaemonSet default/k8s-ws-proxy: nothing to do\n",
         "",
     )
-    assert [seen.method for seen in cluster.observed.seen] == ["GET"]
+    assert [seen.method for seen in cluster.observed.seen] == ["GET", "GET"]
+
+
+async def test_run_again_it_waits_for_the_pods_that_are_still_there(state, uninstall):
+    first = await uninstall()
+    while await first.stdout.readline() != b"2 of its pods are still there\n":
+        pass
+    first.terminate()
+    status, _, errors = await ended(first)
+    assert status == 143
+    assert "run it again, and it goes on from here" in errors
+    again = await uninstall()
+    assert await again.stdout.readline() == b"2 of its pods are still there\n"
+    for name in ("proxy-a", "proxy-b"):
+        state.remove_pod("default", name)
+    status, output, errors = await ended(again)
+    assert (status, errors) == (0, "")
+    assert output.endswith("its pods are gone\n")
+
+
+async def test_run_again_after_a_right_lacked_it_names_it_once_more(cluster, state, uninstall):
+    cluster.faults.deny("list", "pods")
+    for _ in range(2):
+        status, _, errors = await ended(await uninstall("--go-on"))
+        assert status == 1
+        assert "not allowed to list pods" in errors
 
 
 async def test_what_helm_has_not_installed_is_left_alone(cluster, uninstall):
@@ -140,7 +165,6 @@ FAILS = Response(503, b'{"kind": "Status", "message": "etcd is away"}')
 
 
 async def test_while_the_apiserver_fails_it_is_asked_again(cluster, state, uninstall):
-    """Whoever came back to it would find no DaemonSet any more, and wait for nobody."""
     for verb, what in (("delete", "daemonsets.apps"), ("list", "pods")):
         cluster.faults.refuse_request(verb, what, FAILS)
     for name in ("proxy-a", "proxy-b"):
