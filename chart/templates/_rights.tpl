@@ -95,7 +95,7 @@ groups and reviews are in no namespace. */}}
 {{- if $user -}}
 {{- range $which := list "user" "group" -}}
 {{- $prefix := get $identity (printf "%sPrefix" $which) -}}
-{{- if hasPrefix "system:" $prefix -}}
+{{- if hasPrefix "system:" (lower $prefix) -}}
 {{- $mistakes = append $mistakes (printf "identity.%sPrefix begins with system:, and names that do are Kubernetes's own: the proxy refuses to act as one" $which) -}}
 {{- end -}}
 {{- $named = append $named (dict "value" (printf "identity.%ss" $which) "names" (get $identity (printf "%ss" $which)) "prefix" $prefix "from" (printf "identity.%sPrefix" $which)) -}}
@@ -105,7 +105,7 @@ groups and reviews are in no namespace. */}}
 {{- end -}}
 {{- range $each := $named -}}
 {{- range $name := $each.names -}}
-{{- if or (hasPrefix "system:" $name) (hasPrefix "system:" (trimPrefix $each.prefix $name)) -}}
+{{- if or (hasPrefix "system:" (lower $name)) (hasPrefix "system:" (trimPrefix $each.prefix $name | lower)) -}}
 {{- $mistakes = append $mistakes (printf "%s has %s, which is Kubernetes's own: the proxy refuses to act as one that begins with system:" $each.value $name) -}}
 {{- else if not (hasPrefix $each.prefix $name) -}}
 {{- $mistakes = append $mistakes (printf "%s has %s: write names as the apiserver sees them, with %s the name is %s%s" $each.value $name $each.from $each.prefix $name) -}}

@@ -177,6 +177,13 @@ def refusal(over, **how):
         ),
         (identity("user", userPrefix="system:"), "identity.userPrefix begins with system:"),
         (identity("user", groupPrefix="system:x:"), "identity.groupPrefix begins with system:"),
+        (identity("user", userPrefix="System:"), "identity.userPrefix begins with system:"),
+        (identity("user", groupPrefix="SYSTEM:x:"), "identity.groupPrefix begins with system:"),
+        (identity("user", users=["System:admin"]), "identity.users has System:admin, which is Kubernetes's own"),
+        (
+            identity("user", groupPrefix="oidc:", groups=["oidc:System:masters"]),
+            "identity.groups has oidc:System:masters, which is Kubernetes's own",
+        ),
         (
             identity("user", users=["*"]),
             "identity.users has *, which is no pattern to Kubernetes: leave the list empty",
