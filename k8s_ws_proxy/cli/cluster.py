@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from k8s_ws_proxy.errors import ProxyError, RotationRefused, RotationUnfinished
@@ -62,17 +62,32 @@ def _run_in_cluster(arguments: argparse.Namespace, command: Callable[[Api], Coro
         async with connected(where) as api:
             await command(api)
 
+    tell = partial(_tell, machine=getattr(arguments, "output", "text") == "json")
     try:
-        return _until_a_signal(run())
+        number = _until_a_signal(run())
     except ProxyError as error:
         status = _STATUS.get(type(error), FAILED)
-        if getattr(arguments, "output", "text") == "json":
-            print(json.dumps({"event": "error", "error": str(error), "status": status}), flush=True)
+        tell("error", str(error), error=str(error), status=status)
         print(f"k8s-ws-proxy: {error}", file=sys.stderr)
         return status
+    if number is None:
+        return 0
+    stopped = "stopped. Nothing is lost: run it again, and it goes on from here"
+    tell("stopped", stopped, status=128 + number)
+    print(f"\nk8s-ws-proxy: {stopped}", file=sys.stderr)
+    return 128 + number
 
 
-def _until_a_signal(work: Coroutine[Any, Any, None]) -> int:
+def _tell(event: str, sentence: str, *, machine: bool, **facts: object) -> None:
+    """Say it on standard output, too, where JSON lines are wanted."""
+    if machine:
+        from k8s_ws_proxy.cli.keys_output import ForMachine  # noqa: PLC0415 - only the keys' commands have it
+
+        ForMachine().step(event, sentence, **facts)
+
+
+def _until_a_signal(work: Coroutine[Any, Any, None]) -> int | None:
+    """Do it; the signal that ended it before it was done."""
     caught: list[int] = []
 
     async def run() -> None:
@@ -93,6 +108,5 @@ def _until_a_signal(work: Coroutine[Any, Any, None]) -> int:
     except asyncio.CancelledError:
         if not caught:
             raise
-        print("\nk8s-ws-proxy: stopped. Nothing is lost: run it again, and it goes on from here", file=sys.stderr)
-        return 128 + caught[0]
-    return 0
+        return caught[0]
+    return None

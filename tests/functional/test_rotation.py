@@ -258,6 +258,10 @@ async def test_stopped_after_any_step_it_goes_on_for_whoever_runs_it_again(two, 
     assert stopped.status == (-how if how is signal.SIGKILL else 128 + how)
     if how is not signal.SIGKILL:
         assert "run it again, and it goes on from here" in stopped.stderr
+        told = stopped.events[-1]
+        assert (told["event"], told["status"]) == ("stopped", 128 + how)
+        assert told["message"] in stopped.stderr
+        assert told["time"] >= stopped.events[0]["time"]
     begun = two.record["id"]
     again = await two.rotate(overlap="1s")
     assert again.status == 0, again
@@ -301,7 +305,10 @@ async def test_a_node_that_does_not_answer_is_named_and_can_be_waived(two):
     assert ran.status == 4
     assert "no answer from node-dead (503: connection refused): mend, or --waive" in ran.stderr
     assert "run the same command again" in ran.stderr
-    assert ran.event("error")["status"] == 4
+    told = ran.event("error")
+    assert (told["status"], f"k8s-ws-proxy: {told['message']}\n") == (4, ran.stderr)
+    assert told["message"] == told["error"]
+    assert told["time"] >= ran.events[0]["time"]
     assert list(ran.event("waiting")["silent"]) == ["node-dead"]
     assert two.record["phase"] == "staged"
     ran = await two.rotate("--waive", "node-dead,node-gone")
