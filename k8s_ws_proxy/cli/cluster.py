@@ -72,7 +72,9 @@ def _run_in_cluster(arguments: argparse.Namespace, command: Callable[[Api], Coro
         return status
     if number is None:
         return 0
-    stopped = "stopped. Nothing is lost: run it again, and it goes on from here"
+    # By force it would begin another rotation each time.
+    how = ", without --force if it has added a key" if getattr(arguments, "force", False) else ""
+    stopped = f"stopped. Nothing is lost: run it again{how}, and it goes on from here"
     tell("stopped", stopped, status=128 + number)
     print(f"\nk8s-ws-proxy: {stopped}", file=sys.stderr)
     return 128 + number

@@ -31,6 +31,7 @@ exit status:
   {REFUSED}  refused: a rotation is in a state where this can't be meant
   {UNFINISHED}  not done in time (--timeout); run again, it goes on
   130, 143  stopped by a signal; run again, it goes on
+A rotation that was begun with --force goes on without it: with it, another one is begun.
 """
 
 

@@ -69,6 +69,7 @@ class Run:
         self._what = what
         self._store = SecretStore(api, what.secret)
         self._intent = intent
+        self._forced = intent.force
         self._progress = progress
         self._fleet = Fleet()
         self._own = ""  # the id of the rotation that this run has tried to begin
@@ -85,8 +86,11 @@ class Run:
                 await self._to_the_end()
         except TimeoutError as error:
             waiting = f": {self._waiting}" if self._waiting else ""
+            # By force it would begin another one.
+            how = " without --force" if self._forced and self._intent.id is not None else ""
             raise RotationUnfinished(
-                f"not done within {timeout:g} s{waiting}. Nothing is lost: run the same command again, and it goes on"
+                f"not done within {timeout:g} s{waiting}. Nothing is lost: run the same command again{how}, and it "
+                "goes on"
             ) from error
 
     async def dry(self) -> None:

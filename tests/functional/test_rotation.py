@@ -393,6 +393,34 @@ async def test_a_second_rotation_in_an_overlap_is_refused_unless_forced(two):
     assert "there is no old key to retire" in (await two.keys_command("retire")).stdout
 
 
+@pytest.mark.parametrize("immediate", [(), ("--immediate",)], ids=["a rotation", "a leaked key"])
+@pytest.mark.parametrize("how", ["--timeout", "a signal"])
+async def test_what_was_begun_by_force_goes_on_without_it_as_is_said(two, how, immediate):
+    late = two.add_stand_in("node-late")
+    late.frozen = {"secret": OLD}
+    command = await two.start_rotate("--force", *immediate, *(["--timeout", "8s"] if how == "--timeout" else []))
+    await command.event("waiting")
+    if how != "--timeout":
+        command.process.terminate()
+    ran = await two.end(command)
+    assert ran.status == (4 if how == "--timeout" else 143)
+    assert (
+        "again without --force, and" in ran.stderr or "again, without --force if it has added a key, and" in ran.stderr
+    )
+    begun, late.frozen = two.record["id"], None
+    again = await two.rotate(*immediate)
+    assert (again.status, again.names()[:2]) == (0, ["begin", "resumed"])
+    assert two.record["id"] == begun
+
+
+async def test_where_nothing_was_begun_force_is_what_goes_on(two):
+    assert (await two.rotate("--until", "promoted")).status == 0
+    two.cluster.faults.refuse_request("patch", "secrets", two.status(503, "etcd is away"), times=99)
+    ran = await two.rotate("--force", "--timeout", "4s")
+    assert ran.status == 4
+    assert "run the same command again, and it goes on" in ran.stderr
+
+
 async def test_it_can_be_stopped_before_and_gone_on_from(two):
     staged = await two.rotate("--until", "staged")
     assert (staged.status, staged.names()) == (0, ["begin", "staged", "done"])
