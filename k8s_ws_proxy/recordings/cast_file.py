@@ -131,6 +131,7 @@ class CastFile:
     def finish(self, at: float, end: End, problem: str, secret: bytes) -> File:
         """Write its end and its receipt. Raises OSError if there is no receipt; it may be tried again then.
 
+        Whoever has told of it calls forget().
         There is none as long as more stands in the file than was recorded, and that can't be cut.
         """
         if self._fd is not None:
@@ -144,6 +145,10 @@ class CastFile:
         write_whole(self._directory.receipt(self.session), sealed(self._begun, end, file, secret))
         self._directory.done(self.session)
         return file
+
+    def forget(self) -> None:
+        """It is finished, and that was told. Raises OSError."""
+        self._directory.forget(self.session)
 
     def _write_end(self, at: float, end: End, problem: str) -> None:
         self._problem = problem = problem or self._problem

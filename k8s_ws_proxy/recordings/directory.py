@@ -5,7 +5,7 @@
     2026/11/30/<id>.cast               a recording, and beside it
     2026/11/30/<id>.json               its receipt, once the session has ended
     .daemons/<daemon>/lock             locked by that daemon while it lives
-    .daemons/<daemon>/open/<id>        what was known when the session began: it isn't finished
+    .daemons/<daemon>/open/<id>        what was known when the session began: it isn't finished, or nobody was told yet
     .daemons/<daemon>/waiting/<id>     finished, and waits for its upload
     .daemons/<daemon>/kept/<id>        uploaded at the file's time, and kept here for a while
 
@@ -169,10 +169,12 @@ class Directory:
             raise
 
     def done(self, session: str) -> None:
-        """It is finished: it waits for its upload now, or for nothing. Raises OSError."""
+        """It has its receipt: it waits for its upload now, or for nothing. Raises OSError.
+
+        Its entry stays until that was told, and it is forgotten: whoever takes it over tells it.
+        """
         if self.uploads:
             self.entry(WAITING, session).touch(mode=0o600)
-        self.forget(session)
 
     def forget(self, session: str) -> None:
         """It isn't open any more, or never was. Raises OSError."""

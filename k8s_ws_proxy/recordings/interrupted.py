@@ -13,10 +13,20 @@ import orjson
 
 from k8s_ws_proxy.recordings.beneath import read_file
 from k8s_ws_proxy.recordings.directory import OPEN, write_whole
-from k8s_ws_proxy.recordings.paths import began, path_of
+from k8s_ws_proxy.recordings.paths import began, path_of, receipt_of
 from k8s_ws_proxy.rfc3339 import rfc3339
 from k8s_ws_proxy.wire.recording.asciicast import Cast, Heading, comment
-from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED, End, File, is_genuine, sealed, watchers_in
+from k8s_ws_proxy.wire.recording.receipt import (
+    INTERRUPTED,
+    End,
+    File,
+    Verdict,
+    is_genuine,
+    parse,
+    sealed,
+    verify,
+    watchers_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,26 +42,32 @@ _COMMENTS: Final = frozenset(map(comment, (INTERRUPTED, _NOT_SEALED, _NOTHING_KN
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A recording that was. ``known`` is what was known of its session; None where its daemon hasn't sealed that."""
+    """A recording that was. ``known`` is what was known of its session; None where its daemon hasn't sealed that.
+
+    ``ending`` is ``interrupted``, or what its daemon wrote into the receipt before it could tell of it.
+    """
 
     file: File
+    ending: str
     known: Mapping[str, Any] | None
 
 
 def finish_interrupted(directory: Directory, session: str, secret: bytes) -> Finished | None:
-    """Finish it; None where that was done, or there is nothing left of it.
+    """Finish it, or say what its receipt says where it has one; None where there is nothing to be told of it.
+
+    Its entry stays until it was told, and is forgotten: twice is better than never.
 
     Raises OSError, or ValueError where something else stands in the recording's place. It may be tried again: the same
     comes of it then.
     """
     path, receipt = directory.cast(session), directory.receipt(session)
-    if receipt.exists():
+    with contextlib.suppress(FileNotFoundError):
+        written = read_file(directory.root, receipt_of(path_of(session)), _LARGEST + 1)
         directory.done(session)
-        return None
+        return _told(written, session, secret)
     try:
         found = path.lstat()
     except FileNotFoundError:
-        directory.forget(session)
         return None
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("it isn't a file")
@@ -72,11 +88,21 @@ def finish_interrupted(directory: Directory, session: str, secret: bytes) -> Fin
         with contextlib.suppress(OSError):
             os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns))
         os.close(fd)
-    told = End(rfc3339(found.st_mtime), INTERRUPTED, None, None, None, tuple(watchers_in(begun)))
+    end_of_it = End(rfc3339(found.st_mtime), INTERRUPTED, None, None, None, tuple(watchers_in(begun)))
     file = File(path_of(session), size, digest.hexdigest(), None, problem)
-    write_whole(receipt, sealed(begun, told, file, secret))
+    write_whole(receipt, sealed(begun, end_of_it, file, secret))
     directory.done(session)
-    return Finished(file, begun if problem == INTERRUPTED else None)
+    return Finished(file, INTERRUPTED, begun if problem == INTERRUPTED else None)
+
+
+def _told(receipt: bytes, session: str, secret: bytes) -> Finished | None:
+    """What it says; None where it isn't sealed with this key, or of another session: nobody's word is taken for it."""
+    told = parse(receipt)
+    if told is None or told["sessionId"] != session or verify(receipt, None, [secret]) is not Verdict.WHOLE:
+        return None
+    file = File(told["recordingPath"], told["size"], told["sha256"], told["replaced"], told["problem"])
+    made_up = told["problem"] in (_NOT_SEALED, _NOTHING_KNOWN)
+    return Finished(file, told["ending"], None if made_up else told)
 
 
 def _whole_lines(fd: int) -> tuple[int, Any]:

@@ -15,6 +15,7 @@ from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
 from k8s_ws_proxy.recordings.cast_file import told
 from k8s_ws_proxy.recordings.interrupted import finish_interrupted
+from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,7 @@ class Leftovers:
         self._waiting: deque[str] = deque()
         self._looks = 0
         self._troubles: dict[str, _Trouble] = {}  # of those that are tried again
+        self._told: set[str] = set()  # whose entry couldn't be taken away yet
         self._problems: list[str] = []  # of which the log knows
         self.looked = asyncio.Event()
         """The directory has answered once, be it that it can't be read."""
@@ -105,11 +107,19 @@ class Leftovers:
             self._worker.do(work, partial(self._one_finished, session), partial(self._not_finished, session))
 
     def _one_finished(self, session: str, found: Finished | None) -> None:
-        self._troubles.pop(session, None)
-        if found is not None:
-            metrics.RECORDINGS_FINISHED.labels("interrupted").inc()
-            logger().info("recording finished", session=session, recording=found.file.path, interrupted=True)
+        if found is not None and session not in self._told:
+            interrupted, file = found.ending == INTERRUPTED, found.file
+            outcome = "interrupted" if interrupted else "failed" if file.problem else "whole"
+            metrics.RECORDINGS_FINISHED.labels(outcome).inc()
+            logger().info("recording finished", session=session, recording=file.path, interrupted=interrupted)
             self._finished(session, found)
+        self._told.add(session)
+        forgotten, failed = partial(self._forgotten, session), partial(self._not_finished, session)
+        self._worker.do(partial(self._directory.forget, session), forgotten, failed)
+
+    def _forgotten(self, session: str, _: None) -> None:
+        self._told.discard(session)
+        self._troubles.pop(session, None)
         self._next()
 
     def _not_finished(self, session: str, error: Exception) -> None:

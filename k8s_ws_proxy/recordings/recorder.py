@@ -27,7 +27,6 @@ from k8s_ws_proxy.sessions.as_json import known
 from k8s_ws_proxy.sessions.audited import subject_of, subject_of_known
 from k8s_ws_proxy.wire.audit.events import RecordingFinished
 from k8s_ws_proxy.wire.recording.asciicast import Heading
-from k8s_ws_proxy.wire.recording.receipt import INTERRUPTED
 from k8s_ws_proxy.worker import Worker
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class Recorder:
             self._tidier,
             secret=secret,
             finished=lambda session, found: finished(
-                _event(subject_of_known(session, found.known or {}), found.file, INTERRUPTED)
+                _event(subject_of_known(session, found.known or {}), found.file, found.ending)
             ),
         )
         self._settings = settings
@@ -94,7 +93,7 @@ class Recorder:
         self._loop = loop
         self._live: set[Recording] = set()
         self._unwritten: set[Recording] = set()  # they have something to hand over
-        self._unfinished: list[tuple[Recording, Callable[[bytes], File]]] = []  # to be tried again
+        self._unfinished: list[Callable[[], None]] = []  # to be tried again
         self._finishing = 0
         self._at_rest = asyncio.Event()  # nothing is recorded, and all that was is finished, or can't be now
         self._at_rest.set()
@@ -120,7 +119,10 @@ class Recorder:
         self._looking = self._loop.call_later(_LOOK, self._look)
 
     async def close(self) -> None:
-        """Finish what has ended, for three seconds at most; the rest is for the next daemon."""
+        """Finish what has ended, for three seconds at most; the rest is for the next daemon.
+
+        That tells also of what has its receipt by then and wasn't told of here: the threads go on.
+        """
         for timer in (self._gathering, self._looking):
             if timer is not None:
                 timer.cancel()
@@ -257,14 +259,28 @@ class Recorder:
             metrics.RECORDINGS_FINISHED.labels("failed" if file.problem else "whole").inc()
             recording.finished(file)
             self._told_finished(_event(subject_of(recording.slot.log.record), file, recording.ending))
+            self._try_to_forget(recording.file)  # only now: else nobody tells of it where this daemon is killed before
 
         def failed(error: Exception) -> None:
             self._one_less()
             recording.fail(f"its receipt can't be written: {told(error)}")
-            if isinstance(error, OSError) and len(self._unfinished) < _MOST_UNFINISHED:
-                self._unfinished.append((recording, work))
+            self._try_later(error, partial(self._try_to_finish, recording, work))
 
         self._keeper.do(partial(work, self._secret()), finished, failed)
+
+    def _try_to_forget(self, file: CastFile) -> None:
+        self._finishing += 1
+        self._count()
+
+        def failed(error: Exception) -> None:
+            self._one_less()
+            self._try_later(error, partial(self._try_to_forget, file))
+
+        self._keeper.do(file.forget, lambda _: self._one_less(), failed)
+
+    def _try_later(self, error: Exception, again: Callable[[], None]) -> None:
+        if isinstance(error, OSError) and len(self._unfinished) < _MOST_UNFINISHED:
+            self._unfinished.append(again)
 
     def _one_less(self) -> None:
         self._finishing -= 1
@@ -304,8 +320,8 @@ class Recorder:
 
     def _try_again(self) -> None:
         again, self._unfinished = self._unfinished, []
-        for recording, work in again:
-            self._try_to_finish(recording, work)
+        for each in again:
+            each()
 
     def _clear(self) -> None:
         every = _CLEARING_SHORT if self.problem else _CLEARING

@@ -26,7 +26,7 @@ from support.caller import (
     with_query,
 )
 from support.daemon import running_daemon
-from support.recordings import Cast, finished, holds
+from support.recordings import Cast, finished, holds, none_open
 from support.sessions import call, issue, listed, presented, ticket_to
 
 from k8s_ws_proxy.devcluster import DevCluster
@@ -271,7 +271,7 @@ async def test_a_dial_that_fails_leaves_nothing(record, directory):
     await run(daemon, script("true"))
     await finished(daemon, directory)
     (cast,) = casts(directory)
-    assert [path.name for path in directory.glob(".daemons/*/open/*")] == []
+    await none_open(directory)
     assert cast.with_suffix(".json").exists()
 
 

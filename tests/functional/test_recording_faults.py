@@ -15,7 +15,7 @@ from support import disks
 from support.caller import ask, descriptors, get, on_terminal, opened, refusal_of, run, script
 from support.daemon import children, running_daemon
 from support.recorder import settled
-from support.recordings import Cast, finished, holds, read
+from support.recordings import Cast, finished, holds, none_open, read
 
 from k8s_ws_proxy.recordings.paths import path_of, receipt_of
 from k8s_ws_proxy.recordings.recording import MOST_WAITING
@@ -292,7 +292,7 @@ async def killed_again_and_again(kubeconfig, tmp_path, rounds, seed, lost=None):
                     assert len(whole) - len(kept) <= MOST_WAITING + BLOCK_SIZE, "more than may wait is lost"
                 assert kept[: len(whole)] == whole[: len(kept)], "what is there is what was said"
                 assert receipt["pod"] == "shell"
-            assert list(directory.glob(".daemons/*/open/*")) == []
+            await none_open(directory)
             for path in directory.glob("2*/*/*/*.cast"):
                 path.unlink()  # a flood each
             async with under_load(daemon) as before:
@@ -340,8 +340,7 @@ async def test_killed_while_it_begins_finishes_and_ends(kubeconfig, tmp_path):
     async with running_daemon(kubeconfig, tmp_path, **environ) as daemon:
         await run(daemon, script("echo x"))
         await daemon.logged(lambda line: line.get("event") == "recording finished" and not line.get("interrupted"))
-        while list(directory.glob(".daemons/*/open/*")):  # noqa: ASYNC110 - what is left is finished beside it
-            await asyncio.sleep(0.02)
+        await none_open(directory)
         found = sorted(path.stem for path in directory.glob("2*/*/*/*.cast"))
         assert found == sorted(path.stem for path in directory.glob("2*/*/*/*.json"))
         assert list(directory.rglob("*.new")) == []

@@ -60,6 +60,12 @@ def read(directory: Path, session: str, secret: bytes) -> tuple[Cast, dict[str, 
     return Cast(data), told
 
 
+async def none_open(directory: Path) -> None:
+    """Wait until no session has an entry there: it goes after the log has told that it is finished."""
+    while list(directory.glob(".daemons/*/open/*")):  # noqa: ASYNC110, ASYNC240 - there is nothing to await but that
+        await asyncio.sleep(0.02)
+
+
 async def holds(path: Path, wanted: bytes) -> bytes:
     """What a file holds as soon as ``wanted`` is in it: there is nothing to await but its bytes."""
     while True:

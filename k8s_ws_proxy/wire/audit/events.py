@@ -172,7 +172,9 @@ class RecordingFinished(Event):
     name = "recording.finished"
     text = (
         "a session's recording is whole, or as whole as it will be. Where its daemon was killed, the common fields "
-        "are what that daemon had written down of the session and sealed; without a good seal they are the id only"
+        "are what that daemon had written down of the session and sealed; without a good seal they are the id only. Of "
+        "one that was finished too late for its daemon to tell, the next one tells what its receipt says; so it may "
+        "come twice, once in the run of each"
     )
 
     path: Annotated[str, "where it is below `RECORDING_DIR`, and in the store"] = ""

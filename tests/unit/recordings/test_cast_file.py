@@ -63,7 +63,10 @@ class Failing:
 
 
 def finish(file, problem="", end=END):
-    return file.finish(9.0, end, problem, SECRET)
+    """And tell of it."""
+    found = file.finish(9.0, end, problem, SECRET)
+    file.forget()
+    return found
 
 
 def test_from_begin_to_end(directory, file):
@@ -77,6 +80,14 @@ def test_from_begin_to_end(directory, file):
     assert [each[1:] for each in cast.events] == [("o", "e"), ("o", "\ufffd"), ("x", "7")]
     assert (receipt["pod"], receipt["container"], receipt["replaced"]) == ("web-0", "app", 1)
     assert (told.path, told.size, told.sha256) == (receipt["recordingPath"], receipt["size"], receipt["sha256"])
+    assert not directory.spoken_for()
+
+
+def test_its_entry_stays_until_it_was_told(directory, file):
+    file.finish(9.0, END, "", SECRET)
+    assert directory.receipt(file.session).exists()
+    assert directory.spoken_for() == {file.session}
+    file.forget()
     assert not directory.spoken_for()
 
 

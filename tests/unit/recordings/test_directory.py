@@ -230,9 +230,11 @@ def test_what_is_open_or_waits_is_spoken_for_whoever_s_it_is(opened):
 def test_what_is_done_waits_where_there_is_a_store(opened, uploads):
     directory = opened(uploads=uploads)
     session = uuid7()
-    directory.enter(session, b"{}")
-    for _ in range(2):  # the second time after a crash between the two steps
+    for _ in range(2):  # the second time by the next daemon, after a crash before it was told
+        directory.enter(session, b"{}")
         directory.done(session)
+        assert directory.entry(OPEN, session).exists(), "until it was told"
+        directory.forget(session)
         assert not directory.entry(OPEN, session).exists()
         assert directory.entry(WAITING, session).exists() is uploads
 

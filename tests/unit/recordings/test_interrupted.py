@@ -15,9 +15,9 @@ from support.recordings import Cast, read
 
 from k8s_ws_proxy.recordings import interrupted
 from k8s_ws_proxy.recordings.directory import OPEN, Directory, write_whole
-from k8s_ws_proxy.recordings.interrupted import finish_interrupted
+from k8s_ws_proxy.recordings.paths import path_of
 from k8s_ws_proxy.sessions.uuid7 import uuid7
-from k8s_ws_proxy.wire.recording.receipt import entry
+from k8s_ws_proxy.wire.recording.receipt import End, File, entry, sealed
 
 KNOWN = {
     "sessionId": "",
@@ -45,14 +45,21 @@ def directory(tmp_path):
     made.close()
 
 
+def finish_interrupted(directory, session, secret):
+    """As it is done, and told."""
+    found = interrupted.finish_interrupted(directory, session, secret)
+    directory.forget(session)
+    return found
+
+
 @pytest.fixture
 def leave(directory):
     """Leaves a recording as a crash does: what is known of it, and its file, where there is one."""
 
     def leave_(cast, known=KNOWN, session=None):
         session = session or uuid7()
-        sealed = entry({**known, "sessionId": session}, SECRET) if isinstance(known, dict) else known
-        directory.enter(session, sealed)
+        entered = entry({**known, "sessionId": session}, SECRET) if isinstance(known, dict) else known
+        directory.enter(session, entered)
         if cast is not None:
             directory.cast(session).parent.mkdir(parents=True, exist_ok=True)
             directory.cast(session).write_bytes(cast)
@@ -143,18 +150,56 @@ def test_without_a_recording_there_is_nothing_to_finish(directory, leave):
 
 
 @pytest.mark.parametrize("uploads", [False, True])
-def test_one_that_has_its_receipt_is_only_moved_on(tmp_path, uploads):
+def test_one_that_has_its_receipt_is_only_told(tmp_path, uploads):
+    """Its daemon was killed before it could: as often as that happens, what the receipt says."""
     directory = Directory(tmp_path, uploads=uploads)
     directory.open()
     session = uuid7()
     directory.enter(session, b"{}")
-    write_whole(directory.receipt(session), b"{}\n")
+    directory.cast(session).parent.mkdir(parents=True)
     directory.cast(session).write_bytes(WHOLE)
-    assert finish_interrupted(directory, session, SECRET) is None
+    begun = {**KNOWN, "sessionId": session}
+    file = File(path_of(session), 7, "0" * 64, 1, "recording failed: No space left on device")
+    receipt = sealed(begun, End("2026-11-30T16:00:00.000Z", "command_ended", 7, 1, 2), file, SECRET)
+    write_whole(directory.receipt(session), receipt)
+    for _ in range(2):
+        found = interrupted.finish_interrupted(directory, session, SECRET)
+        assert (found.file, found.ending) == (file, "command_ended")
+        assert (found.known["user"], found.known["exitCode"]) == ("alice", 7)
+        assert directory.spoken_for() == {session}
     assert directory.cast(session).read_bytes() == WHOLE
-    assert directory.receipt(session).read_bytes() == b"{}\n"
+    assert directory.receipt(session).read_bytes() == receipt
+    directory.forget(session)
     assert directory.spoken_for() == ({session} if uploads else set())
     directory.close()
+
+
+@pytest.mark.parametrize("known", [KNOWN, b"", orjson.dumps(KNOWN)], ids=["known", "lost", "not sealed"])
+def test_what_was_finished_and_not_told_is_told_alike(directory, leave, known):
+    session = leave(WHOLE, known)
+    first = interrupted.finish_interrupted(directory, session, SECRET)
+    again = interrupted.finish_interrupted(directory, session, SECRET)
+    assert (again.file, again.ending) == (first.file, "interrupted") == (first.file, first.ending)
+    assert (again.known or {}).get("user") == (first.known or {}).get("user") == ("alice" if known is KNOWN else None)
+
+
+@pytest.mark.parametrize("which", ["another key's", "another session's", "changed", "none", "empty"])
+def test_nobody_s_word_is_taken_for_a_receipt_that_is_not_sealed(directory, leave, which):
+    session = leave(WHOLE)
+    begun = {**KNOWN, "sessionId": uuid7() if which == "another session's" else session}
+    end = End("2026-11-30T16:00:00.000Z", "command_ended", 7, 1, 2)
+    receipt = sealed(begun, end, File(path_of(session), 7, "0" * 64), b"x" if which == "another key's" else SECRET)
+    match which:
+        case "changed":
+            receipt = receipt.replace(b"alice", b"mallory")
+        case "none":
+            receipt = b"{}\n"
+        case "empty":
+            receipt = b""
+    write_whole(directory.receipt(session), receipt)
+    assert interrupted.finish_interrupted(directory, session, SECRET) is None
+    assert directory.receipt(session).read_bytes() == receipt
+    assert directory.cast(session).read_bytes() == WHOLE
 
 
 @pytest.mark.parametrize(

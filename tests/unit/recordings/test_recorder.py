@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import os
+import threading
 import weakref
 from functools import partial
 from types import SimpleNamespace
@@ -254,7 +255,7 @@ async def test_a_receipt_that_cannot_be_written_comes_when_it_can(root, monkeypa
             assert entries(root) == [session.id]
         await settled(lambda: recorders.finished)
         assert read(root, session.id, SECRET)[1]["problem"] == "", "it is whole"
-        assert entries(root) == []
+        await settled(lambda: not entries(root))
 
 
 @pytest.mark.usefixtures("often")
@@ -342,6 +343,58 @@ async def test_a_disk_that_hangs_does_not_keep_a_daemon_from_ending(root, monkey
     disk.let_go()
 
 
+def test_what_is_finished_too_late_to_be_told_is_told_by_the_next(root, monkeypatch):
+    """The threads go on while the process ends, and nobody is there to hear of it."""
+    monkeypatch.setattr(recorder, "_LAST_CHANCE", 0.1)
+    disk = Held(monkeypatch, directory, "fsync")
+
+    async def one():
+        recorders = Recorders(root)
+        made = await recorders.start()
+        (keeper,) = (thread for thread in threading.enumerate() if thread.name == "recordings kept")
+        session = await recorders.begin(made)
+        session.says(b"x")
+        session.ends()
+        await settled(disk.entered.is_set)
+        await made.close()
+        assert recorders.finished == []
+        return made.directory, keeper, session.id
+
+    async def next_one():
+        async with recording(root) as (recorders, _made):
+            await settled(lambda: recorders.finished and not entries(root))
+            return recorders.finished
+
+    left, keeper, session = asyncio.run(one())
+    disk.let_go()
+    keeper.join()
+    receipt = read(root, session, SECRET)[1]
+    assert entries(root) == [session]
+    left.close()  # as the process's end does
+    ((told, event),) = asyncio.run(next_one())
+    assert (told, event.ending, event.sha256) == (session, "command_ended", receipt["sha256"])
+    assert event.subject.target.namespace == receipt["namespace"]
+
+
+@pytest.mark.usefixtures("often")
+async def test_an_entry_stays_until_it_was_told_and_is_told_once(root, monkeypatch):
+    async with recording(root) as (recorders, made):
+        real, failed = Directory.forget, []
+
+        def forget(self, session):
+            assert [found for found, _ in recorders.finished] == [session]
+            if len(failed) < 3:
+                failed.append(session)
+                raise OSError(errno.EIO, "Input/output error")
+            real(self, session)
+
+        monkeypatch.setattr(Directory, "forget", forget)
+        session = await recorders.begin(made)
+        session.ends()
+        await settled(lambda: len(failed) == 3 and not entries(root))
+        assert len(recorders.finished) == 1
+
+
 # What a daemon that is gone has left.
 
 
@@ -352,7 +405,26 @@ async def test_what_it_had_open_is_finished(root, dead):
         assert sorted(session for session, _ in recorders.finished) == sessions
         for session in sessions:
             assert read(root, session, SECRET)[1]["ending"] == "interrupted"
-        assert entries(root) == []
+        await settled(lambda: not entries(root))
+
+
+@pytest.mark.usefixtures("often")
+async def test_what_it_had_open_is_told_once_though_its_entry_cannot_be_taken_away(root, dead, monkeypatch):
+    real, tried = Directory.forget, []
+
+    def forget(self, session):
+        assert [found for found, _ in recorders.finished] == [session]
+        tried.append(session)
+        if len(tried) < 4:
+            raise OSError(errno.EIO, "Input/output error")
+        real(self, session)
+
+    await dead()
+    monkeypatch.setattr(Directory, "forget", forget)
+    async with recording(root) as (recorders, _made):
+        await settled(lambda: not entries(root))
+        assert len(tried) == 4
+        assert len(recorders.finished) == 1
 
 
 @pytest.mark.parametrize(("secret", "user"), [(SECRET, "alice"), (b"another key", None)], ids=["sealed", "not"])
@@ -479,7 +551,7 @@ async def test_what_a_daemon_has_left_that_ended_later_is_finished_too(root, dea
         sessions = await dead(3)
         await settled(lambda: len(recorders.finished) == 3)
         assert sorted(session for session, _ in recorders.finished) == sessions
-        assert entries(root) == []
+        await settled(lambda: not entries(root))
         assert len(list(root.glob(".daemons/*/"))) == 1, "nothing of it stays behind"
 
 
