@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 # Seconds for a shell to introduce itself before its client is told that the session has begun. A runtime that has much
 # to do may take longer: then the session begins with a Late stream.
 _INTRODUCTION: Final = 2.0
-# Seconds until it is no longer waited for at all: what was held of the session goes on, and can't be hung up. Who has
-# said something else by _INTRODUCTION isn't the shell that was started.
+# Seconds until it is no longer waited for at all: what was held of the session goes on, and can't be hung up. Who says
+# something else, and not its line within _INTRODUCTION of that, isn't the shell that was started.
 _LATEST: Final = 10.0
 _ASK_A_SILENT_ONE: Final = 15.0  # seconds: the wait for it has no other bound, and no pings
 _UNFIT_FOR: Final = 600.0  # seconds for which it is remembered that a container has no shell, or none that would do
@@ -329,12 +329,14 @@ async def _greeted(upstream: Upstream, greeting: Greeting) -> None:
 
     Raises NotStarted, or TimeoutError: something else came, or nothing.
     """
-    data, began = upstream.early, asyncio.get_running_loop().time()
+    clock = asyncio.get_running_loop().time
+    data, strange, latest = upstream.early, False, clock() + _LATEST
     with contextlib.suppress(EOFError, StreamLost, FrameViolation):
-        async with asyncio.timeout_at(began + _LATEST) as until:
+        async with asyncio.timeout_at(latest) as until:
             while not greeting.take(data):
-                if greeting.strange:
-                    until.reschedule(began + _INTRODUCTION)
+                if greeting.strange and not strange:
+                    strange = True
+                    until.reschedule(min(clock() + _INTRODUCTION, latest))
                 data = await upstream.read()
 
 

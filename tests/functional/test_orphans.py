@@ -438,6 +438,20 @@ async def test_a_shell_that_is_slow_to_start_is_waited_for(daemon, dials, gate):
             await ended(pid)
 
 
+async def test_a_slow_shell_that_complains_first_is_waited_for(daemon, gate):
+    """By then the time is over that it would have had at first. Its line comes in the next message."""
+    pipe, go_on = gate
+    await shell_of_its_own(daemon, f"read x <{pipe}; echo 'sh: warning: setlocale' >&2; sleep 0.2")
+    async with opened(daemon, proxy_exec("/bin/sh", "-c", "echo pid $$; sleep 1008", **TTY, **IN_ODD)) as ws:
+        await daemon.event("a command is slow to start")
+        go_on()
+        seen = await ws.until(STDOUT, b"\r\n")
+        assert seen.startswith(b"pid ")
+        go_on()  # the one that hangs up
+        await close(ws)
+        await daemon.event("process hung up", pid=seen.split()[1].decode())
+
+
 async def test_a_slow_shell_that_will_not_do_is_replaced(daemon, dials, gate):
     pipe, go_on = gate
     await shell_of_its_own(daemon, f"read x <{pipe}; exit 3")
