@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from k8s_ws_proxy.kube import dial
 from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from k8s_ws_proxy.kube.access import Access
     from k8s_ws_proxy.kube.dial import Upstream
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.stream import Stream
     from k8s_ws_proxy.wire.http.body import Download
     from k8s_ws_proxy.wire.requests.impersonation import Identity
+
+_T = TypeVar("_T")
+
+_AT_ONCE: Final = 16  # objects that are read, of which the largest an apiserver keeps has 1.5 MB
+_LARGE: Final = 64 * 1024  # bytes of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +33,12 @@ class Apiserver:
     identity: Identity | None = None
     _ready: Ready | None = field(default=None, compare=False)
     """Connections that are open already; they are nobody's."""
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE), compare=False)
+    """Of those who read, whoever it is for."""
 
     def acting_for(self, identity: Identity | None) -> Apiserver:
         """The same apiserver, asked as ``identity``, or as the proxy itself."""
-        return Apiserver(self._access, identity, self._ready)
+        return Apiserver(self._access, identity, self._ready, self._turns)
 
     def expect(self) -> None:
         """Somebody who was let in is about to open a session."""
@@ -57,6 +65,16 @@ class Apiserver:
         Raises UpstreamError; the caller bounds the time.
         """
         return await dial.get(self._access, path, self._headers())
+
+    async def read(self, path: str, made_out: Callable[[int, str, bytes], _T]) -> _T:
+        """What ``made_out`` makes of a get(), which may be large: waits for its turn, so that few are held at once.
+
+        A large one is made out in a thread: the loop then turns at least every few milliseconds. Raises UpstreamError,
+        and what ``made_out`` does; the caller bounds the time, its turn included.
+        """
+        async with self._turns:
+            answer = await self.get(path)
+            return await asyncio.to_thread(made_out, *answer) if len(answer[2]) > _LARGE else made_out(*answer)
 
     async def post(self, path: str, body: bytes) -> tuple[int, str, bytes]:
         """The same of a POST of ``body``, which is JSON. It may be sent twice: only for what changes nothing."""

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamProtocolError
+from k8s_ws_proxy.errors import Reason, Refusal, UpstreamError, UpstreamProtocolError, UpstreamRefused
 from k8s_ws_proxy.wire.http.handshake import refusal
 from k8s_ws_proxy.wire.requests import pod_redaction
 from k8s_ws_proxy.wire.requests.pod_redaction import Default, default_container
@@ -42,8 +42,7 @@ class Defaults:
         """Ask ``apiserver``; None where it doesn't say, for want of a right perhaps."""
         self._known.pop((namespace, pod), None)
         try:
-            status, _, body = await apiserver.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
-            found = default_container(json.loads(body)) if status == 200 else None
+            found = await apiserver.read(f"/api/v1/namespaces/{namespace}/pods/{pod}", _default)
         except (UpstreamError, ValueError, RecursionError):
             return None
         if found is not None:
@@ -53,11 +52,18 @@ class Defaults:
         return found
 
 
+def _default(status: int, _content_type: str, body: bytes) -> Default | None:
+    return default_container(json.loads(body)) if status == 200 else None
+
+
 async def lacks_terminal(apiserver: Apiserver, namespace: str, pod: str, container: str | None) -> bool:
     """Whether the apiserver says that the container's own process has no terminal; False where it doesn't say."""
-    try:
-        status, _, body = await apiserver.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
+
+    def bare(status: int, _content_type: str, body: bytes) -> bool:
         return status == 200 and pod_redaction.lacks_terminal(json.loads(body), container)
+
+    try:
+        return await apiserver.read(f"/api/v1/namespaces/{namespace}/pods/{pod}", bare)
     except (UpstreamError, ValueError, RecursionError):
         return False
 
@@ -68,11 +74,8 @@ async def resolve(apiserver: Apiserver, namespace: str, segment: str, *, label: 
     Raises Refusal(``no_running_pod``), or UpstreamError where the apiserver can't be asked.
     """
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    status, content_type, body = await apiserver.get(f"{pods}/{segment}")
-    if status == 200:
+    if await apiserver.read(f"{pods}/{segment}", _is_there):
         return segment
-    if status != 404:
-        raise refusal(status, content_type, body)
     if _LABEL_VALUE.fullmatch(segment):
         labels = f"{label}={segment}"
         here = await _first_running(apiserver, pods, labels, node) if node else None
@@ -85,6 +88,12 @@ async def resolve(apiserver: Apiserver, namespace: str, segment: str, *, label: 
     )
 
 
+def _is_there(status: int, content_type: str, body: bytes) -> bool:
+    if status not in (200, 404):
+        raise refusal(status, content_type, body)
+    return status == 200
+
+
 async def _first_running(apiserver: Apiserver, pods: str, labels: str, node: str) -> str | None:
     """The lowest name of those that run and aren't being deleted, on ``node`` if one is given.
 
@@ -95,24 +104,33 @@ async def _first_running(apiserver: Apiserver, pods: str, labels: str, node: str
     token = ""
     for _ in range(_PAGES):
         more = {"limit": str(limit), **({"continue": token} if token else {})}
-        status, content_type, body = await apiserver.get(f"{pods}?{urlencode({**query, **more})}")
-        if status == 410 and token:  # the list has grown old meanwhile
-            token = ""
-            continue
-        if status != 200:
-            raise refusal(status, content_type, body)
         try:
-            page = json.loads(body)
-            chosen = choose(page["items"] or [])
-            token = str(page.get("metadata", {}).get("continue") or "")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            page = await apiserver.read(f"{pods}?{urlencode({**query, **more})}", _page)
+        except UpstreamRefused as error:
+            if error.status == 410 and token:  # the list has grown old meanwhile
+                token = ""
+                continue
+            raise
+        if page is None:
             if limit > 1:  # large ones: together they were more than is read
                 limit = 1
                 continue
-            raise UpstreamProtocolError("The apiserver's list of pods can't be read.") from error
+            raise UpstreamProtocolError("The apiserver's list of pods can't be read.")
+        chosen, token = page
         if chosen is not None or not token:
             return chosen
     return None
+
+
+def _page(status: int, content_type: str, body: bytes) -> tuple[str | None, str] | None:
+    """The one that is chosen of a list's page, and what the next one is asked for by; None where it can't be read."""
+    if status != 200:
+        raise refusal(status, content_type, body)
+    try:
+        page = json.loads(body)
+        return choose(page["items"] or []), str(page.get("metadata", {}).get("continue") or "")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def choose(pods: list[dict[str, Any]]) -> str | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -23,7 +22,7 @@ from k8s_ws_proxy.web.caller import peer_of, presented
 from k8s_ws_proxy.web.errors import refuse_upstream
 from k8s_ws_proxy.web.router import check_method
 from k8s_ws_proxy.web.transport import StreamTransport
-from k8s_ws_proxy.web.upstream import reach
+from k8s_ws_proxy.web.upstream import answered_by
 from k8s_ws_proxy.wire.http.handshake import refusal
 from k8s_ws_proxy.wire.requests.discovery import JSON, Reading, document, parse_reading
 from k8s_ws_proxy.wire.requests.pod_redaction import redacted_pod
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.settings import Settings
     from k8s_ws_proxy.web.router import Handler
     from k8s_ws_proxy.wire.requests.discovery import Wanted
-
-
-_LARGE: Final = 64 * 1024  # bytes of a pod
-_AT_ONCE: Final = 16  # pods, of which the largest an apiserver keeps has 1.5 MB
 
 
 class Reads:
@@ -70,7 +65,6 @@ class Reads:
         self._apiserver = apiserver
         self._registry = registry
         self._otherwise = otherwise  # answers where a name in the path is none
-        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to ``request``. Raises Refusal.
@@ -102,16 +96,9 @@ class Reads:
             logger().debug("discovery read", **facts)
             return _as_json(answer, content_type)
         try:
-            asked = await reach(
-                lambda: self._ask(apiserver, wanted),
-                self._apiserver,
-                self._registry,
-                until=until,
-                within=within,
-                drop=lambda _late: None,
+            answer = await answered_by(
+                lambda: self._ask(apiserver, wanted), self._apiserver, self._registry, until=until, within=within
             )
-            # A large one is made out in a thread: the loop then turns at least every few milliseconds.
-            answer = await asyncio.to_thread(_pod, *asked) if len(asked[2]) > _LARGE else _pod(*asked)
         except UpstreamError as error:
             metrics.REFUSALS.labels(error.reason.value).inc()
             logger().warning("pod read failed", **facts, reason=error.reason.value, detail=f"{error} {error.detail}")
@@ -140,10 +127,9 @@ class Reads:
             raise bad_path(wanted.path)
         return principal
 
-    async def _ask(self, apiserver: Apiserver, wanted: Wanted) -> tuple[int, str, bytes]:
-        async with self._turns:
-            pod = await self._resolved(wanted)
-            return await apiserver.get(f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}")
+    async def _ask(self, apiserver: Apiserver, wanted: Wanted) -> dict[str, object]:
+        pod = await self._resolved(wanted)
+        return await apiserver.read(f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}", _pod)
 
     async def _resolved(self, wanted: Wanted) -> str:
         """The pod's own name: kubectl goes on with the name in the answer, so an alias works for it, too."""
