@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from k8s_ws_proxy.relay.fanout import WATCHED_BLOCK
+from k8s_ws_proxy.relay.late import NeverArrived
 from k8s_ws_proxy.relay.leg import SLOW_BLOCK, Leg
 from k8s_ws_proxy.relay.read_budget import BLOCK_SIZE, ReadBudget
 from k8s_ws_proxy.relay.stream import StreamLost
@@ -306,6 +307,8 @@ class Bridge:
             end = upstream.read(relay.upstream_carry(), max_read, halted=relay.upstream_halted)
         except EOFError:
             relay.upstream_end()
+        except NeverArrived as never:
+            relay.fail(never.status, str(never))
         except StreamLost:
             relay.upstream_lost()
         else:

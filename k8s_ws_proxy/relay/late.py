@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.relay.byte_stream import ByteStream
 
 
+class NeverArrived(StreamLost):
+    """There is no connection, and none will come. The text says why, for a person; ``status`` as ``metav1.Status``."""
+
+    def __init__(self, why: str, status: bytes) -> None:
+        super().__init__(why)
+        self.status = status
+
+
 class Late:
     """A ByteStream. Until arrive() nothing comes and nothing is taken, as on a connection whose window is closed.
 
@@ -37,7 +45,7 @@ class Late:
         self._closed = False
         self._stream: ByteStream | None = None
         self._early = memoryview(b"")
-        self._lost = ""
+        self._lost: StreamLost | None = None
         self._on_readable: Callable[[], None] | None = None
         self._on_writable: Callable[[], None] | None = None
         self._repeat_within = 0.0
@@ -58,8 +66,8 @@ class Late:
         self.on_readable(self._on_readable)
         self.on_writable(self._on_writable)
 
-    def lose(self, why: str) -> None:
-        """It won't arrive."""
+    def lose(self, why: StreamLost) -> None:
+        """It won't arrive: reading says ``why``."""
         self._lost = why
         self.on_readable(self._on_readable)
 
@@ -71,7 +79,7 @@ class Late:
     def read_into(self, view: memoryview, max_bytes: int | None = None) -> int | None:
         """As ByteStream's."""
         if self._lost:
-            raise StreamLost(self._lost)
+            raise self._lost
         if self._early:
             part, self._early = self._early[: len(view)], self._early[len(view) :]
             view[: len(part)] = part

@@ -8,16 +8,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from k8s_ws_proxy.errors import UpstreamError, UpstreamRefused
+from k8s_ws_proxy.errors import UpstreamError, UpstreamRefused, UpstreamTimeout
 from k8s_ws_proxy.observe import metrics, tasks
 from k8s_ws_proxy.observe.log import logger
-from k8s_ws_proxy.relay.late import Late
+from k8s_ws_proxy.relay.late import Late, NeverArrived
 from k8s_ws_proxy.relay.stream import StreamLost
 from k8s_ws_proxy.sessions.reaper import Left, Reaper
 from k8s_ws_proxy.wire.container.greeting import Greeting, NotStarted
 from k8s_ws_proxy.wire.container.orphans import Place, Process, introduced
 from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS, V5
 from k8s_ws_proxy.wire.framing.frames import FrameViolation
+from k8s_ws_proxy.wire.http.handshake import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -222,17 +223,28 @@ class Orphans:
             if (dialled := await meeting) is None:
                 async with asyncio.timeout(self._patience):
                     dialled = await self._plain(caller, target, lambda: not late.closed)
-        except (UpstreamError, TimeoutError) as error:
-            dialled = Dialled(error=error)
+        except UpstreamError as error:
+            dialled = self._never(caller, target, late, error)
+        except TimeoutError:
+            text = f"The apiserver didn't answer within {self._patience:g} s."
+            dialled = self._never(caller, target, late, UpstreamTimeout(text))
         except BaseException:
-            late.lose("the command couldn't be started")
+            late.lose(StreamLost("the command couldn't be started"))
             raise
-        if dialled.stream is None:
-            late.lose("the command couldn't be started")
-        else:
+        if dialled.stream is not None:
             late.arrive(dialled.stream, dialled.early)
         assert not isinstance(dialled.orphan, LateOrphan)
         return dialled.orphan
+
+    @staticmethod
+    def _never(caller: _As, target: ExecTarget, late: Late, error: UpstreamError) -> Dialled:
+        """It has failed, in a session that had begun: as a failed dial is told and logged."""
+        metrics.REFUSALS.labels(error.reason.value).inc()
+        detail = f"{error} {error.detail}".strip()
+        where = {"session": caller.audit_id, **_place(target)._asdict()}
+        logger().warning("a slow command couldn't be started", **where, reason=error.reason.value, detail=detail)
+        late.lose(NeverArrived(str(error), status_of(error)))
+        return Dialled(error=error)
 
     async def _met(self, caller: _As, upstream: Upstream, target: ExecTarget) -> Dialled | None:
         """Wait for the shell to introduce itself; None as above."""

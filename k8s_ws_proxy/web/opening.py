@@ -12,7 +12,8 @@ from k8s_ws_proxy.relay.bridge import Bridge
 from k8s_ws_proxy.web.asked import asked
 from k8s_ws_proxy.web.errors import refuse_upstream
 from k8s_ws_proxy.web.upgrade import Hijacked
-from k8s_ws_proxy.web.upstream import reach, status_of
+from k8s_ws_proxy.web.upstream import reach
+from k8s_ws_proxy.wire.http.handshake import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from k8s_ws_proxy.errors import Refusal, UpstreamError, UpstreamNotTried, UpstreamRefused, UpstreamTimeout
+from k8s_ws_proxy.errors import Refusal, UpstreamNotTried, UpstreamRefused, UpstreamTimeout
 from k8s_ws_proxy.kube.pods import resolve
 from k8s_ws_proxy.sessions.registry import shutting_down
-from k8s_ws_proxy.wire.framing.channels import failure, parse_status
 from k8s_ws_proxy.wire.requests.target import AttachTarget, LogTarget, PortForwardTarget
 
 if TYPE_CHECKING:
@@ -119,13 +117,3 @@ async def in_container(
         if (found := await defaults.find(apiserver, target.namespace, target.pod)) is None or found == known:
             raise
     return await enter(found)
-
-
-def status_of(error: UpstreamError) -> bytes:
-    """The failure as ``metav1.Status``: the apiserver's own where it sent one."""
-    if isinstance(error, UpstreamRefused):
-        if (status := parse_status(error.body)) is not None:
-            return json.dumps(status).encode()
-        if error.status == 429:  # in its own words, this is no Status
-            return failure(str(error), reason="TooManyRequests", code=429, retry_after=error.retry_after)
-    return failure(str(error), reason="InternalError", code=error.status)

@@ -464,6 +464,22 @@ async def test_a_slow_shell_that_will_not_do_is_replaced(daemon, dials, gate):
     assert len(dials()) == 3
 
 
+async def test_why_a_slow_command_cannot_be_started_is_told_and_logged(daemon, cluster, gate):
+    pipe, go_on = gate
+    await shell_of_its_own(daemon, f"read x <{pipe}; exit 3")
+    gone = {"kind": "Status", "status": "Failure", "message": 'pods "odd" not found', "reason": "NotFound", "code": 404}
+    async with opened(daemon, proxy_exec("true", **TTY, **IN_ODD)) as ws:
+        slow = await daemon.event("session opened", tty=True)
+        cluster.faults.refuse(404, json.dumps(gone).encode())
+        go_on()
+        ended_ = await ws.finish()
+    assert (ended_.status, ended_.code, ended_.reason) == (gone, 1011, gone["message"])
+    line = await daemon.event("a slow command couldn't be started")
+    assert (line["session"], line["pod"], line["reason"]) == (slow["session"], "odd", "upstream_refused")
+    assert gone["message"] in line["detail"]
+    await daemon.event("session ended", reason="upstream_failed")
+
+
 @pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING)
 async def test_a_client_that_leaves_before_a_slow_shell_has_started_leaves_nothing_behind(daemon, cluster, gate, leave):
     pipe, go_on = gate

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from k8s_ws_proxy import __version__
-from k8s_ws_proxy.errors import UpstreamProtocolError, UpstreamRefused
-from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS, TUNNEL
+from k8s_ws_proxy.errors import UpstreamError, UpstreamProtocolError, UpstreamRefused
+from k8s_ws_proxy.wire.framing.channels import SUBPROTOCOLS, TUNNEL, failure, parse_status
 from k8s_ws_proxy.wire.http.switch import request_head, switched
 
 if TYPE_CHECKING:
@@ -211,6 +211,16 @@ def refusal(status: int, content_type: str, body: bytes, retry_after: int | None
         body=body,
         retry_after=retry_after,
     )
+
+
+def status_of(error: UpstreamError) -> bytes:
+    """The failure as ``metav1.Status``: the apiserver's own where it sent one."""
+    if isinstance(error, UpstreamRefused):
+        if (status := parse_status(error.body)) is not None:
+            return json.dumps(status).encode()
+        if error.status == 429:  # in its own words, this is no Status
+            return failure(str(error), reason="TooManyRequests", code=429, retry_after=error.retry_after)
+    return failure(str(error), reason="InternalError", code=error.status)
 
 
 def _value(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> str | None:

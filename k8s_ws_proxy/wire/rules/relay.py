@@ -53,7 +53,7 @@ class Ending(Enum):
     CLIENT_LEFT = "client_left"
     CLIENT_SILENT = "client_silent"
     CLIENT_BROKE_PROTOCOL = "client_broke_protocol"
-    UPSTREAM_FAILED = "upstream_failed"  # before it began: told on channel 3
+    UPSTREAM_FAILED = "upstream_failed"  # there was none: told on channel 3
     UPSTREAM_LOST = "upstream_lost"
     UPSTREAM_SILENT = "upstream_silent"
     UPSTREAM_BROKE_PROTOCOL = "upstream_broke_protocol"

@@ -75,7 +75,7 @@ async def test_who_does_not_listen_is_not_called(wire):
 async def test_one_that_will_not_arrive_is_lost():
     stream, told = late(), asyncio.Event()
     stream.on_readable(told.set)
-    stream.lose("why")
+    stream.lose(StreamLost("why"))
     await told.wait()
     with pytest.raises(StreamLost, match="why"):
         taken(stream)
