@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # Seconds for a shell to introduce itself before its client is told that the session has begun. A runtime that has much
 # to do may take longer: then the session begins with a Late stream.
 _INTRODUCTION: Final = 2.0
+_FOR_THE_101: Final = 0.5  # seconds of its client's time that are left by then, or less where all of it is short
 # Seconds until it is no longer waited for at all: what was held of the session goes on, and can't be hung up. Who says
 # something else, and not its line within _INTRODUCTION of that, isn't the shell that was started.
 _LATEST: Final = 10.0
@@ -132,16 +133,18 @@ class Orphans:
         known = [since for what in (place, (apiserver, place)) if (since := self._unfit.get(what)) is not None]
         return all(self._clock() - since > _UNFIT_FOR for since in known)
 
-    async def dial(self, apiserver: Apiserver, target: ExecTarget, slot: Slot) -> tuple[ByteStream, bytes]:
+    async def dial(
+        self, apiserver: Apiserver, target: ExecTarget, slot: Slot, until: float
+    ) -> tuple[ByteStream, bytes]:
         """As ``apiserver``'s, until the command is about to start; with nobody to hang up where that can't be.
 
-        The connection, and what was read from it. What is left when ``slot``'s session ends is hung up. The dial
-        goes on when its caller has left, since the command may be starting by then; the slot is kept until it is
-        over. What couldn't be hung up isn't started for who isn't there any more. Raises UpstreamError or
-        TimeoutError.
+        The connection, and what was read from it; the caller waits until ``until``, the loop's time. What is left when
+        ``slot``'s session ends is hung up. The dial goes on when its caller has left, since the command may be starting
+        by then; the slot is kept until it is over. What couldn't be hung up isn't started for who isn't there any more.
+        Raises UpstreamError or TimeoutError.
         """
         wanted = True
-        going = self._dial(_As(apiserver, slot.id), target, lambda: wanted)
+        going = self._dial(_As(apiserver, slot.id), target, lambda: wanted, until)
         dial: asyncio.Task[Dialled] = tasks.start(going, name="dial a command that can be hung up")
         self._keep(dial)
         slot.outlast(dial)
@@ -163,10 +166,11 @@ class Orphans:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _dial(self, caller: _As, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled:
+    async def _dial(self, caller: _As, target: ExecTarget, wanted: Callable[[], bool], until: float) -> Dialled:
         try:
             async with asyncio.timeout(self._patience):
-                return await self._introduced(caller, target, wanted) or await self._plain(caller, target, wanted)
+                dialled = await self._introduced(caller, target, wanted, until)
+                return dialled or await self._plain(caller, target, wanted)
         except (UpstreamError, TimeoutError) as error:
             return Dialled(error=error)
 
@@ -178,7 +182,9 @@ class Orphans:
             _remember(self._unfit, _place(target), self._clock())
         return Dialled(upstream.stream, upstream.early)
 
-    async def _introduced(self, caller: _As, target: ExecTarget, wanted: Callable[[], bool]) -> Dialled | None:
+    async def _introduced(
+        self, caller: _As, target: ExecTarget, wanted: Callable[[], bool], until: float
+    ) -> Dialled | None:
         """None where it can't be, and nothing has been started."""
         # On v4 an exit status comes with the whole command line, ours: so only v5 is offered. An apiserver that doesn't
         # speak it refuses without a word, before anything has begun; but so may whatever stands between. The plain dial
@@ -201,8 +207,9 @@ class Orphans:
         meeting: asyncio.Task[Dialled | None] = tasks.start(
             self._met(caller, upstream, target), name="wait for a shell"
         )
+        left = until - min(_FOR_THE_101, self._patience / 4) - asyncio.get_running_loop().time()
         try:
-            done, _ = await asyncio.wait({meeting}, timeout=min(_INTRODUCTION, self._patience / 2))
+            done, _ = await asyncio.wait({meeting}, timeout=max(0.0, min(_INTRODUCTION, self._patience / 2, left)))
         except asyncio.CancelledError:
             meeting.cancel()
             raise

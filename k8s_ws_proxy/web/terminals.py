@@ -57,7 +57,7 @@ class TerminalPlan(Plan):
     async def _enter(self, target: AttachTarget, slot: Slot) -> tuple[ByteStream, bytes]:
         orphans = self.parts.orphans
         if orphans is not None and isinstance(target, ExecTarget) and orphans.concern(self.call.apiserver, target):
-            return await orphans.dial(self.call.apiserver, target, slot)
+            return await orphans.dial(self.call.apiserver, target, slot, self.call.until)
         upstream = await self.call.apiserver.dial(target.upstream_path(), target.subprotocols, audit_id=slot.id)
         return upstream.stream, upstream.early
 

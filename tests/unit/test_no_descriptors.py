@@ -95,8 +95,9 @@ async def test_a_hang_up_is_tried_again_and_given_up_aloud(access, tries, monkey
 
 async def test_a_terminal_s_dial_says_it_too(access, tries):
     slot = Registry(quotas(1), lambda: 0.0).admit(Principal(Mode.HMAC, "2025"), SHELL, "10.0.0.1")
+    until = asyncio.get_running_loop().time() + 60
     with pytest.raises(UpstreamNotTried):
-        await orphans.Orphans(Apiserver(access), patience=60).dial(Apiserver(access), SHELL, slot)
+        await orphans.Orphans(Apiserver(access), patience=60).dial(Apiserver(access), SHELL, slot, until)
 
 
 async def test_what_there_is_no_time_for_is_given_up_before_the_last_line(access, tries, monkeypatch):
