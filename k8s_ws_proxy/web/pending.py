@@ -29,7 +29,7 @@ class PendingConnections:
     """Each has a place: while unknown from the accept on, TLS handshake included, until the credential.
 
     When there are more than ``places()``, or they hold more than ``heads`` bytes, the oldest is closed: a caller who
-    means well is through in a moment, so it is hardly ever one.
+    means well is through in a moment, so it is hardly ever one. Who has an answer under way goes after all who haven't.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class PendingConnections:
         self._places = places
         self._most_held = heads
         self._waiting: dict[Hashable, Callable[[], object]] = {}  # in the order of their coming
+        self._answering: set[Hashable] = set()  # those of them who haven't taken what there is of their answers
         self._heads: dict[Hashable, int] = {}  # in the order of their first bytes
         self._held = 0
         self._evicted = 0
@@ -51,7 +52,24 @@ class PendingConnections:
         self.leave(who)
         self._waiting[who] = evict
         while len(self._waiting) > self._places():
-            self.evict(next(iter(self._waiting)))
+            self.evict(self._first_to_go(who))
+
+    def answers(self, who: Hashable, *, under_way: bool) -> None:
+        """``who`` has been sent more of an answer, or taken all there is of it yet: it is the newest now.
+
+        While something is ``under_way``, it is closed only where that is so of all others, too.
+        """
+        if (evict := self._waiting.pop(who, None)) is None:
+            return
+        self._waiting[who] = evict
+        if under_way:
+            self._answering.add(who)
+        else:
+            self._answering.discard(who)
+
+    def _first_to_go(self, newest: Hashable) -> Hashable:
+        answered = (who for who in self._waiting if who not in self._answering and who is not newest)
+        return next(answered, next(iter(self._waiting)))
 
     def holds(self, who: Hashable, size: int) -> None:
         """So many bytes of its request have come, the body's among them where it is waited for."""
@@ -85,6 +103,7 @@ class PendingConnections:
     def leave(self, who: Hashable) -> None:
         """It is closed, or its caller is known; twice does no harm."""
         self._waiting.pop(who, None)
+        self._answering.discard(who)
         self._held -= self._heads.pop(who, 0)
 
     def evict(self, who: Hashable) -> None:

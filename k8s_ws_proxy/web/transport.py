@@ -265,6 +265,7 @@ class StreamTransport(asyncio.Transport):
         except StreamLost as error:
             self._lose(error)
             return
+        self._keep_place()
         if self._answer_timer is not None:
             self._answer_timer.cancel()
             self._answer_timer = None
@@ -307,6 +308,12 @@ class StreamTransport(asyncio.Transport):
                 self._writing_paused = True
                 self._protocol.pause_writing()
                 self._stream.on_writable(self._writable)
+                self._keep_place()
+
+    def _keep_place(self) -> None:
+        """Of who was known, nobody is sent away in the middle of an answer because others have theirs."""
+        if self._pending is self._idle and self._answered:
+            self._pending.answers(self, under_way=self._unwritten)
 
     @property
     def _unwritten(self) -> bool:

@@ -75,6 +75,28 @@ async def test_whoever_has_left_has_no_place():
     assert door.out == [1]
 
 
+async def test_who_has_an_answer_under_way_goes_after_those_who_have_theirs():
+    door = Door()
+    door.enter(*range(MIN_PLACES))
+    door.pending.answers(0, under_way=True)
+    door.pending.answers(1, under_way=True)
+    door.pending.answers(2, under_way=False)  # the newest, since it has had something of its answer
+    door.enter("one more")
+    door.pending.answers(1, under_way=False)
+    door.enter("and another")
+    assert door.out == [3, 4]
+    for each in range(5, MIN_PLACES):
+        door.pending.answers(each, under_way=True)
+    for each in (2, 1, "one more", "and another"):
+        door.pending.answers(each, under_way=True)
+    door.enter("the last")
+    assert door.out == [3, 4, 0], "of those alone the oldest, and not who has just come"
+    door.pending.answers("gone", under_way=True)
+    door.pending.leave("the last")
+    door.enter("again")
+    assert door.out == [3, 4, 0]
+
+
 async def test_of_heads_that_are_too_much_together_the_first_goes():
     door = Door()
     door.enter("silent", "second", "first", "third")

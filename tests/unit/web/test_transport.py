@@ -16,7 +16,8 @@ from k8s_ws_proxy.web.pending import PendingConnections
 from k8s_ws_proxy.web.transport import StreamTransport, address_of
 
 
-def transport_of(ours, protocol, *, idle=1, on_closed=lambda _: None):
+def transport_of(ours, protocol, *, idle=1, places=None, on_closed=lambda _: None):
+    """With ``places`` for known callers that others have, too, or ``idle`` of its own."""
     loop = asyncio.get_running_loop()
     return StreamTransport(
         Stream(ours, loop),
@@ -25,7 +26,7 @@ def transport_of(ours, protocol, *, idle=1, on_closed=lambda _: None):
         block=ReadBudget(loop.time).block,
         head_timeout=60.0,
         pending=PendingConnections(loop, lambda: 1),
-        idle=PendingConnections(loop, lambda: idle),
+        idle=places or PendingConnections(loop, lambda: idle),
         on_closed=on_closed,
     )
 
@@ -77,6 +78,50 @@ async def test_a_body_that_is_asked_for_is_still_of_this_request():
     transport.abort()
     transport.ask_for_body()
     theirs.close()
+
+
+class Known:
+    """A caller who was let in, and has a place with others."""
+
+    def __init__(self, places):
+        ours, self.sock = socket.socketpair()
+        self.sock.setblocking(False)
+        self.transport = transport_of(ours, Reads(), places=places)
+        self.transport.request_began()
+        self.transport.caller_known()
+
+    async def read(self, count):
+        got = b""
+        while more := await asyncio.get_running_loop().sock_recv(self.sock, min(count - len(got), 65536)):
+            got += more
+            if len(got) == count:
+                break
+        return got
+
+    def close(self):
+        self.transport.abort()
+        self.sock.close()
+
+
+async def test_an_answer_that_is_under_way_is_not_cut_off_for_others_who_have_theirs():
+    places = PendingConnections(asyncio.get_running_loop(), lambda: 3)
+    long, parts = b"x" * 2_000_000, b"y" * 72_000
+    with contextlib.ExitStack() as stack:
+        reads_slowly, in_parts, *others = [stack.enter_context(contextlib.closing(Known(places))) for _ in range(5)]
+        reads_slowly.transport.write(long)
+        in_parts.transport.write(parts)
+        for other in others:
+            other.transport.write(b"answered")
+            assert await other.read(8) == b"answered"
+            in_parts.transport.write(parts)
+            assert await in_parts.read(72_000) == parts
+        assert [each.transport.is_closing() for each in (reads_slowly, *others)] == [False, True, True, False]
+        assert await reads_slowly.read(len(long)) == long
+        assert await in_parts.read(len(parts)) == parts
+        others += [stack.enter_context(contextlib.closing(Known(places))) for _ in range(3)]
+        for other in others[3:]:
+            other.transport.write(b"answered")
+        assert reads_slowly.transport.is_closing(), "it has its answer, and others wait as well as it"
 
 
 @pytest.mark.parametrize(
