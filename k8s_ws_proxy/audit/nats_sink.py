@@ -7,11 +7,11 @@ import contextlib
 import threading
 import time
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from k8s_ws_proxy.audit.left_behind import LOOK, LeftBehind
 from k8s_ws_proxy.audit.nats_link import NatsLink
-from k8s_ws_proxy.audit.spool import Spool, left_behind, size_of_others
+from k8s_ws_proxy.audit.spool import Spool
 from k8s_ws_proxy.errors import AuditError, AuditLineTooLong
 from k8s_ws_proxy.observe import metrics
 from k8s_ws_proxy.observe.log import logger
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 MOST: Final = 8 * 1024 * 1024  # bytes of lines that wait in memory: where the disk doesn't take them
 _SOONEST: Final = 0.25  # seconds until a line is sent again; twice that each time
 _LATEST: Final = 30.0
-_LOOK: Final = 10.0  # seconds between looks at what other runs have left
 _STORE_AGAIN: Final = 1.0  # seconds, where the disk didn't take a line
-_AT_ONCE: Final = 8  # runs before this one whose lines are sent: each takes descriptors
 _LAST_CHANCE: Final = 1.0  # seconds for what waits when the daemon ends
 
 
@@ -40,11 +38,8 @@ class NatsSink:
 
     def __init__(self, settings: NatsSettings, *, daemon: str, node: str) -> None:
         self._settings = settings
-        self._daemon = daemon
-        self._own = Spool(settings.directory / daemon)
-        self._left: list[Spool] = []
-        self._others = 0  # bytes that all other runs have left
-        self._look_at = 0.0  # when to look for more of them
+        self._own = Spool(settings.directory / daemon, self._gone)
+        self._left = LeftBehind(settings.directory, daemon, self._gone)
         self._link = NatsLink(settings, f"k8s-ws-proxy {node}".strip())
         self._memory: deque[bytes] = deque()  # lines that are not on disk yet
         self._held = 0
@@ -80,16 +75,21 @@ class NatsSink:
     @property
     def waiting(self) -> int:
         """As Sink's."""
-        return len(self._memory) + self._own.waiting + sum(each.waiting for each in list(self._left))
+        return len(self._memory) + self._own.waiting + self._left.waiting
 
     @property
     def oldest(self) -> float:
         """As Sink's."""
-        return max(0.0, time.time() - self._oldest) if self._oldest and self.waiting else 0.0
+        since = [each for each in (self._waiting_since, self._left.unread_since) if each]
+        return max(0.0, time.time() - min(since)) if since else 0.0
+
+    @property
+    def _waiting_since(self) -> float:
+        return self._oldest if self.waiting else 0.0
 
     def reopen(self) -> None:
         """As Sink's: look at what others have left."""
-        self._look_at = 0.0
+        self._left.look_soon()
         self._wake()
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class NatsSink:
             async with asyncio.timeout(_LAST_CHANCE):
                 await sending
         await self._link.close()
-        for spool in (self._own, *self._left):
+        for spool in (self._own, *self._left.taken):
             empty = spool.is_open and not spool.waiting
             with contextlib.suppress(OSError):
                 spool.remove() if empty else spool.close()
@@ -141,12 +141,12 @@ class NatsSink:
                 self._ends.set()
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STORE_AGAIN if self._memory else _LOOK):
+                async with asyncio.timeout(_STORE_AGAIN if self._memory else LOOK):
                     await self._came.wait()
 
     def _store(self) -> None:
         while self._memory:
-            if self._own.size + self._others + len(self._memory[0]) > self._settings.most:
+            if self._own.size + self._left.size + len(self._memory[0]) > self._settings.most:
                 self._not_stored("AUDIT_MAX_BUFFER is full")
                 return
             try:
@@ -182,7 +182,7 @@ class NatsSink:
                 if self._closing:
                     return
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK):
+                    async with asyncio.timeout(LOOK):
                         await self._stored.wait()
                 continue
             if delay and self._closing:
@@ -195,27 +195,29 @@ class NatsSink:
 
     def _next(self) -> tuple[Spool | None, bytes] | None:
         """The line that is due, and where it is: on disk, or in memory."""
+        if (found := self._left.first()) is not None:
+            return found
         try:
-            self._look()
-            for spool in (*self._left, self._own):
-                if spool.is_open and (data := spool.first()) is not None:
-                    return spool, data
+            if self._own.is_open and (data := self._own.first()) is not None:
+                return self._own, data
         except OSError as error:
-            self._not_stored(error.strerror or str(error))
+            self._not_sent(f"what is kept on disk can't be read: {error.strerror or error}")
         return (None, self._memory[0]) if self._memory and not self._own.waiting else None
 
-    def _look(self) -> None:
-        """Take what other runs have left, and let go of what is sent of it."""
-        for spool in [each for each in self._left if not each.waiting]:
-            self._left.remove(spool)
-            spool.remove()
-            self._look_at = 0.0  # there may be more
-        if not self._left and time.monotonic() >= self._look_at and self._settings.directory.is_dir():
-            self._look_at = time.monotonic() + _LOOK
-            self._left = list(islice(left_behind(self._settings.directory, self._daemon), _AT_ONCE))
-            self._others = size_of_others(self._settings.directory, self._daemon)
-            if lines := sum(each.waiting for each in self._left):
-                logger().info("audit lines that a daemon before has left are sent", lines=lines)
+    def _not_sent(self, problem: str) -> None:
+        metrics.AUDIT_FAILURES.labels(self.name).inc()
+        self._oldest = self._oldest or time.time()
+        if problem != self._link_trouble:
+            logger().error("audit lines don't get out to NATS; they are kept", error=problem, lines=self.waiting)
+        self._link_trouble = problem
+
+    def _gone(self, lines: int) -> None:
+        metrics.AUDIT_LOST.labels(self.name).inc(lines)
+        logger().error(
+            "audit lines are lost to NATS: somebody has removed them from the disk",
+            directory=str(self._settings.directory),
+            lines=lines,
+        )
 
     async def _sent(self, due: tuple[Spool | None, bytes]) -> bool:
         """It was, and is forgotten."""
@@ -230,10 +232,7 @@ class NatsSink:
             logger().error("an audit line is lost to NATS", bytes=len(data), error=str(error))
             counter = metrics.AUDIT_LOST
         except AuditError as error:
-            metrics.AUDIT_FAILURES.labels(self.name).inc()
-            if str(error) != self._link_trouble:
-                logger().error("audit lines don't get out to NATS; they are kept", error=str(error), lines=self.waiting)
-            self._link_trouble = str(error)
+            self._not_sent(str(error))
             return False
         if self._link_trouble:
             logger().info("audit lines get out to NATS again")

@@ -20,7 +20,7 @@ import shutil
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 _SEGMENT: Final = 1024 * 1024  # bytes, before another file is begun
@@ -31,10 +31,14 @@ _SENT: Final = "sent"
 
 
 class Spool:
-    """One run's. ``size`` is bytes that wait, ``waiting`` lines; what was torn when its daemon was killed isn't one."""
+    """One run's. ``size`` is bytes that wait, ``waiting`` lines; what was torn when its daemon was killed isn't one.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    ``lost`` is told how many lines are gone with a file that somebody has removed, or made shorter.
+    """
+
+    def __init__(self, directory: Path, lost: Callable[[int], None]) -> None:
+        self.directory = directory
+        self._lost = lost
         self._lock: int | None = None
         self._sent: int | None = None
         self._segments: list[int] = []
@@ -53,11 +57,11 @@ class Spool:
 
     def open(self) -> None:
         """Take it. Raises BlockingIOError where another daemon has it."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._sent = os.open(self._directory / _SENT, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._sent = os.open(self.directory / _SENT, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._find()
         except BaseException:
             os.close(lock)
@@ -67,18 +71,29 @@ class Spool:
 
     def _find(self) -> None:
         assert self._sent is not None
-        self._segments = sorted(int(path.name) for path in self._directory.iterdir() if _NUMBER.fullmatch(path.name))
+        self._segments = sorted(int(path.name) for path in self.directory.iterdir() if _NUMBER.fullmatch(path.name))
         number, offset = 0, 0
         with contextlib.suppress(ValueError):
             number, offset = map(int, os.pread(self._sent, 64, 0).split())
+        if self._segments and number > self._segments[-1]:
+            number = 0  # nobody has been there: all is sent again, rather than removed
         while self._segments and self._segments[0] < number:
             self._path(self._segments.pop(0)).unlink()
         self._last = max([number, *self._segments])
-        self._offset = offset if self._segments[:1] == [number] else 0
-        for each in self._segments:
-            data = self._path(each).read_bytes()[self._offset if each == number else 0 :]
-            self.waiting += data.count(b"\n")
-            self.size += data.rfind(b"\n") + 1
+        here = self._segments[:1] == [number] and 0 <= offset <= self._path(number).stat().st_size
+        self._offset = offset if here else 0
+        self.waiting, self.size = self._counted(self._segments, self._offset)
+
+    def _counted(self, segments: Sequence[int], offset: int = 0) -> tuple[int, int]:
+        """Lines in these files, and bytes of them; in the first one from ``offset`` on."""
+        waiting = size = 0
+        for each in segments:
+            with contextlib.suppress(FileNotFoundError):  # it is seen when it is its turn
+                data = self._path(each).read_bytes()[offset:]
+                waiting += data.count(b"\n")
+                size += data.rfind(b"\n") + 1
+            offset = 0
+        return waiting, size
 
     def append(self, line: bytes) -> None:
         """Keep ``line``, which has no end: it is there as a whole, or OSError is raised and nothing of it is."""
@@ -105,12 +120,33 @@ class Spool:
     def first(self) -> bytes | None:
         """The first line that isn't sent."""
         while not self._line and self.waiting:
-            if self._reading is None:
-                self._reading = os.open(self._path(self._segments[0]), os.O_RDONLY | os.O_CLOEXEC)
-            self._line = _line_at(self._reading, self._offset)
-            if not self._line:
-                self._next_segment()
+            if not self._segments:
+                self._lose(0, 0)
+            elif (fd := self._first_file()) is not None:
+                try:
+                    self._line = _line_at(fd, self._offset)
+                except OSError:
+                    self._close_first()  # it may be another file by the next time
+                    raise
+                if not self._line:
+                    self._next_segment()
         return self._line.removesuffix(b"\n") or None
+
+    def _first_file(self) -> int | None:
+        """The first file's descriptor; None where that is gone, and the next one is the first."""
+        if self._reading is None:
+            try:
+                self._reading = os.open(self._path(self._segments[0]), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                self._lose(*self._counted(self._segments[1:]))
+                self._next_segment()
+        return self._reading
+
+    def _lose(self, waiting: int, size: int) -> None:
+        """No more than so many lines and bytes are left."""
+        lost, self.waiting, self.size = self.waiting - waiting, waiting, size
+        if lost > 0:
+            self._lost(lost)
 
     def forget(self) -> None:
         """The first line was acknowledged."""
@@ -129,10 +165,13 @@ class Spool:
         with contextlib.suppress(OSError):  # then a repeat, which NATS knows by its id
             os.pwrite(self._sent, b"%020d %020d\n" % (self._segments[0], self._offset), 0)
 
-    def _next_segment(self) -> None:
+    def _close_first(self) -> None:
         if self._reading is not None:
             os.close(self._reading)
             self._reading = None
+
+    def _next_segment(self) -> None:
+        self._close_first()
         number = self._segments.pop(0)
         if not self._segments and self._writing is not None:
             os.close(self._writing)
@@ -142,8 +181,11 @@ class Spool:
 
     def remove(self) -> None:
         """All is sent, and its daemon is gone."""
-        shutil.rmtree(self._directory)
-        self.close()
+        try:
+            with contextlib.suppress(FileNotFoundError):  # somebody was faster
+                shutil.rmtree(self.directory)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Let go of it; what is left is sent by another daemon."""
@@ -153,7 +195,7 @@ class Spool:
         self._writing = self._reading = self._sent = self._lock = None
 
     def _path(self, number: int) -> Path:
-        return self._directory / f"{number:010d}"
+        return self.directory / f"{number:010d}"
 
 
 def size_of_others(directory: Path, own: str) -> int:
@@ -166,14 +208,9 @@ def size_of_others(directory: Path, own: str) -> int:
     return total
 
 
-def left_behind(directory: Path, own: str) -> Iterator[Spool]:
-    """What runs other than ``own`` have left in ``directory``, the oldest first; taken, since no daemon has them."""
-    names = sorted(path.name for path in directory.iterdir() if _RUN.fullmatch(path.name) and path.name != own)
-    for name in names:
-        spool = Spool(directory / name)
-        with contextlib.suppress(OSError):  # its daemon is still there, or it can't be read
-            spool.open()
-            yield spool
+def other_runs(directory: Path, own: str) -> list[str]:
+    """The names of what runs other than ``own`` have in ``directory``, the oldest first."""
+    return sorted(path.name for path in directory.iterdir() if _RUN.fullmatch(path.name) and path.name != own)
 
 
 def _line_at(fd: int, offset: int) -> bytes:

@@ -13,9 +13,12 @@ from support.daemon import told as found_in
 from support.nats import NatsServer, Operator
 from support.pki import Authority
 from support.trails import chains_of
+from support.trails import run as lines_of
 
+from k8s_ws_proxy.audit import spool as spools
 from k8s_ws_proxy.audit.nats_link import NatsLink
 from k8s_ws_proxy.errors import AuditError
+from k8s_ws_proxy.sessions.uuid7 import uuid7
 from k8s_ws_proxy.settings import NatsSettings
 
 TRUE = script("exit 0")
@@ -198,6 +201,105 @@ async def test_what_a_daemon_leaves_is_sent_by_the_next_one_first(start, nats_se
     assert runs == sorted(runs)
     assert len(runs) == 3
     assert spooled(tmp_path) == []
+
+
+@pytest.fixture
+def left(tmp_path, monkeypatch):
+    """What a run before has left, two lines a file: its directory, and its lines."""
+    monkeypatch.setattr(spools, "_SEGMENT", 500)
+    daemon = uuid7()
+    spool = spools.Spool(tmp_path / "spool" / daemon, [].append)
+    spool.open()
+    lines = lines_of(daemon)
+    for line in lines:
+        spool.append(line)
+    spool.close()
+    return spool.directory, lines
+
+
+async def read_metric(daemon, name):
+    found = [line for line in (await metrics(daemon)).splitlines() if line.startswith(f'{name}{{sink="nats"}}')]
+    return float(found[0].split()[-1])
+
+
+async def test_a_file_that_is_gone_is_lost_and_counted_and_the_rest_is_sent(start, nats_server, environ, left):
+    await nats_server.stop()
+    directory, lines = left
+    daemon = await start(**environ, WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
+    await daemon.event(OUT)
+    gone = directory / f"{2:010d}"
+    count = gone.read_bytes().count(b"\n")
+    gone.unlink()
+    await nats_server.start()
+    line = await daemon.event("audit lines are lost to NATS: somebody has removed them from the disk")
+    assert line["lines"] == count
+    await sessions(daemon, 1)
+    await nats_server.until(lambda got: any(line["event"] == "session.ended" for line in got))
+    assert await read_metric(daemon, "k8s_ws_proxy_audit_lines_lost_total") == count
+    assert await daemon.terminate() == 0
+    got = await nats_server.lines()
+    assert len([line for line in got if line["daemon"] == directory.name]) == len(lines) - count
+    whole([line for line in got if line["daemon"] != directory.name], [daemon])
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_run_before_that_cannot_be_read_is_said_and_holds_up_nothing(start, nats_server, environ, left, when):
+    """A directory stands in a file's place: the error is the kernel's, as one of a disk would be."""
+    directory, lines = left
+    bad = directory / f"{2:010d}"
+    data = bad.read_bytes()
+
+    def spoil():
+        bad.unlink()
+        bad.mkdir()
+
+    if when == "before":
+        spoil()
+    else:
+        await nats_server.stop()
+    daemon = await start(**environ, WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
+    if when == "meanwhile":
+        await daemon.event(OUT)
+        spoil()
+        await nats_server.start()
+    said = await daemon.event("what a daemon before has left for NATS can't be read or removed; it is tried again")
+    assert (said["directory"], said["error"]) == (str(directory), "Is a directory")
+    await sessions(daemon, 1)
+    await nats_server.until(lambda got: any(line["event"] == "session.ended" for line in got))
+    assert await read_metric(daemon, "k8s_ws_proxy_audit_oldest_waiting_seconds") > 0
+    bad.rmdir()
+    bad.write_bytes(data)
+    daemon.process.send_signal(signal.SIGHUP)
+    await nats_server.until(lambda got: sum(line["daemon"] == directory.name for line in got) == len(lines))
+    assert await daemon.terminate() == 0
+    whole([line for line in await nats_server.lines() if line["daemon"] != directory.name], [daemon])
+    assert not directory.exists()
+
+
+async def test_lines_of_ones_own_that_cannot_be_read_back_are_told_to_wait(start, nats_server, environ, tmp_path):
+    await nats_server.stop()
+    daemon = await start(**environ, WS_PROXY_ADMIN_ADDR="127.0.0.1:0")
+    long = script(f"exit 0; {'x' * 100_000}")
+    for _ in range(12):  # more than a file has
+        assert (await run(daemon, long)).exit_code == 0
+    await daemon.audited("session.ended", count=12)
+    while kept(tmp_path) < len(daemon.trail):  # noqa: ASYNC110 - a thread writes it
+        await asyncio.sleep(0.02)
+    (bad,) = (path for path in spooled(tmp_path) if path.name == f"{2:010d}")
+    away = bad.with_suffix(".away")
+    bad.rename(away)
+    bad.mkdir()
+    await nats_server.start()
+    await daemon.event(OUT, error="what is kept on disk can't be read: Is a directory")
+    assert await read_metric(daemon, "k8s_ws_proxy_audit_oldest_waiting_seconds") > 0
+    assert await read_metric(daemon, "k8s_ws_proxy_audit_lines_lost_total") == 0
+    bad.rmdir()
+    away.rename(bad)
+    await sessions(daemon, 1)
+    await daemon.event(AGAIN, count=2)
+    assert await daemon.terminate() == 0
+    whole(await nats_server.lines(), [daemon])
 
 
 async def test_in_a_rolling_upgrade_each_sends_its_own_and_the_new_one_what_the_old_one_leaves(

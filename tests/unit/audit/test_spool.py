@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from k8s_ws_proxy.audit import spool as module
-from k8s_ws_proxy.audit.spool import Spool, left_behind, size_of_others
+from k8s_ws_proxy.audit.spool import Spool, other_runs, size_of_others
 
 
-def opened(directory):
-    spool = Spool(directory)
+def opened(directory, lost=None):
+    """One that was taken; ``lost`` gets the numbers of lines that are gone."""
+    spool = Spool(directory, [].append if lost is None else lost.append)
     spool.open()
     return spool
 
@@ -93,18 +96,63 @@ def test_a_position_that_cannot_be_read_sends_all_again(tmp_path):
     assert drained(opened(tmp_path / "a")) == [b"one"]
 
 
-def test_one_that_is_in_use_is_left_alone_and_the_others_are_taken_oldest_first(tmp_path):
+@pytest.mark.parametrize("sent", [b"1 -5\n", b"1 99999999999999999999999999\n", b"9 5\n", b"99999999999999 1\n"])
+@pytest.mark.usefixtures("segment")
+def test_a_position_that_is_nowhere_sends_all_again(tmp_path, sent):
+    spool = opened(tmp_path / "a")
+    for line in LINES:
+        spool.append(line)
+    spool.close()
+    (tmp_path / "a" / "sent").write_bytes(sent)
+    again = opened(tmp_path / "a")
+    assert again.waiting == 50
+    assert drained(again) == LINES
+
+
+@pytest.mark.parametrize("taken", [0, 3, 20])
+@pytest.mark.parametrize("its_own", [True, False])
+def test_a_file_that_somebody_removes_is_lost_and_the_rest_goes_on(tmp_path, monkeypatch, taken, its_own):
+    monkeypatch.setattr(module, "_SEGMENT", 60)  # eight lines, as they are here
+    lost = []
+    spool = opened(tmp_path / "a", lost)
+    for line in LINES:
+        spool.append(line)
+    if not its_own:
+        spool.close()
+        spool = opened(tmp_path / "a", lost)
+    got = drained(spool, taken)
+    for number in (4, 6):
+        (tmp_path / "a" / f"{number:010d}").unlink()
+    got += drained(spool)
+    assert lost == [len(LINES) - len(got)]
+    assert got == [line for line in LINES if line in got]
+    assert len(got) < 42
+    assert (spool.waiting, spool.size) == (0, 0)
+    spool.append(b"more")
+    assert drained(spool) == [b"more"]
+
+
+@pytest.mark.parametrize("length", [0, 20])
+def test_a_file_that_somebody_makes_shorter_is_lost_from_there_on(tmp_path, length):
+    lost = []
+    spool = opened(tmp_path / "a", lost)
+    for line in LINES:
+        spool.append(line)
+    os.truncate(tmp_path / "a" / files(tmp_path / "a")[0], length)
+    got = drained(spool)
+    assert got == LINES[: len(got)]
+    assert lost == [50 - len(got)]
+    assert (spool.waiting, spool.size) == (0, 0)
+
+
+def test_the_runs_of_others_and_their_size(tmp_path):
     for name in ("b", "a", "c"):
-        spool = opened(tmp_path / name)
-        spool.append(name.encode())
-        if name != "b":
-            spool.close()
+        opened(tmp_path / name).append(name.encode())
     (tmp_path / "lost+found").mkdir()
-    found = list(left_behind(tmp_path, "c"))
-    assert [drained(spool) for spool in found] == [[b"a"]]
+    assert other_runs(tmp_path, "c") == ["a", "b"]
+    assert size_of_others(tmp_path, "c") == 4
     with pytest.raises(BlockingIOError):
         opened(tmp_path / "b")
-    assert size_of_others(tmp_path, "c") == 4
 
 
 def test_one_that_is_sent_is_removed(tmp_path):
