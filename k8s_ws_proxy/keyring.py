@@ -153,7 +153,7 @@ class Keyring:
         self._reloader = Reloader(
             period=POLL,
             look=source.fingerprint,
-            read=self._read,
+            read=source.read,
             error=KeySourceError,
             accept=self._accept,
             refuse=self._refuse,
@@ -199,21 +199,17 @@ class Keyring:
         """Since when ``key`` is accepted here, and when it was last used."""
         return self._uses[key.secret]
 
-    def _read(self) -> Reading:
-        """The files. Raises KeySourceError also where an entry that held a key is empty: nobody takes one away so."""
-        reading = self._source.read()
-        emptied = reading.empty & ({key.id for key in self.keys} - {key.id for key in reading.keys})
-        if emptied:
-            raise KeySourceError(f"these keys have become empty: {', '.join(sorted(emptied))}")
-        return reading
-
     def _accept(self, reading: Reading) -> None:
-        before, changed = self.keys, reading.keys != self.keys
+        here = {key.id for key in reading.keys}
+        # Nobody takes a key away by emptying its entry. What else has changed is taken: a key may have leaked.
+        emptied = tuple(key for key in self.keys if key.id in reading.empty - here)
+        keys = (*reading.keys, *emptied)
+        before, changed = self.keys, keys != self.keys
         now = self._clock()
-        for gone in {key.id for key in self.keys} - {key.id for key in reading.keys}:
+        for gone in {key.id for key in self.keys} - {key.id for key in keys}:
             for scheme in SCHEMES:
                 metrics.KEY_REQUESTS.remove(gone, scheme)  # else a series stays behind for each key there ever was
-        self.keys = reading.keys
+        self.keys = keys
         self._uses = {key.secret: self._uses.get(key.secret) or Use(since=now) for key in self.keys}
         for key in self.keys:
             for scheme in SCHEMES:
@@ -227,6 +223,9 @@ class Keyring:
             logger().info("keys loaded", key_ids=[key.id for key in self.keys])
         if changed and before:  # else they are the first ones
             self._audit.emit(_changed(before, self.keys))
+        if emptied:
+            names = ", ".join(sorted(key.id for key in emptied))
+            self._refuse(KeySourceError(f"these have become empty: {names}. Put a key there, or remove the entry"))
 
     def _refuse(self, error: Exception) -> None:
         metrics.KEYS_RELOAD_OK.set(0)

@@ -221,10 +221,12 @@ async def test_a_mounted_secret_that_is_lost_leaves_the_last_good_keys(start, mo
 async def test_an_entry_that_has_become_empty_takes_no_key_away(start, mounted):
     mounted.hold(first=OLD, second=NEW)
     daemon = await start(SHARED_SECRET_FILE="", SHARED_SECRET_DIR=str(mounted.directory), secret=OLD)
-    mounted.hold(first=b"", second=NEW)
+    mounted.hold(first=b"", second=b"newest" + NEW)
     line = await daemon.event(CANT_READ)
-    assert (line["key_ids"], line["error"]) == (["first", "second"], "these keys have become empty: first")
+    assert line["key_ids"] == ["second", "first"]
+    assert line["error"] == "these have become empty: first. Put a key there, or remove the entry"
     assert await let_in(daemon, OLD)
+    assert not await let_in(daemon, NEW), "which may have leaked"
     mounted.hold(second=NEW)
     await daemon.event("keys loaded", key_ids=["second"])
     assert not await let_in(daemon, OLD)

@@ -182,9 +182,11 @@ def test_a_file_that_is_spoilt_keeps_the_last_good_key_until_it_is_mended(secret
 def test_an_entry_that_has_become_empty_keeps_the_last_good_keys_until_it_is_mended(mount, left):
     ring = Ring(directory=mount.path)
     mount.swap({"2024": left, "2025": B, "2026": C})
-    assert ring.look().keys == {"2024": A, "2025": B}
-    (line,) = ring.log
-    assert (line["log_level"], line["error"]) == ("error", "these keys have become empty: 2024")
+    assert ring.look().keys == {"2024": A, "2025": B, "2026": C}
+    weak, loaded, line = ring.log
+    assert (weak["event"], loaded["event"]) == ("weak key", "keys loaded")
+    assert line["log_level"] == "error"
+    assert line["error"] == "these have become empty: 2024. Put a key there, or remove the entry"
     assert value(metrics.KEYS_RELOAD_OK) == 0
     assert ring.look().log == []  # told once
     mount.swap({"2025": B, "2026": C})
