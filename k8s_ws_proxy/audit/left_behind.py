@@ -83,12 +83,13 @@ class LeftBehind:
         """Let go of what is sent, and take more."""
         for spool in [each for each in self.taken if not each.waiting]:
             self.taken.remove(spool)
-            self._aside.pop(spool.directory.name, None)
             self._look_at = 0.0  # there may be more
             try:
                 spool.remove()
             except OSError as error:
                 self._put_aside(spool, error, waits=False)
+            else:
+                self._aside.pop(spool.directory.name, None)
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK

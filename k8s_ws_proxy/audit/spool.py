@@ -130,7 +130,7 @@ class Spool:
                     raise
                 if not self._line:
                     self._next_segment()
-        return self._line.removesuffix(b"\n") or None
+        return self._line.removesuffix(b"\n") if self._line else None
 
     def _first_file(self) -> int | None:
         """The first file's descriptor; None where that is gone, and the next one is the first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 
 import pytest
@@ -56,6 +57,10 @@ def unreadable(root, name, number):
     return mend
 
 
+def refuses(_spool):
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
 @pytest.fixture
 def lost():
     return []
@@ -106,6 +111,25 @@ def test_one_that_cannot_be_read_is_said_once_and_holds_up_no_other(tmp_path, le
     got += drained(left)
     assert sorted(got) == sorted(bad + good)
     assert (left.waiting, left.unread_since, lost) == (0, 0.0, [])
+
+
+def test_an_empty_line_holds_up_nothing(tmp_path, left):
+    """Somebody's edit: it is no line of the trail, as whoever sends it finds out."""
+    mine = leave(tmp_path, "01", 3)
+    path = next((tmp_path / "01").glob("0*"))
+    path.write_bytes(path.read_bytes().replace(mine[1], b""))
+    other = leave(tmp_path, "02", 3)
+    assert drained(left) == [mine[0], b"", mine[2], *other]
+
+
+def test_one_that_cannot_be_removed_is_said_once(tmp_path, left, monkeypatch):
+    leave(tmp_path, "01", 3)
+    monkeypatch.setattr(Spool, "remove", refuses)
+    with capture_logs() as log:
+        for _ in range(3):
+            drained(left)
+            left.look_soon()
+    assert [line["error"] for line in log if line["event"] == UNREADABLE] == ["Permission denied"]
 
 
 def test_one_that_is_removed_is_waited_for_no_more(tmp_path, left):
