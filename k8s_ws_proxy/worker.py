@@ -24,7 +24,8 @@ class Worker:
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._since: float | None = None  # when it began with what it does
+        self.since: float | None = None
+        """When it began with what it does, by the loop's time; None while it does nothing."""
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def do(
@@ -44,7 +45,7 @@ class Worker:
         def order() -> None:
             told: list[Callable[[], object]] = []
             for work, done, failed in works:
-                self._since = self._loop.time()
+                self.since = self._loop.time()
                 try:
                     told.append(partial(done, work()))
                 except Exception as error:  # noqa: BLE001 - whoever asked decides what to do about it
@@ -71,7 +72,7 @@ class Worker:
 
     def at_it(self) -> float:
         """Seconds for which it has been doing one thing."""
-        since = self._since
+        since = self.since
         return 0.0 if since is None else self._loop.time() - since
 
     async def rest(self) -> None:
@@ -92,5 +93,5 @@ class Worker:
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
             order()
-            self._since = None
+            self.since = None
             del order  # it has what was written, which needn't stay until there is something else

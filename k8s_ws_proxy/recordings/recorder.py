@@ -100,7 +100,7 @@ class Recorder:
         self._held = 0
         self._gathering: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
-        self._busy_since: float | None = None  # when the keeper was given a look that it isn't done with
+        self._looked_at = False  # the keeper has been given a look that it isn't done with
         self._keep = Keep(settings.max_age, settings.max_bytes)
         self._time = Clock()
         self._ahead = 0.0  # seconds by which it was set forward, of which the log knows
@@ -178,10 +178,9 @@ class Recorder:
 
     @property
     def _hangs(self) -> str:
-        """Why nothing is kept on the disk, where the keeper is at a look for too long; else empty."""
-        if self._busy_since is None or self.clock() - self._busy_since <= STUCK:
-            return ""
-        return f"the disk hasn't answered for {STUCK:.0f} s"
+        """Why nothing is kept on the disk, where the keeper is at one thing for too long; else empty."""
+        since = self._keeper.since
+        return f"the disk hasn't answered for {STUCK:.0f} s" if since and self.clock() - since > STUCK else ""
 
     async def _create(self, recording: Recording) -> str:
         """Why it can't be; empty where it is."""
@@ -291,17 +290,14 @@ class Recorder:
         now = self.clock()
         for recording in list(self._live):
             recording.look(now)
-        if self._busy_since is not None:
+        if self._looked_at:
             if problem := self._hangs:
                 self._available(problem)
             return
-        self._busy_since = now
-        self._keeper.do(partial(_keep, [(each, each.file) for each in self._live]), self._kept, self._not_checked)
-
-    def _kept(self, problems: list[tuple[Recording, str]]) -> None:
-        for recording, problem in problems:
-            recording.fail(problem)
-        self._keeper.do(partial(self.directory.check, self._settings.min_free), self._checked, self._not_checked)
+        self._looked_at = True
+        keep = [(each.file.sync, _nothing, partial(_not_kept, each)) for each in self._live]
+        check = partial(self.directory.check, self._settings.min_free)
+        self._keeper.do_each([*keep, (check, self._checked, self._not_checked)])
 
     def _checked(self, _: None) -> None:
         self._available("")
@@ -313,7 +309,7 @@ class Recorder:
 
     def _go_on(self) -> None:
         """With what couldn't be done before: little room is enough for a receipt, and none to remove."""
-        self._busy_since = None
+        self._looked_at = False
         self._clear()
         self._leftovers.go_on()
         self._try_again()
@@ -336,7 +332,7 @@ class Recorder:
 
         def cleared(outcome: tuple[int, OSError | None, float]) -> None:
             count, error, ahead = outcome
-            if ahead and not self._ahead:
+            if ahead and self._keep.age and not self._ahead:
                 logger().error(
                     "the clock was set forward: no recording is removed for its age for a day",
                     seconds=round(ahead),
@@ -384,11 +380,9 @@ def _event(subject: Subject, file: File, ending: str) -> RecordingFinished:
     return RecordingFinished(subject, file.path, file.size, file.sha256, ending)
 
 
-def _keep(files: Sequence[tuple[Recording, CastFile]]) -> list[tuple[Recording, str]]:
-    problems = []
-    for recording, file in files:
-        try:
-            file.sync()
-        except OSError as error:
-            problems.append((recording, told(error)))
-    return problems
+def _nothing(_: None) -> None:
+    """It is kept."""
+
+
+def _not_kept(recording: Recording, error: Exception) -> None:
+    recording.fail(told(error))

@@ -87,6 +87,9 @@ class FileAnswer:
         await self._prepare(answer)
         offset, over = 0, False
         while (end := await self._asked(self._end(offset, finished=over))) is not None:
+            if end < offset:
+                self._break_off("it is shorter than it was")
+                break
             if offset < end:
                 if not await self._pass_on(answer, range(offset, end)):
                     break

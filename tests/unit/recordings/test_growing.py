@@ -33,5 +33,6 @@ def test_only_what_has_come_since_is_looked_at(ends, torn):
     assert ends(b"one\ntwo\n" + b"y" * torn, 6) == 8
 
 
-def test_what_was_cut_has_nothing_that_is_new(ends):
-    assert ends(b"one\n", 100) == 100
+def test_of_what_was_cut_back_it_is_told(ends):
+    """Who has sent more by then can't take that back."""
+    assert ends(b"one\n", 100) == 4

@@ -197,6 +197,24 @@ async def test_a_disk_that_does_not_answer_for_long_is_told_of(root, monkeypatch
 
 
 @pytest.mark.usefixtures("often")
+async def test_a_disk_that_has_much_to_do_and_answers_does_not_hang(root, monkeypatch):
+    async with recording(root) as (recorders, made):
+        sessions = [await recorders.begin(made) for _ in range(2)]
+        disk = Held(monkeypatch, cast_file, "fdatasync")
+        for session in sessions:
+            session.says(b"x" * 40_000)
+        await settled(disk.entered.is_set)
+        made._keeper.since += 31  # the first is kept by now
+        now = made.clock
+        made.clock = lambda: now() + 31
+        (await recorders.begin(made)).ends()
+        assert made.problem == ""
+        disk.let_go()
+        for session in sessions:
+            session.ends()
+
+
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("required", [True, False])
 async def test_while_the_disk_keeps_nothing_nobody_who_has_to_be_recorded_is_taken(root, monkeypatch, required):
     """Making a file and writing it is done in memory, also where nothing comes to the disk any more."""

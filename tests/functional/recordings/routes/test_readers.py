@@ -51,6 +51,18 @@ async def test_what_of_a_line_may_still_be_taken_back_isn_t_sent(daemon, made):
         assert sent + await rawws.read_chunks(ws.reader) == LONG + b"# interrupted\n"
 
 
+async def test_where_lines_that_were_sent_are_taken_back_it_is_broken_off(daemon, made):
+    """As after a write that failed in its middle: what was sent can't be."""
+    session = made.running(LONG)
+    async with rawws.connected(daemon.port, request(daemon, f"{PATH}/{session}?follow=true")) as ws:
+        sent = b""
+        while len(sent) < len(LONG):
+            sent += await rawws.read_chunk(ws.reader)
+        os.truncate(made.cast(session), 0)
+        with contextlib.suppress(ConnectionError):
+            assert await ws.reader.read() == b"", "no last chunk: it isn't whole"
+
+
 async def test_what_is_finished_is_followed_to_its_end(daemon, made):
     session = made.finished(LONG)
     answer = await ask(daemon, request(daemon, f"{PATH}/{session}?follow=true"))
