@@ -50,6 +50,7 @@ class Bridge:
         "_client_first",
         "_close_from",
         "_holding",
+        "_hurried",
         "_last_words",
         "_lingering",
         "_loop",
@@ -97,6 +98,7 @@ class Bridge:
         self._lingering: asyncio.TimerHandle | None = None
         self._holding: asyncio.TimerHandle | None = None
         self._last_words: asyncio.TimerHandle | None = None
+        self._hurried: asyncio.TimerHandle | None = None
         self._close_from = 0.0  # the loop's time
         self._tap: Tap | None = None
         self.fanout: Fanout | None = None  # where it is a terminal
@@ -247,10 +249,8 @@ class Bridge:
 
     def hurry(self) -> None:
         """Somebody wants it gone that is ending already: it is closed soon, whatever its client has taken by then."""
-        if self.timer is not None:
-            if self._last_words is not None:
-                self._last_words.cancel()
-            self._last_words = self._loop.call_later(_LAST_WORDS, self._finish)
+        if self.timer is not None and self._hurried is None:
+            self._hurried = self._loop.call_later(_LAST_WORDS, self._finish)
 
     def ping_client(self) -> bool:
         """Ping the client out of turn, unless output to it is under way; False once the session is over."""
@@ -544,6 +544,7 @@ class Bridge:
             self.timer,
             self._lingering,
             self._last_words,
+            self._hurried,
             self._aging,
             self._overdue,
             self._watching,

@@ -111,6 +111,7 @@ class Slot:
         if self._termination is None:
             self._termination = termination
             if self.bridge is not None and self.state is State.ENDING:
+                self._tell_who_ends_it(termination)
                 self.bridge.hurry()
             self.end_if_asked()
 
@@ -119,9 +120,12 @@ class Slot:
         if self._termination is not None and self.bridge is not None and self.state is State.OPEN:
             text = self._termination.sentence
             channel = STDOUT if self.log.record.tty else STDERR
-            logger().info("session terminated", session=self.id, **self._termination.log_fields())
-            self.log.audit.emit(self._termination.event(self.log.record))
+            self._tell_who_ends_it(self._termination)
             self.bridge.terminate(f"\r\nk8s-ws-proxy: {text}.\r\n".encode(), channel, text)
+
+    def _tell_who_ends_it(self, termination: Termination) -> None:
+        logger().info("session terminated", session=self.id, **termination.log_fields())
+        self.log.audit.emit(termination.event(self.log.record))
 
     def watched(self, watcher: Watcher) -> None:
         """Somebody watches it."""

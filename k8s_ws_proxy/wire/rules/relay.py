@@ -67,7 +67,7 @@ class Ending(Enum):
 
 
 CUT_SHORT: Final = frozenset({Ending.TERMINATED, Ending.TOO_SLOW, Ending.CLIENT_BROKE_PROTOCOL})
-"""What ends so is to be gone soon. Of all others the client may take the rest when it likes: it may have paused."""
+"""What ends so is to be gone soon. Of all others the client may take the rest, as far as its limits allow it."""
 
 
 class Relay:

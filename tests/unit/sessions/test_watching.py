@@ -243,7 +243,9 @@ async def test_so_is_a_session_whose_client_reads_nothing_where_somebody_ends_it
     flooding = session.loop.create_task(repeat(session.upstream, message(STDOUT, b"f" * 8000), 1000))
     await stuck(session.bridge)
     session.bridge.give_up(b"", STDOUT, "it can't go on")
-    session.slot.terminate(Termination(Principal(Mode.RFC9421, "k", user="carol")))
+    with capture_logs() as log:
+        session.slot.terminate(Termination(Principal(Mode.RFC9421, "k", user="carol")))
+    assert [(line["event"], line["by"]) for line in log] == [("session terminated", "carol")]
     await closed(session, 0)
     flooding.cancel()
 
