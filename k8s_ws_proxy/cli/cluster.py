@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from functools import partial
@@ -67,16 +68,16 @@ def _run_in_cluster(arguments: argparse.Namespace, command: Callable[[Api], Coro
         number = _until_a_signal(run())
     except ProxyError as error:
         status = _STATUS.get(type(error), FAILED)
-        tell("error", str(error), error=str(error), status=status)
         print(f"k8s-ws-proxy: {error}", file=sys.stderr)
+        tell("error", str(error), error=str(error), status=status)
         return status
     if number is None:
         return 0
     # By force it would begin another rotation each time.
     how = ", without --force if it has added a key" if getattr(arguments, "force", False) else ""
     stopped = f"stopped. Nothing is lost: run it again{how}, and it goes on from here"
-    tell("stopped", stopped, status=128 + number)
     print(f"\nk8s-ws-proxy: {stopped}", file=sys.stderr)
+    tell("stopped", stopped, status=128 + number)
     return 128 + number
 
 
@@ -85,7 +86,8 @@ def _tell(event: str, sentence: str, *, machine: bool, **facts: object) -> None:
     if machine:
         from k8s_ws_proxy.cli.keys_output import ForMachine  # noqa: PLC0415 - only the keys' commands have it
 
-        ForMachine().step(event, sentence, **facts)
+        with contextlib.suppress(OSError):  # Ctrl-C goes to whoever reads it, too, who is gone first
+            ForMachine().step(event, sentence, **facts)
 
 
 def _until_a_signal(work: Coroutine[Any, Any, None]) -> int | None:

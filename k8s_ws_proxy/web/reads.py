@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from k8s_ws_proxy.wire.requests.discovery import Wanted
 
 
+_AT_ONCE: Final = 8  # of the apiserver's turns: those who open a session have the rest
+
+
 class Reads:
     """Answers what is on the list of ``wire/requests/discovery.py``.
 
@@ -64,6 +68,7 @@ class Reads:
         self._policy = policy
         self._apiserver = apiserver
         self._registry = registry
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._otherwise = otherwise  # answers where a name in the path is none
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -128,8 +133,9 @@ class Reads:
         return principal
 
     async def _ask(self, apiserver: Apiserver, wanted: Wanted) -> dict[str, object]:
-        pod = await self._resolved(wanted)
-        return await apiserver.read(f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}", _pod)
+        async with self._turns:
+            pod = await self._resolved(wanted)
+            return await apiserver.read(f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}", _pod)
 
     async def _resolved(self, wanted: Wanted) -> str:
         """The pod's own name: kubectl goes on with the name in the answer, so an alias works for it, too."""
